@@ -1,0 +1,132 @@
+"""One instance on its way into a file: written and read as it comes, and nothing until it is whole."""
+
+import os
+import threading
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from harmonygw.backends.storage.attributes import tag_of, text_of
+from harmonygw.dicom.dataset.metadata_scan import MetadataScan
+from harmonygw.dicom.dataset.part10 import encode_uid, file_header
+from harmonygw.dicom.dimse.statuses import DATA_SET_DOES_NOT_MATCH, INVALID_SOP_INSTANCE
+from harmonygw.errors import BadRequest, RejectedError
+from harmonygw.streams import Instance, Piece
+
+_SOP_CLASS_UID: Final = tag_of("SOPClassUID")
+_SOP_INSTANCE_UID: Final = tag_of("SOPInstanceUID")
+_STUDY_INSTANCE_UID: Final = tag_of("StudyInstanceUID")
+_SERIES_INSTANCE_UID: Final = tag_of("SeriesInstanceUID")
+
+
+class Arrival:
+    """A temporary file and what its content says. Every method but the first blocks: call them in a thread.
+
+    `discard` may come while another thread still writes, because the exchange was cut off: it waits for its
+    turn.
+    """
+
+    def __init__(self, path: Path, instance: Instance) -> None:
+        self.path = path
+        """The temporary file."""
+        self._sop_class_uid = instance.sop_class_uid
+        self._sop_instance_uid = instance.sop_instance_uid
+        self._header = _header(instance)
+        self._scan = MetadataScan(instance.transfer_syntax_uid)
+        self._descriptor = -1
+        self._turn = threading.RLock()
+        self._kept = False
+        self.transfer_syntax_uid = instance.transfer_syntax_uid
+        self.source_ae_title = instance.source_ae_title
+        self.size = 0
+        """Bytes written, the header's included."""
+        self.checksum = 0
+        """CRC-32 of the data set."""
+
+    @property
+    def data_offset(self) -> int:
+        """Bytes before the data set."""
+        return len(self._header)
+
+    @property
+    def turn(self) -> threading.RLock:
+        """Held by whoever works on the file."""
+        return self._turn
+
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """Append to the data set; raises `OSError`, and `PeerError` when it cannot be read as one."""
+        with self._turn:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+                self._append(self._header)
+            for piece in pieces:
+                self._append(piece)
+                self.checksum = zlib.crc32(piece, self.checksum)
+            self._scan.feed(pieces)
+
+    def _append(self, piece: Piece) -> None:
+        rest = memoryview(piece)
+        while rest:
+            written = os.write(self._descriptor, rest)
+            self.size += written
+            rest = rest[written:]
+
+    def finish(self) -> dict[str, Any]:
+        """Bring the file to the disk, and return the object's attributes.
+
+        Raises `PeerError` for an object that was cut short, and `RejectedError` with the C-STORE status for
+        one that is not what the command said or lacks what makes it a composite instance (PS3.4 §B.2.3,
+        Table B.2-1).
+        """
+        with self._turn:
+            attributes: dict[str, Any] = self._scan.finish(lambda path: "")
+            self._check(attributes)
+            os.fsync(self._descriptor)
+            self._close()
+            return attributes
+
+    def _check(self, attributes: dict[str, Any]) -> None:
+        for name, tag, announced in (
+            ("SOP Class UID", _SOP_CLASS_UID, self._sop_class_uid),
+            ("SOP Instance UID", _SOP_INSTANCE_UID, self._sop_instance_uid),
+        ):
+            carried = text_of(attributes, tag)
+            if carried != announced:
+                raise RejectedError(
+                    f"the {name} of the data set, {carried[:80]!r}, is not the command's {announced!r}",
+                    status=DATA_SET_DOES_NOT_MATCH,
+                )
+        for name, tag in (("Study", _STUDY_INSTANCE_UID), ("Series", _SERIES_INSTANCE_UID)):
+            try:
+                encode_uid(text_of(attributes, tag))
+            except BadRequest as error:
+                raise RejectedError(f"{name} Instance UID: {error}", status=DATA_SET_DOES_NOT_MATCH) from error
+
+    def keep(self) -> None:
+        """Note that the file belongs to the archive now."""
+        self._kept = True
+
+    def discard(self) -> None:
+        """Give the file up, unless it was kept; harmless when there is none."""
+        with self._turn:
+            self._close()
+            if not self._kept:
+                self.path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+def _header(instance: Instance) -> bytes:
+    try:
+        return file_header(
+            instance.sop_class_uid,
+            instance.sop_instance_uid,
+            instance.transfer_syntax_uid,
+            sending_ae_title=instance.source_ae_title,
+        )
+    except BadRequest as error:
+        raise RejectedError(error.detail, status=INVALID_SOP_INSTANCE) from error

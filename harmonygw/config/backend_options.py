@@ -1,0 +1,150 @@
+"""Options of the backend services: where exchanges end."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harmonygw.config.constraints import (
+    AETitle,
+    BaseURL,
+    Count,
+    HTTPMethod,
+    ListeningPort,
+    MaxPDU,
+    Name,
+    Port,
+    Seconds,
+)
+from harmonygw.config.system import no_table
+from harmonygw.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class UserIdentity:
+    """Who we say we are when an association is negotiated (PS3.7 §D.3.3.7)."""
+
+    username: Name
+    """User name."""
+    passcode: str = field(default="", repr=False)
+    """Passcode; empty for the user name alone."""
+    response_requested: bool = False
+    """Whether the PACS must confirm it; without confirmation the association is then released."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomSCUOptions:
+    """Service `dicom_scu` (also `dicom`, `dimse`): a PACS."""
+
+    aet: AETitle | None = None
+    """The called AE title. Unless given, the target's name, or `ANY-SCP`."""
+    local_aet: AETitle = "HARMONYGW"
+    """Our AE title, calling."""
+    host: str = ""
+    """Host name or address, before `connection` and the target."""
+    port: Port | None = None
+    """TCP port, before `connection` and the target. When nobody says, 104, or 2762 with TLS."""
+    max_pdu: MaxPDU = 65536
+    """Bytes of the longest P-DATA-TF PDU that we take (PS3.8 §D.1)."""
+    dimse_retrieve_mode: Literal["auto", "get", "move"] = "auto"
+    """C-GET, C-MOVE, or C-GET when the PACS accepts it and else C-MOVE. Without `incoming_store_port`, `auto`
+    is C-GET only, and `move` is an error."""
+    incoming_store_port: ListeningPort | None = None
+    """The TCP port on which the sub-operations of a C-MOVE come in. A `dicom_scp` endpoint's port may be
+    shared; 0 lets the system choose one."""
+    persistent_store_scp: bool = True
+    """Accepted, without effect: `incoming_store_port` is open as long as the gateway runs."""
+    storage_dir: str = ""
+    """Accepted, without effect: instances stream to the client."""
+    use_tls: bool | None = None
+    """Whether to speak TLS (PS3.15). Unless given, when the protocol is `dicoms`."""
+    max_associations: Count = 4
+    """Associations with the PACS at a time. One of them, when there are several, is kept for queries."""
+    idle_association_secs: Seconds = 30.0
+    """Seconds that an unused association is kept open."""
+    information_model: Literal["study", "patient", "auto"] = "study"
+    """The Query/Retrieve Information Model (PS3.4 §C.6): Study Root, Patient Root, or the first that the PACS
+    accepts."""
+    user_identity: UserIdentity | None = None
+    """Who we say we are. Unless given, nothing is said."""
+    connect_timeout_secs: Seconds = 10.0
+    """Seconds in which the TCP connection must be there."""
+    association_timeout_secs: Seconds = 30.0
+    """Seconds in which A-ASSOCIATE-AC or -RJ must have come, and in which a connection must close (ARTIM)."""
+    silence_timeout_secs: Seconds = 60.0
+    """Seconds without a PDU while one is due. Nearline archives need more."""
+    cancel_grace_secs: Seconds = 2.0
+    """Seconds that the PACS has to end an operation after C-CANCEL; then A-ABORT."""
+    move_grace_secs: Seconds = 5.0
+    """Seconds that stragglers are waited for after the final C-MOVE-RSP."""
+    queue_timeout_secs: Seconds = 30.0
+    """Seconds that a request waits for an association; then 503."""
+    default_character_set: str = "ISO_IR 6"
+    """The character set of answers without SpecificCharacterSet: a defined term of PS3.3 §C.12.1.1.2."""
+    request_character_set: str = "ISO_IR 192"
+    """The character set of what we ask: a defined term of PS3.3 §C.12.1.1.2. Some old PACS refuse ISO_IR
+    192."""
+
+    def __post_init__(self) -> None:
+        if self.dimse_retrieve_mode == "move" and self.incoming_store_port is None:
+            raise ConfigurationError(
+                ('"dimse_retrieve_mode" move needs "incoming_store_port", for what the PACS sends',)
+            )
+
+    @property
+    def may_move(self) -> bool:
+        """Whether C-MOVE may be used."""
+        return self.dimse_retrieve_mode != "get" and self.incoming_store_port is not None
+
+    @property
+    def may_get(self) -> bool:
+        """Whether C-GET may be used."""
+        return self.dimse_retrieve_mode != "move"
+
+
+@dataclass(frozen=True, slots=True)
+class DICOMwebBackendOptions:
+    """Service `dicomweb`: a DICOMweb server."""
+
+    base_url: BaseURL | None = None
+    """The absolute URL that its resources stand below. Unless given, made of `connection` and the target."""
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPBackendOptions:
+    """Service `http`: an HTTP server."""
+
+    base_url: BaseURL | None = None
+    """The absolute URL that requests go below. Unless given, made of the keys below, `connection` and the
+    target."""
+    host: str = ""
+    """Host name or address, before `connection` and the target."""
+    port: Port | None = None
+    """TCP port, before `connection` and the target. When nobody says, 80, or 443 with https."""
+    protocol: Literal["http", "https"] | None = None
+    """Before `connection` and the target. When nobody says, http."""
+    base_path: str | None = None
+    """The path that requests go below, before `connection` and the target."""
+    method: HTTPMethod | None = None
+    """The method of every request. Unless given, that of the request that came in."""
+    headers: Mapping[str, str] = field(default_factory=no_table, repr=False)
+    """Header fields that are set in every request."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """Service `storage`: a folder. The patterns may name `{uuid}`, `{timestamp}`, `{file}` and metadata; each
+    value is reduced to letters, digits, `.`, `_` and `-`, without leading dot and to 128 characters."""
+
+    root: Name = "./tmp"
+    """The folder that every path stays below, relative to the working directory."""
+    write_pattern: Name = "{file}"
+    """The path, below `root`, that something new is written to."""
+    read_pattern: Name = "{file}"
+    """The path, below `root`, that something is read from."""
+    samples: bool = False
+    """Whether sample studies are written to an empty `root` at the first start, to try things out."""
+
+
+@dataclass(frozen=True, slots=True)
+class EchoBackendOptions:
+    """Service `echo`: answers with what it was sent. It has no options."""

@@ -1,0 +1,104 @@
+"""Options of the endpoint services: where exchanges begin."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from harmonygw.config.constraints import (
+    AETitle,
+    Alias,
+    BaseURL,
+    Count,
+    HTTPMethod,
+    ListeningPort,
+    MaxPDU,
+    Name,
+    PathPrefix,
+    Port,
+)
+from harmonygw.config.system import no_table
+
+
+@dataclass(frozen=True, slots=True)
+class DICOMwebEndpointOptions:
+    """Service `dicomweb`: the resources of PS3.18."""
+
+    path_prefix: PathPrefix = "/dicom"
+    """The path that its resources stand below."""
+    public_url: BaseURL | None = None
+    """The absolute URL of `path_prefix` as clients see it, for the links in answers. Unless given, made of
+    the request's own host, or of `X-Forwarded-*` when a trusted proxy sends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPEndpointOptions:
+    """Service `http`: any request below a path."""
+
+    path_prefix: PathPrefix = ""
+    """The path that it takes requests below; `/` for all."""
+    method: HTTPMethod | None = None
+    """The one method it takes. Unless given, any."""
+
+
+@dataclass(frozen=True, slots=True)
+class EchoEndpointOptions:
+    """Service `echo`: answers with what it was sent."""
+
+    path_prefix: PathPrefix = "/echo"
+    """The path that it takes requests below."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagementEndpointOptions:
+    """Service `management`: the management API as an endpoint of a pipeline, behind its middleware."""
+
+    path_prefix: PathPrefix = "/admin"
+    """The path that it stands below."""
+
+
+@dataclass(frozen=True, slots=True)
+class AETableEntry:
+    """A known application entity, by the AE title that is its table's name."""
+
+    host: Name
+    """Host name or address: where C-MOVE sends to."""
+    port: Port
+    """TCP port: where C-MOVE sends to."""
+    ae_title: AETitle | None = None
+    """Its AE title. Unless given, the table's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomSCPOptions:
+    """Service `dicom_scp`: takes associations. Its address: `bind_addr` and `port`, then `connection`, then
+    the peer, then the network's when no HTTP endpoint uses it, then port 11112."""
+
+    local_aet: Annotated[AETitle, Alias("aet")] = "HARMONYGW"
+    """Our AE title."""
+    port: ListeningPort | None = None
+    """The TCP port to listen on; 0 lets the system choose one. Unless given, as above."""
+    bind_addr: str = ""
+    """The address to listen on. Unless given, as above."""
+    enable_echo: bool = True
+    """Whether C-ECHO is answered."""
+    enable_find: bool = False
+    """Whether C-FIND is answered."""
+    enable_move: bool = False
+    """Whether C-MOVE is answered."""
+    enable_get: bool = False
+    """Whether C-GET is answered."""
+    enable_store: bool = False
+    """Whether C-STORE is answered."""
+    storage_dir: str = ""
+    """Accepted, without effect: instances stream to the backend."""
+    max_pdu: MaxPDU = 65536
+    """Bytes of the longest P-DATA-TF PDU that we take (PS3.8 §D.1)."""
+    aet_table: Mapping[str, AETableEntry] = field(default_factory=no_table)
+    """`aet_table.<AE title> = { ae_title, host, port }`: the destinations of C-MOVE; and the calling AE
+    titles that are let in when `require_known_aet = true`."""
+    require_known_aet: bool = False
+    """Whether a calling AE title must be in `aet_table`; others are rejected."""
+    require_called_aet: bool = False
+    """Whether the called AE title must be `local_aet`; others are rejected."""
+    max_associations: Count = 50
+    """Associations at a time; further ones are rejected as transient, local limit exceeded (PS3.8 §9.3.4)."""

@@ -1,0 +1,186 @@
+"""Options of the middleware types."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harmonygw.config.constraints import Address, Count, CountOrNone, Leeway, Name, Origin, Seconds, Side
+from harmonygw.config.system import TokenOptions
+from harmonygw.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class DICOMwebBridgeOptions:
+    """Type `dicomweb_bridge` (also `dicomweb`, `dicomweb_processor`): DICOMweb requests to DICOM operations,
+    and back."""
+
+    default_limit: CountOrNone = 0
+    """Matches of a Search that states no `limit`; 0 for `max_results`."""
+    max_results: Count = 5000
+    """Matches of a Search at most. More are cut off, and a Warning says so (PS3.18 §8.3.4.4)."""
+    metadata_source: Literal["auto", "without_bulk_data", "instances"] = "auto"
+    """What metadata is made of: Composite Instance Retrieve Without Bulk Data (PS3.4 Annex Z), whole
+    instances, or the former where the PACS has it."""
+    unknown_keys: Literal["error", "ignore"] = "error"
+    """An unknown key in a Search: 400, or ignored with a Warning. A typo that is ignored returns the whole
+    archive."""
+    synthesis_limit: CountOrNone = 200
+    """Studies or series of a page, below which attributes that the PACS leaves out are made from the level
+    below; 0 for never."""
+    hierarchy_limit: CountOrNone = 200
+    """Parents that are walked for a Search across the levels when the PACS has no relational queries; 0 for
+    none."""
+    page_memory_secs: Leeway = 30.0
+    """Seconds that the answer to a Search is kept for its next page; 0 for not at all."""
+    bulk_threshold_bytes: CountOrNone = 1024
+    """Bytes of a value in metadata above which it is given by BulkDataURI."""
+    partial: Literal["abort", "report"] = "abort"
+    """A Retrieve of which the PACS fails a part: the connection is aborted, or what there is is gathered and
+    sent as 206 with a list of what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomToDICOMwebOptions:
+    """Type `dicom_to_dicomweb`: DICOM operations to DICOMweb requests, and back. It has no options."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassthruOptions:
+    """Type `passthru`: nothing. It has no options."""
+
+
+@dataclass(frozen=True, slots=True)
+class BasicAuthOptions:
+    """Type `basic_auth`: 401 without a valid user name and password. Either these, or the table's
+    `authentication`."""
+
+    username: str = ""
+    """The user name."""
+    password: str = field(default="", repr=False)
+    """The password."""
+    token_path: str = ""
+    """A file of users, relative to the working directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class JWTAuthOptions(TokenOptions):
+    """Type `jwt_auth` (also `jwtauth`): 401 without a valid bearer token. Either these, or the table's
+    `authentication`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathFilterRule:
+    """One pattern of a path filter: `allow` or `deny`."""
+
+    allow: str = ""
+    """A path that is let through."""
+    deny: str = ""
+    """A path that is refused."""
+
+    def __post_init__(self) -> None:
+        if bool(self.allow) == bool(self.deny):
+            raise ConfigurationError(('give either "allow" or "deny"',))
+
+
+@dataclass(frozen=True, slots=True)
+class PathFilterOptions:
+    """Type `path_filter`: 404 for a path that is not let through."""
+
+    rules: tuple[str | PathFilterRule, ...]
+    """Paths after the endpoint's prefix, with `{id}` for a segment and `{*path}` for the rest: text for what
+    is let through, or `{ allow = "…" }` and `{ deny = "…" }`, of which the first that matches counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoliciesOptions:
+    """Type `policies`: 403 for a request that a policy refuses."""
+
+    policies: tuple[str, ...]
+    """Names of `policies`; all of them must be satisfied."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransformOptions:
+    """Types `transform`, on JSON bodies, and `metadata_transform`, on metadata: JOLT specifications."""
+
+    spec_path: Name
+    """The specification, relative to `proxy.transforms_path`."""
+    apply: Side = "left"
+    """On the request (left), on the response (right), or on both."""
+    fail_on_error: bool = True
+    """Whether a transformation that fails fails the exchange."""
+    debug: bool = False
+    """Whether to log what goes in and what comes out. It may hold patients' data."""
+    transform_target: str = ""
+    """What is transformed, when it is not the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogDumpOptions:
+    """Type `log_dump`: the exchange to the log, redacted."""
+
+    apply: Side = "both"
+    """The request (left), the response (right), or both."""
+    pretty: bool = True
+    """Whether JSON is indented."""
+    max_bytes: Count = 65536
+    """Bytes of a body that are logged."""
+    redact_headers: tuple[str, ...] = ()
+    """Header fields whose values are left out, beside those of credentials."""
+    redact_metadata: tuple[str, ...] = ()
+    """Metadata whose values are left out."""
+    redact_data_fields: tuple[str, ...] = ()
+    """Keys of a JSON body whose values are left out; dots lead into objects."""
+    label: str = ""
+    """A word to find the entry by."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookOptions:
+    """Type `webhook`: a JSON description of the exchange to a URL, never delaying it."""
+
+    endpoint: Address
+    """The URL that is sent to, by POST."""
+    apply: Side = "left"
+    """The request (left), the response (right), or both."""
+    timeout_secs: Seconds = 5.0
+    """Seconds that one delivery may take."""
+    redact_headers: tuple[str, ...] = ()
+    """Header fields whose values are left out, beside those of credentials."""
+    redact_metadata: tuple[str, ...] = ()
+    """Metadata whose values are left out."""
+    redact_data_fields: tuple[str, ...] = ()
+    """Keys of a JSON body whose values are left out; dots lead into objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class JSONExtractorOptions:
+    """Type `json_extractor` (also `json`): parses a JSON body for later middleware. It has no options."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """Type `audit`: audit records of what was accessed."""
+
+    fail_closed: bool = False
+    """Whether an exchange is refused when its record can be written nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Type `cache`: keeps instances for repeated requests."""
+
+    revalidate_secs: Seconds = 60.0
+    """Seconds that a study is served without asking the PACS again whether it has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class CORSOptions:
+    """Type `cors`: lets the pages of other origins read the answers."""
+
+    allowed_origins: tuple[Origin, ...]
+    """Origins, as `https://viewer.example.org`; `*` for any."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsOptions:
+    """Type `limits`: quotas of a pipeline. It has no options yet."""

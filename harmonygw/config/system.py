@@ -1,0 +1,376 @@
+"""The tables that describe the gateway and its surroundings: network, log, targets, credentials.
+
+One field is one key, and the text beneath a field is its entry in the reference. Paths of files and folders
+are relative to the working directory of the process, unless the text says otherwise.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from harmonygw.config.constraints import (
+    Address,
+    Alias,
+    Count,
+    CountOrNone,
+    DottedPath,
+    IPBlock,
+    Leeway,
+    ListeningPort,
+    LogLevel,
+    Name,
+    PathPrefix,
+    Port,
+    Retries,
+    Seconds,
+    TimeoutSeconds,
+    TransportProtocol,
+)
+from harmonygw.errors import ConfigurationError
+
+
+def no_table() -> Mapping[str, Any]:
+    """Return the table that nobody wrote: empty, and read-only as all of them are."""
+    return MappingProxyType({})
+
+
+MIN_HS256_SECRET_BYTES = 32
+"""Bytes of the secret of HS256: as many as its hash has (RFC 7518 §3.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLimits:
+    """Limits of what is held whole."""
+
+    max_body_size: Count = 10485760
+    """Bytes of a request body that a middleware or a backend may hold whole. STOW streams; see `limits`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """This gateway: its name, and where the rest of its configuration lies."""
+
+    id: Name = ""
+    """The gateway's identifier, in logs and audit records. `id` or `name` must be given; the one stands for
+    the other."""
+    name: Name = ""
+    """The gateway's name."""
+    log_level: LogLevel = "info"
+    """The old place of `logging.log_level`, which comes first."""
+    pipelines_path: Name = "pipelines"
+    """The folder of pipeline files, relative to the main file's folder; every `*.toml` in it is read, in name
+    order."""
+    transforms_path: Name = "transforms"
+    """The folder of JOLT specifications, relative to the main file's folder."""
+    required_env_vars: tuple[str, ...] = ()
+    """Environment variables that must be set when the gateway starts."""
+    sensitive_field_patterns: tuple[str, ...] = ()
+    """Names of fields whose values are redacted in logs, with `*` for any characters."""
+    content_limits: ContentLimits = field(default_factory=ContentLimits)
+    """Limits of what is held whole."""
+    primary_provider: str = "local"
+    """Accepted. No provider but `local` is there: another one gives a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class TCPSettings:
+    """Where a network listens, and its certificates."""
+
+    bind_address: Name = "0.0.0.0"  # noqa: S104 (the dialect's default; a warning names what it opens)
+    """The address to listen on. Anything but loopback opens the pipelines on it to others."""
+    bind_port: ListeningPort = 8080
+    """The TCP port; 0 lets the system choose one."""
+    cert_path: str = ""
+    """The server's certificate chain, PEM. With `key_path` it turns TLS on; relative to the working
+    directory."""
+    key_path: str = ""
+    """The certificate's private key, PEM, not encrypted; relative to the working directory."""
+    client_ca_path: str = ""
+    """The authorities whose client certificates are demanded (mutual TLS), PEM; empty for none. Needs a
+    certificate."""
+    force_https: bool = False
+    """Answer every request with 301 to https. Only for a network without certificates."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if bool(self.cert_path) != bool(self.key_path):
+            missing = "key_path" if self.cert_path else "cert_path"
+            problems.append(f'"{missing}" is missing: a certificate and its key go together')
+        elif self.cert_path and self.force_https:
+            problems.append('"force_https" is for a network without certificates')
+        if self.client_ca_path and not (self.cert_path or self.key_path):
+            problems.append('"client_ca_path" needs TLS: "cert_path" and "key_path"')
+        if problems:
+            raise ConfigurationError(tuple(problems))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one HTTP client may cost. Each limit is there so that no client can hold what others need."""
+
+    header_timeout_secs: Seconds = 20.0
+    """Seconds in which the whole header of a request must have arrived; then 408."""
+    body_timeout_secs: Seconds = 30.0
+    """Seconds without a byte of the body; then 408."""
+    write_timeout_secs: Seconds = 60.0
+    """Seconds in which a client reads nothing of a response; then the connection is aborted."""
+    keepalive_timeout_secs: Seconds = 60.0
+    """Seconds that an idle connection waits for its next request."""
+    max_connections: Count = 2000
+    """Connections of the network at a time."""
+    max_connections_per_address: Count = 200
+    """Connections of one client address at a time."""
+    max_header_bytes: Count = 16384
+    """Bytes of a request line and its header; more is 431."""
+    max_request_bytes: CountOrNone | None = None
+    """Bytes of a request body; more is 413; 0 for any number. Unless given,
+    `proxy.content_limits.max_body_size` where a body is held whole, and any number for STOW, which
+    streams."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A TCP address that pipelines listen on."""
+
+    tcp_config: Annotated[TCPSettings, Alias("http")] = field(default_factory=TCPSettings)
+    """Where the network listens, and its certificates."""
+    limits: Limits = field(default_factory=Limits)
+    """What one HTTP client may cost."""
+    trusted_proxies: tuple[IPBlock, ...] = ()
+    """Addresses and CIDR blocks of reverse proxies whose `X-Forwarded-*` headers are believed."""
+    enable_wireguard: bool = False
+    """Accepted when false. A WireGuard interface is the operating system's job: bind to its address."""
+    interface: str = ""
+    """Accepted, without effect: `bind_address` decides."""
+    http3: Mapping[str, Any] = field(default_factory=no_table)
+    """Accepted, with a warning: HTTP/3 is not served."""
+
+    def __post_init__(self) -> None:
+        if self.enable_wireguard:
+            reason = "setting up WireGuard is the operating system's job; bind to its address"
+            raise ConfigurationError((f'"enable_wireguard" cannot be true: {reason}',))
+
+    @property
+    def bind_address(self) -> str:
+        """The address it listens on."""
+        return self.tcp_config.bind_address
+
+    @property
+    def bind_port(self) -> int:
+        """The port it listens on."""
+        return self.tcp_config.bind_port
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether it speaks TLS."""
+        return bool(self.tcp_config.cert_path)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback(self.bind_address)
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    """The management API."""
+
+    enabled: bool = False
+    """Whether it is served."""
+    base_path: PathPrefix = "/admin"
+    """Its path, with or without slash."""
+    network: str = ""
+    """The network that serves it; required when it is enabled."""
+
+    def __post_init__(self) -> None:
+        if self.enabled and not self.network:
+            raise ConfigurationError(('"network" is missing: an enabled management API needs one',))
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """The log."""
+
+    log_level: LogLevel = "info"
+    """The least severe events that are logged."""
+    log_to_file: bool = False
+    """Whether to log to `log_file_path` too."""
+    log_file_path: Name = "./tmp/harmonygw.log"
+    """The log file, relative to the working directory."""
+    format: Literal["text", "json"] = "text"
+    """Lines for people, or a JSON object a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettingsOptions:
+    """Options of the temporary storage."""
+
+    path: Name = "./tmp"
+    """The folder, relative to the working directory."""
+    max_age_secs: Seconds = 3600.0
+    """Seconds after which the files of an answered `get` or `move` are deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSettings:
+    """Where files lie that outlive one exchange."""
+
+    backend: Literal["filesystem", "memory", "s3"] = "filesystem"
+    """The kind of storage. `s3` is not in this build."""
+    options: StorageSettingsOptions = field(default_factory=StorageSettingsOptions)
+    """Options of the storage."""
+
+    def __post_init__(self) -> None:
+        if self.backend == "s3":
+            raise ConfigurationError(('"backend" s3 is not in this build yet',))
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A type that can be named elsewhere. The built-in ones need none."""
+
+    module: DottedPath = ""
+    """Empty for a built-in type, or a third party's class as `package.module:Name`."""
+    id: str = ""
+    """Accepted, without effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How a remote system is reached, or where a peer connects to."""
+
+    host: str = ""
+    """Host name or address."""
+    port: Port | None = None
+    """TCP port. Unless given: dicom 104, dicoms 2762, http 80, https 443."""
+    base_path: str = ""
+    """The path that URLs below it begin with (http, https)."""
+    ca_cert_path: str = ""
+    """The authorities that its certificate is checked against, PEM; empty for the system's. Relative to the
+    working directory."""
+    protocol: TransportProtocol | None = None
+    """What it speaks. Unless given, what its user speaks: dicom for `dicom_scu`, http for `http` and
+    `dicomweb`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A remote system: a PACS or an HTTP server. The same keys describe a peer."""
+
+    connection: Connection = field(default_factory=Connection)
+    """How it is reached."""
+    protocol: Annotated[TransportProtocol | None, Alias("type")] = None
+    """The same as `connection.protocol`."""
+    enabled: bool = True
+    """Whether it may be used. What needs a disabled target answers 503."""
+    authentication: str = ""
+    """Who we are to it: a name of `authentications`."""
+    timeout_secs: TimeoutSeconds = 30.0
+    """Seconds from sending a request to its first answer: first match, first object, final status."""
+    max_retries: Retries = 3
+    """How often a request is tried again, before that first answer only."""
+    tags: tuple[str, ...] = ()
+    """Words to find it by."""
+    description: str = ""
+    """What it is."""
+    name: str = ""
+    """What people call it; the default of the called AE title."""
+
+    def __post_init__(self) -> None:
+        inner = self.connection.protocol
+        if self.protocol and inner and self.protocol != inner:
+            raise ConfigurationError((f'"protocol" must be that of "connection", {inner}',))
+
+
+Peer = Target
+"""A remote system that connects to us, or for a `dicom_scp` endpoint the address to listen on."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOptions:
+    """What a JSON Web Token is checked by (RFC 7519)."""
+
+    issuer: str = ""
+    """The issuer (`iss`) that a token must name; empty for any."""
+    audience: str = ""
+    """The audience (`aud`) that a token must name; empty for any."""
+    trusted_issuers: tuple[str, ...] = ()
+    """Issuers of which any one will do."""
+    jwks_uri: Address | None = None
+    """Where the issuer's keys are fetched."""
+    algorithms: tuple[str, ...] = ()
+    """The signature algorithms allowed; empty for those that fit the key. HS256 only with `use_hs256`."""
+    required_claims: tuple[str, ...] = ()
+    """Claims that a token must have."""
+    public_key_path: str = ""
+    """The public key that signatures are checked with, PEM, relative to the working directory."""
+    use_hs256: bool = False
+    """Whether tokens are signed with the shared secret `hs256_secret`."""
+    hs256_secret: str = field(default="", repr=False)
+    """The shared secret; 32 bytes or more."""
+    leeway_secs: Leeway = 60.0
+    """Seconds that clocks may differ."""
+    validate_expiry: bool = True
+    """Whether an expired token is refused."""
+
+    def __post_init__(self) -> None:
+        if self.use_hs256 and len(self.hs256_secret.encode()) < MIN_HS256_SECRET_BYTES:
+            raise ConfigurationError(
+                (f'"use_hs256" needs an "hs256_secret" of {MIN_HS256_SECRET_BYTES} bytes or more',)
+            )
+        if not self.use_hs256 and "HS256" in self.algorithms:
+            raise ConfigurationError(('"algorithms" has HS256, which needs "use_hs256" = true',))
+
+    @property
+    def has_key(self) -> bool:
+        """Whether the signature of a token can be checked."""
+        return bool(self.jwks_uri or self.public_key_path or self.use_hs256)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationOptions(TokenOptions):
+    """Credentials, or what credentials are checked by; the keys of tokens are for method jwt."""
+
+    username: str = ""
+    """User name (basic)."""
+    password: str = field(default="", repr=False)
+    """Password (basic)."""
+    credentials_path: str = ""
+    """A file of users in the form of htpasswd (basic), relative to the working directory."""
+    token: str = field(default="", repr=False)
+    """The token (bearer) or key (api_key)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authentication:
+    """A way to prove who one is, to be referred to as `name` or `authentications.name`."""
+
+    method: Literal["jwt", "basic", "bearer", "api_key", "mutual_tls", "none"]
+    """How."""
+    options: AuthenticationOptions = field(default_factory=AuthenticationOptions)
+    """Credentials, or what credentials are checked by."""
+
+    def __post_init__(self) -> None:
+        options = self.options
+        if self.method == "jwt" and not options.has_key:
+            raise ConfigurationError(
+                ('"method" jwt needs jwks_uri, public_key_path or use_hs256 in "options"',)
+            )
+        if self.method == "basic" and not (
+            (options.username and options.password) or options.credentials_path
+        ):
+            raise ConfigurationError(
+                ('"method" basic needs username and password, or credentials_path in "options"',)
+            )
+        if self.method in {"bearer", "api_key"} and not options.token:
+            raise ConfigurationError((f'"method" {self.method} needs token in "options"',))
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address to listen on is reached from this machine only."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

@@ -1,0 +1,1 @@
+"""The DICOM standard without IO: bytes and the time in, events and bytes out."""

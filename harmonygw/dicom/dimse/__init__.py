@@ -1,0 +1,1 @@
+"""PS3.7: command sets, messages, statuses, fragments."""

@@ -1,0 +1,1 @@
+"""PS3.8: PDUs, the state machine of Table 9-10, negotiation."""

@@ -1,0 +1,1 @@
+"""PS3.18: resources, query parameters, media types, multipart, problem documents."""

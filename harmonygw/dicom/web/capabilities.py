@@ -1,0 +1,133 @@
+"""The capabilities description: what this build serves, for machines (PS3.18 §8.9, Annex H).
+
+It is made of `resources.TRANSACTIONS` and `resources.SERVED`, and of `_ANSWERS`, which says for each kind
+what it answers with. What is not in `SERVED` is not described.
+"""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from xml.etree import ElementTree
+
+import orjson
+
+from harmonygw.dicom.web.media_types import (
+    CAPABILITIES_OFFERS,
+    METADATA_OFFERS,
+    RETRIEVE_INSTANCE_OFFERS,
+    RETRIEVE_OFFERS,
+    SEARCH_OFFERS,
+    Offer,
+)
+from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind, Transaction
+
+_WADL_NAMESPACE: Final = "http://wadl.dev.java.net/2009/02"
+
+_SEARCH_PARAMETERS = (
+    ("{attribute}", "xs:string"),
+    ("includefield", "xs:string"),
+    ("limit", "xs:nonNegativeInteger"),
+    ("offset", "xs:nonNegativeInteger"),
+    ("fuzzymatching", "xs:boolean"),
+    ("emptyvaluematching", "xs:boolean"),
+    ("multiplevaluematching", "xs:boolean"),
+    ("accept", "xs:string"),
+)
+_ACCEPT = (("accept", "xs:string"),)
+
+
+class _Answer(NamedTuple):
+    section: str
+    parameters: tuple[tuple[str, str], ...]
+    offers: tuple[Offer, ...]
+
+
+_ANSWERS: Final = {
+    Kind.CAPABILITIES: _Answer("8.9", (), CAPABILITIES_OFFERS),
+    Kind.SEARCH_STUDIES: _Answer("10.6", _SEARCH_PARAMETERS, SEARCH_OFFERS),
+    Kind.SEARCH_SERIES: _Answer("10.6", _SEARCH_PARAMETERS, SEARCH_OFFERS),
+    Kind.SEARCH_INSTANCES: _Answer("10.6", _SEARCH_PARAMETERS, SEARCH_OFFERS),
+    Kind.RETRIEVE: _Answer("10.4", _ACCEPT, RETRIEVE_OFFERS),
+    Kind.METADATA: _Answer("10.4", _ACCEPT, METADATA_OFFERS),
+}
+
+
+def as_json(base_url: str) -> bytes:
+    """Return the description as JSON, in a layout of our own: one object for each method of a path."""
+    return orjson.dumps(
+        {
+            "base": base_url,
+            "transactions": [
+                {
+                    "name": transaction.kind.value,
+                    "reference": f"PS3.18 §{answer.section}",
+                    "method": transaction.method,
+                    "path": f"/{transaction.path}",
+                    "query": [name for name, _ in answer.parameters],
+                    "mediaTypes": [str(offer) for offer in answer.offers],
+                }
+                for transaction, answer in _served()
+            ],
+        }
+    )
+
+
+def as_wadl(base_url: str) -> bytes:
+    """Return the description as a WADL document, PS3.18 Annex H.
+
+    As there, the transaction that answers with it is left out.
+    """
+    application = ElementTree.Element("application", {"xmlns": _WADL_NAMESPACE})
+    application.set("xmlns:xs", "http://www.w3.org/2001/XMLSchema")
+    root = ElementTree.SubElement(application, "resources", {"base": base_url})
+    elements = {"": root}
+    for transaction, answer in _served():
+        if transaction.kind is not Kind.CAPABILITIES:
+            _add_method(_resource(elements, transaction.path), transaction, answer)
+    ElementTree.indent(application)
+    document: bytes = ElementTree.tostring(application, encoding="utf-8", xml_declaration=True)
+    return document
+
+
+def _served() -> Iterator[tuple[Transaction, _Answer]]:
+    for transaction in TRANSACTIONS:
+        if transaction.kind in SERVED:
+            answer = _ANSWERS[transaction.kind]
+            if transaction.kind is Kind.RETRIEVE and transaction.path.endswith("{instance}"):
+                answer = answer._replace(offers=RETRIEVE_INSTANCE_OFFERS)
+            yield transaction, answer
+
+
+def _resource(elements: dict[str, ElementTree.Element], path: str) -> ElementTree.Element:
+    """Return the element of a path, made with those above it on first use."""
+    if path not in elements:
+        above, _, segment = path.rpartition("/")
+        element = ElementTree.SubElement(_resource(elements, above), "resource", {"path": segment})
+        if segment.startswith("{"):
+            ElementTree.SubElement(
+                element,
+                "param",
+                {"name": segment[1:-1], "style": "template", "type": "xs:string", "required": "true"},
+            )
+        elements[path] = element
+    return elements[path]
+
+
+def _add_method(resource: ElementTree.Element, transaction: Transaction, answer: _Answer) -> None:
+    method = ElementTree.SubElement(
+        resource, "method", {"name": transaction.method, "id": _identifier(transaction)}
+    )
+    request = ElementTree.SubElement(method, "request")
+    accept = {"name": "Accept", "style": "header", "type": "xs:string", "default": str(answer.offers[0])}
+    options = ElementTree.SubElement(request, "param", accept)
+    response = ElementTree.SubElement(method, "response", {"status": "200"})
+    for offer in answer.offers:
+        ElementTree.SubElement(options, "option", {"value": str(offer)})
+        ElementTree.SubElement(response, "representation", {"mediaType": str(offer)})
+    for name, xs_type in answer.parameters:
+        ElementTree.SubElement(request, "param", {"name": name, "style": "query", "type": xs_type})
+
+
+def _identifier(transaction: Transaction) -> str:
+    """Return an XML name that is unique in the document: the kind and the path's words."""
+    words = (word.strip("{}").capitalize() for word in transaction.path.split("/"))
+    return transaction.kind.value.replace(" ", "").replace("for", "For") + "_" + "".join(words)

@@ -1,0 +1,244 @@
+"""Content negotiation: what the client accepts against what can be made (RFC 9110 §12.5.1, PS3.18 §8.7).
+
+`parse_accept` reads a list of media ranges, leniently, since clients' headers are what they are. `select`
+lays offers against it. The `negotiate_…` functions know the offers of one transaction each; another
+transaction is another tuple of offers.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple
+
+from harmonygw.errors import NotAcceptable
+
+DICOM: Final = "application/dicom"
+DICOM_JSON: Final = "application/dicom+json"
+DICOM_XML: Final = "application/dicom+xml"
+JSON: Final = "application/json"
+MULTIPART: Final = "multipart/related"
+WADL: Final = "application/vnd.sun.wadl+xml"
+ZIP: Final = "application/zip"
+
+ANY_TRANSFER_SYNTAX: Final = "*"
+EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+FORBIDDEN_TRANSFER_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
+"""Implicit VR Little Endian and Explicit VR Big Endian, which never travel the web, PS3.18 §8.7.3."""
+
+MAX_MEDIA_RANGES: Final = 100
+"""Media ranges read of one list. A viewer that names every transfer syntax has forty."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRange:
+    """One element of an Accept list."""
+
+    media_type: str
+    """Lower case, `type/subtype`; either may be `*`."""
+    parameters: tuple[tuple[str, str], ...] = ()
+    """Names in lower case, values without quotes, in the order sent; without `q`."""
+    q: float = 1.0
+    """Preference from 0 (never) to 1."""
+
+    @property
+    def part_type(self) -> str:
+        """The media type that the parts of a multipart are to have, lower case; empty when not said."""
+        return next((value.lower() for name, value in self.parameters if name == "type"), "")
+
+    @property
+    def transfer_syntaxes(self) -> tuple[str, ...]:
+        """The transfer syntax UIDs asked for, or `*`; several only if a client repeats the parameter."""
+        return tuple(dict.fromkeys(value for name, value in self.parameters if name == "transfer-syntax"))
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A representation that can be made: a media type, single or as the parts of a `multipart/related`."""
+
+    media_type: str
+    multipart: bool = False
+
+    def __str__(self) -> str:
+        return f'{MULTIPART}; type="{self.media_type}"' if self.multipart else self.media_type
+
+    def specificity(self, media_range: MediaRange) -> int:
+        """Return how closely the range names this offer: 3 exactly, 2 by its type, 1 as anything, 0 not."""
+        outer = MULTIPART if self.multipart else self.media_type
+        if media_range.media_type == outer:
+            return 3 if not self.multipart or media_range.part_type in ("", self.media_type) else 0
+        if media_range.media_type == "*/*":
+            return 1
+        return 2 if media_range.media_type == f"{outer.partition('/')[0]}/*" else 0
+
+
+class Selection(NamedTuple):
+    """An offer that is accepted, and what accepts it: those that name it most closely first, then by q."""
+
+    offer: Offer
+    ranges: tuple[MediaRange, ...]
+
+
+class RetrieveMedia(Enum):
+    """How retrieved instances are sent."""
+
+    MULTIPART = "multipart"
+    SINGLE = "single"
+
+
+@dataclass(frozen=True, slots=True)
+class RetrieveChoice:
+    """What a Retrieve answers with."""
+
+    media: RetrieveMedia
+    transfer_syntaxes: tuple[str, ...]
+    """Acceptable ones, the favourite first; `*`, always the last, for what the archive holds. Never empty."""
+    by_default: bool = False
+    """Whether the client named none, so that Explicit VR Little Endian is the standard's choice and not its own."""
+
+
+SEARCH_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON))
+METADATA_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON))
+CAPABILITIES_OFFERS: Final = (Offer(JSON), Offer(WADL))
+RETRIEVE_OFFERS: Final = (Offer(DICOM, multipart=True),)
+RETRIEVE_INSTANCE_OFFERS: Final = (*RETRIEVE_OFFERS, Offer(DICOM))
+"""PS3.18 §8.7.3: `application/dicom` by itself is for exactly one instance."""
+
+_NOT_MADE: Final = (Offer(DICOM_XML, multipart=True), Offer(DICOM_XML), Offer(ZIP))
+"""What the standard has and this build does not make; refused by its name."""
+
+
+def parse_accept(text: str) -> tuple[MediaRange, ...]:
+    """Return the media ranges of an Accept header or an `accept` query parameter, in the order sent.
+
+    Read as clients write: parameter values with a slash need no quotes, parameters may stand within the
+    quotes of `type`, and a `+` that form decoding turned into a blank is put back. An element that is no
+    media range is passed over; a malformed `q` counts as 1.
+    """
+    ranges: list[MediaRange] = []
+    for element in _split(text, ","):
+        if len(ranges) == MAX_MEDIA_RANGES:
+            break
+        media_type, *rest = _split(element, ";") or [""]
+        media_type = media_type.lower().replace(" ", "+")
+        if not re.fullmatch(r"[^\s/;,\"]+/[^\s/;,\"]+", media_type):
+            continue
+        parameters = tuple(_parameters(rest))
+        q = next((value for name, value in parameters if name == "q"), "1")
+        ranges.append(
+            MediaRange(
+                media_type,
+                tuple(pair for pair in parameters if pair[0] != "q"),
+                min(float(q), 1.0) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{0,6})?", q) else 1.0,
+            )
+        )
+    return tuple(ranges)
+
+
+def select(
+    accept_header: str | None, accept_params: Sequence[str], offers: Sequence[Offer]
+) -> list[Selection]:
+    """Return the offers that the client accepts, its favourite first, the server's where it has none.
+
+    The `accept` query parameters decide; the header is asked only if they accept nothing (PS3.18 §8.7.8.1).
+    Neither of them: everything is accepted. The ranges that name an offer most closely weigh it (RFC 9110
+    §12.5.1): a `q=0` there refuses what a wider range would accept. Raises NotAcceptable, listing the
+    offers.
+    """
+    lists = [text for text in (", ".join(accept_params), accept_header or "") if text.strip()]
+    for text in lists or ["*/*"]:
+        ranges = parse_accept(text)
+        ranked = [
+            (-accepting[0].q, ranges.index(accepting[0]), Selection(offer, accepting))
+            for offer in offers
+            if (accepting := _accepting(offer, ranges))
+        ]
+        if ranked:
+            return [selection for *_, selection in sorted(ranked, key=lambda entry: entry[:2])]
+    raise NotAcceptable(_refusal([one for text in lists for one in parse_accept(text)], offers))
+
+
+def _accepting(offer: Offer, ranges: Sequence[MediaRange]) -> tuple[MediaRange, ...]:
+    naming = sorted(
+        (one for one in ranges if offer.specificity(one)), key=lambda one: (-offer.specificity(one), -one.q)
+    )
+    if not naming or not naming[0].q:
+        return ()
+    return tuple(one for one in naming if one.q)
+
+
+def negotiate_search(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
+    """Return the media type of a Search's answer, PS3.18 §10.6.3.3; raises NotAcceptable."""
+    return select(accept_header, accept_params, SEARCH_OFFERS)[0].offer.media_type
+
+
+def negotiate_metadata(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
+    """Return the media type of retrieved metadata, PS3.18 §10.4.3.3.2; raises NotAcceptable."""
+    return select(accept_header, accept_params, METADATA_OFFERS)[0].offer.media_type
+
+
+def negotiate_capabilities(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
+    """Return the media type of the capabilities description, PS3.18 §8.9; raises NotAcceptable."""
+    return select(accept_header, accept_params, CAPABILITIES_OFFERS)[0].offer.media_type
+
+
+def negotiate_retrieve(
+    accept_header: str | None, accept_params: Sequence[str] = (), *, one_instance: bool
+) -> RetrieveChoice:
+    """Return how a Retrieve is answered, PS3.18 §8.7.3 and §10.4.3.3.1.
+
+    `one_instance` says that the resource is an instance, which may be sent by itself. Without a transfer
+    syntax the client means Explicit VR Little Endian (§8.7.3.4). Raises NotAcceptable, also when only
+    transfer syntaxes are asked for that §8.7.3 forbids.
+    """
+    offers = RETRIEVE_INSTANCE_OFFERS if one_instance else RETRIEVE_OFFERS
+    selections = select(accept_header, accept_params, offers)
+    for offer, ranges in selections:
+        asked = [uid for one in ranges for uid in one.transfer_syntaxes or (EXPLICIT_VR_LITTLE_ENDIAN,)]
+        if ANY_TRANSFER_SYNTAX in asked:
+            del asked[asked.index(ANY_TRANSFER_SYNTAX) + 1 :]
+        if usable := tuple(filter(_travels, dict.fromkeys(asked))):
+            media = RetrieveMedia.MULTIPART if offer.multipart else RetrieveMedia.SINGLE
+            return RetrieveChoice(media, usable, not any(one.transfer_syntaxes for one in ranges))
+    raise NotAcceptable(
+        "None of the transfer syntaxes asked for can be sent; Implicit VR Little Endian and Explicit VR Big "
+        f"Endian never are. Ask for {EXPLICIT_VR_LITTLE_ENDIAN}, another one, or * for what is held."
+    )
+
+
+def _travels(transfer_syntax: str) -> bool:
+    if transfer_syntax in FORBIDDEN_TRANSFER_SYNTAXES:
+        return False
+    return transfer_syntax == ANY_TRANSFER_SYNTAX or bool(re.fullmatch("[0-9.]{1,64}", transfer_syntax))
+
+
+def _refusal(ranges: Sequence[MediaRange], offers: Sequence[Offer]) -> str:
+    sentence = f"Nothing that the request accepts can be made; available here: {', '.join(map(str, offers))}."
+    lacking = dict.fromkeys(
+        offer.media_type for offer in _NOT_MADE if any(offer.specificity(one) == 3 for one in ranges)
+    )
+    return f"{sentence} This build does not make {' or '.join(lacking)}." if lacking else sentence
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at a separator that is not within quotes; blanks around a part, and empty parts, are dropped."""
+    return [part for piece in re.findall(_PIECES[separator], text) if (part := piece.strip())]
+
+
+# A quote that is never closed reaches to the end: the pattern cannot fail, and so takes linear time.
+_QUOTED = r'"(?:[^"\\]|\\.)*+\\?"?'
+_PIECES = {separator: re.compile(rf'(?:{_QUOTED}|[^{separator}"])+') for separator in ",;"}
+
+
+def _parameters(parts: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for part in parts:
+        name, _, value = part.partition("=")
+        name, value = name.strip().lower(), value.strip()
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = re.sub(r"\\(.)", r"\1", value[1:-1])
+        if name == "type" and ";" in value:
+            value, *within = _split(value, ";") or [""]
+            yield name, value
+            yield from _parameters(within)
+        else:
+            yield name, value

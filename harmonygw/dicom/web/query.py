@@ -1,0 +1,451 @@
+"""The query language of a Search: query parameters to matching keys and return keys (PS3.18 §8.3.4).
+
+Every value is checked against its VR before an archive sees it. Two rules stand above convenience: what is
+malformed is refused by its name, and nothing that the client meant as a restriction turns into universal
+matching.
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from typing import Any, Final, Literal, NamedTuple
+
+from pydicom.datadict import dictionary_VM
+
+from harmonygw.dicom.dataset.dictionary import (
+    UNKNOWN_VR,
+    is_private,
+    keyword_of,
+    nearest_keywords,
+    private_vr,
+    resolve_vr,
+    tag_of,
+    vr_of,
+)
+from harmonygw.dicom.web.attributes import (
+    MODALITIES_IN_STUDY,
+    QUERY_RETRIEVE_LEVEL,
+    RETRIEVE_URL,
+    SPECIFIC_CHARACTER_SET,
+    UNIQUE_KEYS,
+    Level,
+)
+from harmonygw.dicom.web.resources import Resource, check_uid
+from harmonygw.errors import BadRequest, TooLarge
+
+DataSet = dict[str, Any]
+"""A data set in the DICOM JSON model (PS3.18 §F.2)."""
+
+MAX_PARAMETERS: Final = 1000
+"""Query parameters of one request, with the names in `includefield`; a form has dozens."""
+
+MAX_PATH_DEPTH: Final = 8
+"""Attributes in one dotted name. Keys of PS3.4 are nested two deep, structured reports perhaps five."""
+
+MAX_COUNT_DIGITS: Final = 18
+"""Digits of `limit` and `offset`: more than any archive holds, and what 64 bits hold."""
+
+MAX_TEXT_LENGTH: Final = 10240
+"""Characters of a key whose VR sets no limit (UC, UR, UT): that of LT, PS3.5 Table 6.2-1."""
+
+_FIRST_GROUP, _LAST_GROUP = 0x0008, 0xFFFD
+"""Groups of a data set, PS3.5 §7.1: those below hold commands and file meta information, FFFE delimits."""
+
+_PARAMETERS: Final = (
+    "includefield",
+    "limit",
+    "offset",
+    "fuzzymatching",
+    "emptyvaluematching",
+    "multiplevaluematching",
+    "accept",
+    "charset",
+)
+
+_NOT_MATCHED: Final = {
+    SPECIFIC_CHARACTER_SET: "states an encoding and cannot be matched; a URL is always UTF-8",
+    QUERY_RETRIEVE_LEVEL: "cannot be given; the path states the level",
+    RETRIEVE_URL: "is made by this service and cannot be matched",
+}
+
+_EMPTY: Final = '""'
+"""What asks for an attribute without value, PS3.4 §C.2.2.2.7."""
+
+_WILDCARDS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+"""VRs with Wild Card Matching, PS3.4 §C.2.2.2.4."""
+
+_MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
+"""VRs with Multiple Value Matching, PS3.4 §C.2.2.2.8."""
+
+_ONE_VALUE: Final = frozenset({"LT", "ST", "UR", "UT"})
+"""VRs in which a backslash is a character like any other, PS3.5 §6.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What a Search asks for."""
+
+    keys: DataSet
+    """Matching keys, the UIDs of the path among them. A sequence has one item (PS3.4 §C.2.2.2.6)."""
+    return_keys: DataSet
+    """Attributes asked for: `includefield`, and keys that match universally. None is in `keys`."""
+    include_all: bool = False
+    limit: int | None = None
+    """Matches on a page; None when not given."""
+    offset: int = 0
+    """Matches before the page."""
+    fuzzymatching: bool = False
+    emptyvaluematching: bool = False
+    multiplevaluematching: bool = False
+    accept: tuple[str, ...] = ()
+    """The values of `accept`, in their order (§8.3.3.1)."""
+    ignored: tuple[str, ...] = ()
+    """Names of unknown keys, where the configuration says to ignore them."""
+
+
+class _Attribute(NamedTuple):
+    tag: str
+    vr: str
+    multiple: bool
+
+
+_Path = tuple[_Attribute, ...]
+
+
+def parse_search(
+    resource: Resource,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    unknown_keys: Literal["error", "ignore"] = "error",
+) -> SearchQuery:
+    """Return what `pairs`, decoded names and values in the order sent, ask of a Search `resource`.
+
+    Raises BadRequest, naming the parameter, for a name that is no attribute (unless `unknown_keys` is
+    "ignore"), a value that its VR does not allow, several values where one is allowed, and a key that
+    contradicts the path; TooLarge for more than `MAX_PARAMETERS`.
+    """
+    general: dict[str, list[str]] = {}
+    keyed: list[tuple[str, str]] = []
+    for name, value in pairs:
+        if name in _PARAMETERS:
+            general.setdefault(name, []).append(value)
+        else:
+            keyed.append((name, value))
+    included = [name.strip() for value in general.get("includefield", ()) for name in value.split(",")]
+    if (count := len(pairs) + len(included)) > MAX_PARAMETERS:
+        raise TooLarge(
+            f"The request has {count} query parameters and fields; at most {MAX_PARAMETERS} are read."
+        )
+
+    names = _Names(keyed, strict=unknown_keys == "error")
+    empty_allowed = _flag(general, "emptyvaluematching")
+    multiple = _flag(general, "multiplevaluematching")
+    texts: dict[_Path, tuple[str, list[str]]] = {}
+    returned: dict[_Path, None] = {}
+    for name, value in keyed:
+        if path := names.path(name):
+            reason = _NOT_MATCHED.get(path[-1].tag)
+            if reason and value:
+                raise BadRequest(f"{name} {reason}.")
+            texts.setdefault(path, (name, []))[1].append(value)
+    for name in included:
+        if name and name != "all" and (path := names.path(name)):
+            returned[path] = None
+
+    keys: DataSet = {}
+    for path, (name, given) in texts.items():
+        values = _values(name, path[-1], given, empty_allowed=empty_allowed, multiple=multiple)
+        if values:
+            _put(keys, path, {"vr": path[-1].vr, "Value": values})
+        else:
+            returned[path] = None
+    _restrict_to_path(keys, resource)
+    return SearchQuery(
+        keys=keys,
+        return_keys=_return_keys(returned, keys),
+        include_all="all" in included,
+        limit=_count(general, "limit"),
+        offset=_count(general, "offset") or 0,
+        fuzzymatching=_flag(general, "fuzzymatching"),
+        emptyvaluematching=empty_allowed,
+        multiplevaluematching=multiple,
+        accept=tuple(general.get("accept", ())),
+        ignored=tuple(names.ignored),
+    )
+
+
+def _once(general: dict[str, list[str]], name: str) -> str | None:
+    given = set(general.get(name, ()))
+    if len(given) > 1:
+        raise BadRequest(f"{name} is given twice, with different values.")
+    return given.pop() if given else None
+
+
+def _flag(general: dict[str, list[str]], name: str) -> bool:
+    value = (_once(general, name) or "false").lower()
+    if value not in ("true", "false"):
+        raise BadRequest(f"{name} can be true or false.")
+    return value == "true"
+
+
+def _count(general: dict[str, list[str]], name: str) -> int | None:
+    value = _once(general, name)
+    if value is None:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) <= MAX_COUNT_DIGITS):
+        raise BadRequest(f"{name} can be a whole number from 0, of at most {MAX_COUNT_DIGITS} digits.")
+    return int(value)
+
+
+def _restrict_to_path(keys: DataSet, resource: Resource) -> None:
+    for level, uid in ((Level.STUDY, resource.study), (Level.SERIES, resource.series)):
+        if uid:
+            tag = UNIQUE_KEYS[level]
+            if tag in keys and uid not in keys[tag]["Value"]:
+                raise BadRequest(f"{keyword_of(int(tag, 16))} contradicts the path.")
+            keys[tag] = {"vr": "UI", "Value": [uid]}
+
+
+def _return_keys(returned: Iterable[_Path], keys: DataSet) -> DataSet:
+    """Lay out what is asked for without value; an item's attributes join the item that `keys` has, if any."""
+    return_keys: DataSet = {}
+    paths = frozenset(returned)
+    for path in returned:
+        whole_is_asked = any(path[:length] in paths for length in range(1, len(path)))
+        if not whole_is_asked and path[-1].tag not in _NOT_MATCHED:
+            _put(keys if path[0].tag in keys else return_keys, path, {"vr": path[-1].vr})
+    return return_keys
+
+
+def _put(data_set: DataSet, path: _Path, element: DataSet) -> None:
+    for attribute in path[:-1]:
+        data_set = data_set.setdefault(attribute.tag, {"vr": "SQ", "Value": [{}]})["Value"][0]
+    data_set.setdefault(path[-1].tag, element)
+
+
+class _Names:
+    """Attribute names of one request to paths. Private ones need the request's own private creators."""
+
+    def __init__(self, keyed: Iterable[tuple[str, str]], *, strict: bool) -> None:
+        self._strict = strict
+        self.ignored: dict[str, None] = {}
+        self._creators: dict[tuple[int, ...], str] = {}
+        self._paths: dict[str, _Path | None] = {}
+        for name, value in keyed:
+            tags = _tags(name)
+            if tags and _is_private_creator(tags[-1]):
+                self._creators[tags] = value
+
+    def path(self, name: str) -> _Path | None:
+        """Return the attributes that `name` names, outermost first; None when it is to be ignored."""
+        if name not in self._paths:
+            self._paths[name] = self._resolve(name)
+        return self._paths[name]
+
+    def _resolve(self, name: str) -> _Path | None:
+        tags = _tags(name)
+        if tags is None:
+            if self._strict:
+                raise BadRequest(_unknown(name))
+            self.ignored[name] = None
+            return None
+        if len(tags) > MAX_PATH_DEPTH:
+            raise BadRequest(f"{name} names {len(tags)} attributes in one another; at most {MAX_PATH_DEPTH}.")
+        path = tuple(self._attribute(name, tags[: depth + 1]) for depth in range(len(tags)))
+        if any(attribute.vr != "SQ" for attribute in path[:-1]):
+            raise BadRequest(f"{name} goes into an attribute that is not a sequence.")
+        return path
+
+    def _attribute(self, name: str, tags: tuple[int, ...]) -> _Attribute:
+        tag = tags[-1]
+        if not is_private(tag):
+            return _Attribute(f"{tag:08X}", resolve_vr(vr_of(tag)), dictionary_VM(tag) != "1")
+        if _is_private_creator(tag):
+            return _Attribute(f"{tag:08X}", "LO", False)
+        creator_tag = tag & 0xFFFF0000 | tag >> 8 & 0xFF
+        creator = self._creators.get((*tags[:-1], creator_tag))
+        if not creator:
+            raise BadRequest(f"{name} is private; its creator {creator_tag:08X} must be given with a value.")
+        vr = resolve_vr(private_vr(tag, creator))
+        # Text reads the same whatever text VR the archive knows it by; a C-FIND in Implicit VR states none.
+        return _Attribute(f"{tag:08X}", "LO" if vr == UNKNOWN_VR else vr, False)
+
+
+def _tags(name: str) -> tuple[int, ...] | None:
+    """Return the tags of a dotted name, None when one of its parts is no attribute of a data set."""
+    parts = name.split(".")
+    tags = tuple(tag for part in parts if (tag := _tag(part)) is not None)
+    return tags if len(tags) == len(parts) else None
+
+
+def _tag(part: str) -> int | None:
+    tag = int(part, 16) if re.fullmatch("[0-9A-Fa-f]{8}", part) else tag_of(part)
+    if tag is None or not _FIRST_GROUP <= tag >> 16 <= _LAST_GROUP:
+        return None
+    element = tag & 0xFFFF
+    if is_private(tag):
+        named = 0x10 <= element <= 0xFF or element >= 0x1000
+    else:
+        named = element > 0 and vr_of(tag) != UNKNOWN_VR
+    return tag if named else None
+
+
+def _is_private_creator(tag: int) -> bool:
+    return is_private(tag) and tag & 0xFFFF <= 0xFF
+
+
+def _unknown(name: str) -> str:
+    part = next(part for part in name.split(".") if _tag(part) is None)[:64]
+    nearest = get_close_matches(part.lower(), _PARAMETERS, 1, 0.8)
+    nearest += (keyword for keyword in nearest_keywords(part, 3) if _tag(keyword) is not None)
+    sentence = f"{part!r} is neither an attribute nor a parameter of a Search"
+    return f"{sentence}; the nearest: {', '.join(nearest)}." if nearest else f"{sentence}."
+
+
+def _values(
+    name: str, attribute: _Attribute, texts: Sequence[str], *, empty_allowed: bool, multiple: bool
+) -> list[Any]:
+    """Return the key's values in the DICOM JSON model, none for universal matching."""
+    tag, vr, _ = attribute
+    parts = [part for text in texts if text for part in _split(vr, text)]
+    wild = vr in _WILDCARDS and any("*" in part or "?" in part for part in parts)
+    if len(parts) > 1 and vr != "UI":
+        allowed = tag == MODALITIES_IN_STUDY or (multiple and attribute.multiple and vr in _MULTIPLE)
+        if not allowed:
+            raise BadRequest(f"{name} has several values; only one can be matched.")
+        if wild:
+            raise BadRequest(f"{name} has several values; none of them can have wildcards.")
+    if wild and not parts[0].strip("*"):
+        return []
+    return [_value(name, vr, part, empty_allowed=empty_allowed) for part in parts]
+
+
+def _split(vr: str, text: str) -> list[str]:
+    if vr in _ONE_VALUE:
+        return [text.strip(" ")]
+    if vr in ("UI", "CS"):
+        text = text.replace(",", "\\")
+    return [part.strip(" ") for part in text.split("\\")]
+
+
+def _value(name: str, vr: str, text: str, *, empty_allowed: bool) -> Any:
+    if _UNFIT.search(text):
+        raise BadRequest(f"{name} has a control character, or one that is not UTF-8.")
+    if not text:
+        raise BadRequest(f"{name} has an empty value in a list, or one of blanks.")
+    if empty_allowed and text == _EMPTY and vr in _TEXTS:
+        return {"Alphabetic": text} if vr == "PN" else text
+    if vr == "UI":
+        return check_uid(text, name)
+    if vr == "PN":
+        return _person_name(name, text)
+    if vr in _INTEGERS:
+        return _integer(name, vr, text)
+    if vr in ("FL", "FD"):
+        return _real(name, text)
+    if vr not in _TEXTS:
+        raise BadRequest(f"{name} has VR {vr}, which cannot be matched.")
+    kind = _TEXTS[vr]
+    if (
+        len(text.replace("*", "") if vr in _WILDCARDS else text) > kind.length
+        or (kind.pattern and not kind.pattern.fullmatch(text))
+        or (kind.check and not kind.check(text))
+    ):
+        raise BadRequest(f"{name} is not a {vr}: {kind.expected}.")
+    return text.upper() if vr == "AT" else text
+
+
+def _person_name(name: str, text: str) -> dict[str, str]:
+    groups = text.split("=")
+    if len(groups) > 3 or not any(groups) or any(len(group.replace("*", "")) > 64 for group in groups):
+        raise BadRequest(f"{name} is not a PN: at most three component groups of at most 64 characters.")
+    return {form: group for form, group in zip(_FORMS, groups, strict=False) if group}
+
+
+def _integer(name: str, vr: str, text: str) -> int:
+    least, most = _INTEGERS[vr]
+    if not re.fullmatch("[+-]?[0-9]{1,20}", text) or not least <= int(text) <= most:
+        raise BadRequest(f"{name} is not a {vr}: a whole number from {least} to {most}.")
+    return int(text)
+
+
+def _real(name: str, text: str) -> float:
+    if not re.fullmatch(_DECIMAL, text) or not math.isfinite(float(text)):
+        raise BadRequest(f"{name} is not a number.")
+    return float(text)
+
+
+_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
+"""Control characters, and what decoding leaves of bytes that are not UTF-8."""
+
+_FORMS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+"""The component groups of a PN, PS3.18 §F.2.2."""
+
+_INTEGERS: Final = {
+    "US": (0, 2**16 - 1),
+    "SS": (-(2**15), 2**15 - 1),
+    "UL": (0, 2**32 - 1),
+    "SL": (-(2**31), 2**31 - 1),
+    "UV": (0, 2**64 - 1),
+    "SV": (-(2**63), 2**63 - 1),
+}
+
+_DECIMAL = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_DATE = "[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+_TIME = r"([01][0-9]|2[0-3])([0-5][0-9](([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?"
+_DATE_TIME = f"([0-9]{{4}}(0[1-9]|1[0-2])?|{_DATE}({_TIME})?)([+-](0[0-9]|1[0-4])[0-5][0-9])?"
+
+
+def _range(value: str) -> re.Pattern[str]:
+    """Return the pattern of Single Value and Range Matching, PS3.4 §C.2.2.2.5: `A`, `A-B`, `A-`, `-B`."""
+    return re.compile(f"{value}(-({value})?)?|-{value}")
+
+
+def _dates_exist(text: str) -> bool:
+    for day in re.findall(r"(?<![0-9.])[0-9]{8}", text):
+        try:
+            date(int(day[:4]), int(day[4:6]), int(day[6:]))
+        except ValueError:
+            return False
+    return True
+
+
+class _Text(NamedTuple):
+    length: int
+    expected: str
+    pattern: re.Pattern[str] | None = None
+    check: Callable[[str], bool] | None = None
+
+
+_TEXTS: Final = {
+    "AE": _Text(16, "at most 16 ASCII characters", re.compile("[ -~]+")),
+    "AS": _Text(4, "three digits and one of D, W, M, Y", re.compile("[0-9]{3}[DWMY]")),
+    "AT": _Text(8, "eight hexadecimal digits", re.compile("[0-9A-Fa-f]{8}")),
+    "CS": _Text(
+        16, "at most 16 upper-case letters, digits, blanks or underscores", re.compile("[A-Z0-9 _*?]+")
+    ),
+    "DA": _Text(17, "YYYYMMDD, or a range of two with a hyphen", _range(_DATE), _dates_exist),
+    "DS": _Text(16, "a decimal number of at most 16 characters", re.compile(_DECIMAL)),
+    "DT": _Text(
+        53, "YYYYMMDDHHMMSS.FFFFFF&ZZXX, cut short or a range of two", _range(f"({_DATE_TIME})"), _dates_exist
+    ),
+    "IS": _Text(
+        12,
+        "a whole number from -2147483648 to 2147483647",
+        re.compile("[+-]?[0-9]+"),
+        lambda text: -(2**31) <= int(text) < 2**31,
+    ),
+    "LO": _Text(64, "at most 64 characters"),
+    "LT": _Text(10240, "at most 10240 characters"),
+    "PN": _Text(64 * 3 + 2, "at most three component groups of at most 64 characters"),
+    "SH": _Text(16, "at most 16 characters"),
+    "ST": _Text(1024, "at most 1024 characters"),
+    "TM": _Text(27, "HHMMSS.FFFFFF, cut short or a range of two with a hyphen", _range(_TIME)),
+    "UC": _Text(MAX_TEXT_LENGTH, f"at most {MAX_TEXT_LENGTH} characters"),
+    "UR": _Text(MAX_TEXT_LENGTH, f"at most {MAX_TEXT_LENGTH} characters"),
+    "UT": _Text(MAX_TEXT_LENGTH, f"at most {MAX_TEXT_LENGTH} characters"),
+}
+"""What a key of each text VR looks like, PS3.5 Table 6.2-1, with what matching adds (PS3.4 §C.2.2.2)."""

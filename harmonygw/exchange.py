@@ -1,0 +1,94 @@
+"""Request and Reply: what travels down a pipeline and comes back; and the record of how it went."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from harmonygw.operations import Operation
+from harmonygw.streams import Body
+
+@dataclass(frozen=True, slots=True)
+class HTTPOrigin:
+    """An exchange that began as an HTTP request."""
+
+    method: str
+    """Upper case; HEAD stays HEAD."""
+    path: tuple[str, ...]
+    """The decoded segments after the endpoint's prefix, without empty ones."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Names and values, decoded, in the order in which they were sent."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Lower-case name to value; repeated ones joined by a comma (RFC 9110 §5.3)."""
+    base_url: str = ""
+    """The absolute URL of the endpoint's prefix as the client sees it, without a final slash."""
+    body: Body | None = None
+    """What the client sends, as it arrives; None when it sends nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssociationOrigin:
+    """An exchange that began as a DIMSE request on an association."""
+
+    calling_ae_title: str
+    called_ae_title: str
+
+
+@dataclass(slots=True)
+class Record:
+    """How an exchange goes, filled in by whoever knows; the log line at its end is made of it.
+
+    The one mutable thing in an exchange: it outlives `replace()`, and is never read to make a decision.
+    """
+
+    operation: str = ""
+    target: str = ""
+    dimse_status: int | None = None
+    instances: int = 0
+    matches: int = 0
+    notes: list[str] = field(default_factory=list)
+    """Sentences for the operator: what was retried, assumed or left out. At most `MAX_NOTES`; see `note`."""
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence, once, unless there are `MAX_NOTES` already."""
+        if len(self.notes) < MAX_NOTES and sentence not in self.notes:
+            self.notes.append(sentence)
+
+
+MAX_NOTES = 20
+"""Sentences a record keeps: a log line is read by a person, and a peer must not be able to grow it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an endpoint puts into a pipeline. `dataclasses.replace()` to change it."""
+
+    origin: HTTPOrigin | AssociationOrigin
+    peer: str
+    """The client's IP address."""
+    correlation_id: str
+    principal: str | None = None
+    """Who it is, once authenticated."""
+    operation: Operation | None = None
+    """None until an endpoint or a bridge makes one."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """Metadata that middleware leaves for later middleware."""
+    deadline: float | None = None
+    """When waiting for a place ends, in seconds of the reactor's monotonic clock; None for the target's own time-outs."""
+    record: Record = field(default_factory=Record, compare=False)
+
+    @property
+    def client(self) -> str:
+        """Who shares a queue fairly with whom: the principal, or the address of the unauthenticated."""
+        return self.principal or self.peer
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What comes back. A reply is there when its headers are known, long before its body ends."""
+
+    status: int = 200
+    """The HTTP status, where the exchange is HTTP."""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: Body | None = None
+    result: Any = None
+    """Of an operation: a MatchStream, an InstanceStream, a stream of StoreResult, or None for an Echo."""

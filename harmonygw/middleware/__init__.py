@@ -1,0 +1,1 @@
+"""What stands between an endpoint and a backend, one file a type."""

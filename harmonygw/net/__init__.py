@@ -1,0 +1,1 @@
+"""Twisted transports: associations and HTTP."""

@@ -1,0 +1,93 @@
+"""The health of one target: after consecutive failures it is left alone for a while, and an Echo brings it back."""
+
+from collections.abc import Awaitable, Callable
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from harmonygw.errors import Busy, HarmonyError
+
+FAILURES_TO_OPEN = 3
+"""Consecutive failed connections after which the circuit opens: one may be a hiccup, three are an outage."""
+
+FIRST_BACKOFF = 5.0
+"""Seconds until the first Echo after the circuit has opened; each failed Echo doubles it."""
+
+LONGEST_BACKOFF = 60.0
+"""Seconds between Echos at most: a PACS that came back is noticed within a minute."""
+
+
+class Circuit:
+    """Closed while the target answers; open, and refusing at once, while it does not."""
+
+    def __init__(self, clock: IReactorTime, echo: Callable[[], Awaitable[object]]) -> None:
+        self._clock = clock
+        self._echo = echo
+        self._failures = 0
+        self._backoff = FIRST_BACKOFF
+        self._timer: IDelayedCall | None = None
+        self._probe: Deferred[None] | None = None
+        self._open = False
+        self.last_failure = ""
+        """What went wrong last, for the state of the target; empty when nothing did since the last success."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are refused without asking the target."""
+        return self._open
+
+    def check(self) -> None:
+        """Raise `Busy` while the circuit is open."""
+        if self._open:
+            due = self._timer.getTime() - self._clock.seconds() if self._timer is not None else 0.0
+            raise Busy(
+                f"the target does not answer ({self.last_failure}); it is asked again shortly",
+                retry_after=max(1, round(due)),
+            )
+
+    def succeeded(self) -> None:
+        """Take note that the target answered."""
+        self._failures = 0
+        self._backoff = FIRST_BACKOFF
+        self._open = False
+        self.last_failure = ""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def failed(self, error: HarmonyError) -> None:
+        """Take note that it did not."""
+        self._failures += 1
+        self.last_failure = error.detail
+        if self._failures >= FAILURES_TO_OPEN and not self._open:
+            self._open = True
+            self._schedule()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._probe is not None:
+            self._probe.cancel()
+
+    def _schedule(self) -> None:
+        self._timer = self._clock.callLater(self._backoff, self._ask)
+        self._backoff = min(self._backoff * 2, LONGEST_BACKOFF)
+
+    def _ask(self) -> None:
+        self._timer = None
+        self._probe = Deferred.fromCoroutine(self._ask_once())
+
+    async def _ask_once(self) -> None:
+        try:
+            await self._echo()
+        except CancelledError:
+            return
+        except HarmonyError as error:
+            self.last_failure = error.detail
+            self._schedule()
+        else:
+            self.succeeded()
+        finally:
+            self._probe = None

@@ -1,0 +1,1 @@
+"""twisted.web with requests that stream both ways, limits and honest aborts."""

@@ -1,0 +1,350 @@
+"""One HTTP/1.1 connection: Twisted's parser, with deadlines, limits and dispatch at the end of the header.
+
+Twisted's channel hands a request over when its body has arrived. This one does so when its header has, and
+then has two ends to wait for, in either order: that of the request's body and that of the reply. Only after
+both does it read the next request. A reply that comes first leaves the rest of the body to be read and thrown
+away within a bound.
+
+A connection waits for one thing at a time, so it has one timer: the header's deadline, progress of the body,
+the next request, or the end of what is thrown away. While a reply is being written, `response` watches the
+client; after the connection was told to close, the stall timer here does.
+
+What is overridden here is named without an underscore in Twisted but for `_respondToBadRequestAndDisconnect`,
+`_send100Continue`, `_handlingRequest`, `_waitingForTransport`, `_networkProducer`, `_version`, `_command`,
+`_path` and `_buffer`; tests cover what depends on each.
+"""
+# mypy: allow-untyped-calls
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from json import dumps
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+
+from harmonygw.errors import BadRequest, TimedOut
+from harmonygw.net.http.connections import Admission, Connections
+from harmonygw.net.http.limits import (
+    BODY_PROGRESS_BYTES,
+    LINGER_BYTES,
+    LINGER_SECS,
+    MAX_HEADER_FIELDS,
+    MAX_TARGET_BYTES,
+    SEND_BYTES,
+    WRITE_BEHIND_BYTES,
+    HTTPLimits,
+)
+from harmonygw.net.http.stall import StallTimer, connection_beneath
+
+if TYPE_CHECKING:
+    from harmonygw.net.http.request import StreamingRequest
+
+_LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(
+    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?)(?::[0-9]{0,5})?"
+)
+"""A host and port (RFC 9110 §7.2): a name that DNS could know, or an address."""
+
+_ABSOLUTE_FORM: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
+"""The beginning of a request target in absolute form, which a server accepts (RFC 9112 §3.2.2)."""
+
+
+class Channel(HTTPChannel):
+    """The server's side of one connection. The requests on it are served one after another."""
+
+    timeOut = None  # Twisted's idle time-out would restart with every byte
+    maxHeaders = MAX_HEADER_FIELDS
+    requests: "list[StreamingRequest]"
+    transport: Any
+    site: Any
+
+    def __init__(self, limits: HTTPLimits, clock: IReactorTime, connections: Connections) -> None:
+        super().__init__()
+        self.limits = limits
+        self.MAX_LENGTH = self.totalHeadersSize = limits.max_header_bytes
+        self._clock = clock
+        self._connections = connections
+        self._timer: IDelayedCall | None = None
+        self._idle = False  # between a reply and the next request's first byte
+        self._closing_when_idle = False
+        self._header_bytes = 0
+        self._reading_body = False
+        self._held = False  # we do not read: the window is full, or nobody wants the body
+        self._unwanted = False  # the body was given up, and the reply is not complete
+        self._answered = False  # the reply is complete, and the body has not ended
+        self._discarding = False  # nothing that still arrives is parsed
+        self._progress = 0  # bytes of the body since its timer was set
+        self._spare = 0  # bytes that may still be thrown away
+
+    # Beginning and end of the connection
+
+    def connectionMade(self) -> None:
+        """Find a place for the connection, or refuse it."""
+        super().connectionMade()
+        self._closing = StallTimer(self._clock, self.transport, self.limits.write_timeout_secs, self.abort)
+        if (connection := connection_beneath(self.transport)) is not None:
+            connection.bufferSize = WRITE_BEHIND_BYTES
+            connection.SEND_LIMIT = SEND_BYTES
+        admission = self._connections.add(self, getattr(self.transport.getPeer(), "host", ""))
+        if admission is Admission.SERVED:
+            self._await_header()
+        elif admission is Admission.SHED:
+            self.refuse(503, "too many connections (max_connections, max_connections_per_address)")
+        else:
+            self.abort()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Give the place back, and tell the requests."""
+        self._stop_timer()
+        self._closing.stop()
+        self._connections.remove(self)
+        super().connectionLost(reason)
+
+    def loseConnection(self) -> None:
+        """Close when everything is written, or when the client has ceased to read."""
+        self._stop_timer()
+        super().loseConnection()
+        self._closing.start()
+
+    def close_when_idle(self) -> None:
+        """Close now when no request is being served or read, else after its reply."""
+        if self._idle or not (self.requests or self._discarding):
+            self.loseConnection()
+        else:
+            self._closing_when_idle = True
+            self.persistent = False
+
+    def abort(self) -> None:
+        """Reset the connection: what was not sent yet is dropped, and the client sees no clean end."""
+        self._stop_timer()
+        self.transport.abortConnection()
+
+    # The header
+
+    def dataReceived(self, data: bytes) -> None:
+        """Parse what one read brought."""
+        if self._idle:
+            self._await_header()
+        super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        """Take a request line or a header field, within the limits."""
+        self._header_bytes += len(line) + len(self.delimiter)
+        if self._header_bytes > self.limits.max_header_bytes:
+            self._header_too_large()
+        elif not self.requests and any(len(word) > MAX_TARGET_BYTES for word in line.split(b" ")):
+            self.refuse(414, f"the request target is longer than {MAX_TARGET_BYTES} bytes")
+        elif self.requests and line[:1] in (b" ", b"\t"):
+            self.refuse(400, "a header field is folded over several lines (obs-fold)")
+        else:
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """Refuse a line without end."""
+        self._header_too_large()
+
+    def allHeadersReceived(self) -> None:
+        """Check the framing and hand the request over, its body yet to come."""
+        request = self.requests[-1]
+        fault = self._framing_fault(request) or self._target_fault(request)
+        if fault:
+            self.refuse(400, fault)
+            return
+        self._stop_timer()
+        self._reading_body = self.length != 0
+        self._held = self._unwanted = False
+        request.parseCookies()
+        self.persistent = self.checkPersistence(request, self._version) and not self._closing_when_idle
+        request.clientproto = self._version
+        request.gotLength(self.length)
+        if self._reading_body and not request.expects_continue:
+            self._await_body()
+        request.headersReceived(self._command, self._path, self._version)
+
+    def _framing_fault(self, request: "StreamingRequest") -> str:
+        """Say what leaves it open where a request goes or ends (RFC 9112 §3.2, §6.1); "" if nothing."""
+        hosts = request.requestHeaders.getRawHeaders(b"host", [])
+        codings = request.requestHeaders.getRawHeaders(b"transfer-encoding", [])
+        if len(hosts) > 1 or (not hosts and self._version != b"HTTP/1.0"):
+            return "a request has one Host header field"
+        if hosts and _HOST.fullmatch(hosts[0]) is None:
+            return "the Host header field is not a host and port"
+        if codings and self._version == b"HTTP/1.0":
+            return "HTTP/1.0 has no Transfer-Encoding"
+        if any(coding.lower() != b"chunked" for coding in codings):
+            return "the only Transfer-Encoding here is chunked"
+        return ""
+
+    def _target_fault(self, request: "StreamingRequest") -> str:
+        """Bring the target into origin form, and say what is wrong with it; "" if nothing."""
+        absolute = _ABSOLUTE_FORM.match(self._path)
+        if absolute is not None:
+            if absolute[1].lower() != (request.getHeader(b"host") or b"").lower():
+                return "the request target and the Host header field name different hosts"
+            self._path = self._path[absolute.end() :]
+            if not self._path.startswith(b"/"):
+                self._path = b"/" + self._path
+        if not self._path.startswith(b"/") and self._path != b"*":
+            return "the request target is neither a path nor an http URL"
+        return ""
+
+    def _await_header(self) -> None:
+        self._idle = False
+        self._start_timer(self.limits.header_timeout_secs, self._header_late)
+
+    def _header_late(self) -> None:
+        self._timer = None
+        self.refuse(408, "the header was not complete in time (header_timeout_secs)")
+
+    def _header_too_large(self) -> None:
+        self.refuse(431, f"the header is longer than {self.limits.max_header_bytes} bytes (max_header_bytes)")
+
+    # The body
+
+    def rawDataReceived(self, data: bytes) -> None:
+        """Take bytes of the body, or, while a reply is awaited, of the requests that follow."""
+        if self._discarding or self._answered:
+            self._spare -= len(data)
+            if self._spare < 0:
+                self.loseConnection()
+                return
+        elif self._reading_body:
+            self._progress += len(data)
+            if self._progress >= BODY_PROGRESS_BYTES and self._timer is not None:
+                self._progress = 0
+                self._timer.reset(self.limits.body_timeout_secs)
+        if not self._discarding:
+            super().rawDataReceived(data)
+
+    def allContentReceived(self) -> None:
+        """End the body; when it was answered before, the request is done now."""
+        if self._discarding:
+            return
+        self._stop_timer()
+        self._header_bytes = 0
+        self._reading_body = False
+        if self._held:  # a request that is whole is no reason not to see that its client goes away
+            self._held = False
+            self._read_on()
+        request = self.requests[-1]
+        super().allContentReceived()
+        if self._answered:
+            self._answered = False
+            self.requestDone(request)
+
+    def invite_body(self) -> None:
+        """Tell a client that waits for it to send the body (RFC 9110 §10.1.1), and give it time for that."""
+        self._send100Continue()
+        self._await_body()
+
+    def pause(self) -> None:
+        """Read no more: the window is full."""
+        self._held = True
+        self._stop_timer()
+        self._networkProducer.pauseProducing()
+
+    def resume(self) -> None:
+        """Read again: the window has room."""
+        if self._reading_body and not (self._unwanted or self._answered):
+            self._held = False
+            self._await_body()
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if not self._waitingForTransport:
+            self._networkProducer.resumeProducing()
+
+    def hold_body(self) -> None:
+        """Let the rest of the body wait until the reply is complete: nobody wants it."""
+        if not self._answered:
+            self._unwanted = True
+            self.pause()
+
+    def stop_parsing(self) -> None:
+        """Give the body up for good: its end cannot be found, or is too far. The reply will be the last one
+        here."""
+        self._discarding = True
+        self.persistent = False
+        self.hold_body()
+
+    def _await_body(self) -> None:
+        self._progress = 0
+        self._start_timer(self.limits.body_timeout_secs, self._body_late)
+
+    def _body_late(self) -> None:
+        self._timer = None
+        self.requests[-1].fail_body(TimedOut("the request's body did not arrive in time (body_timeout_secs)"))
+
+    # The reply
+
+    def requestDone(self, request: "StreamingRequest") -> None:
+        """Go on to the next request, once this one has been received whole too."""
+        if self._handlingRequest:
+            if self.persistent:
+                self._idle = True
+                self._start_timer(self.limits.keepalive_timeout_secs, self.loseConnection)
+            super().requestDone(request)
+            if self._idle and self._buffer:
+                self._await_header()
+        else:
+            self._answered = True
+            if self._reading_body:
+                self._linger()
+
+    def resumeProducing(self) -> None:
+        """Go on writing; the transport has sent what it was given."""
+        super().resumeProducing()
+        if self._held:
+            self._networkProducer.pauseProducing()
+
+    def refuse(self, status: int, detail: str) -> None:
+        """Answer what cannot become a request, and read no more of this connection."""
+        self._log.info(
+            "{status} for {peer}: {detail}", status=status, peer=self.transport.getPeer(), detail=detail
+        )
+        title = HTTPStatus(status).phrase
+        problem = dumps({"status": status, "title": title, "detail": detail}).encode("ascii")
+        header = [
+            b"HTTP/1.1 %d %b" % (status, title.encode("ascii")),
+            b"Content-Type: application/problem+json",
+            b"Content-Length: %d" % len(problem),
+            b"Connection: close",
+        ]
+        if status == 503:
+            header.append(b"Retry-After: 1")
+        self.transport.write(b"\r\n".join((*header, b"", problem)))
+        self.persistent = False
+        self._discarding = True
+        self.setRawMode()
+        self._linger()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        """Refuse what Twisted's parser refuses; within a body it is for whoever reads that to answer."""
+        if self._answered:
+            self.loseConnection()
+        elif self._reading_body:
+            self.requests[-1].fail_body(BadRequest("the request's chunked coding is malformed"))
+        elif not self._discarding:
+            self.refuse(400, "this is not a request as RFC 9112 has it")
+
+    def _linger(self) -> None:
+        """Read and throw away what the client is still sending, so that it gets to see the reply."""
+        self._held = False
+        self._spare = LINGER_BYTES
+        self._start_timer(LINGER_SECS, self.loseConnection)
+        self._networkProducer.resumeProducing()
+
+    # The timer
+
+    def _start_timer(self, seconds: float, expired: Callable[[], None]) -> None:
+        self._stop_timer()
+        self._timer = self._clock.callLater(seconds, expired)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None

@@ -1,0 +1,66 @@
+"""What an HTTP connection may cost: time, bytes and places, each with its reason."""
+
+from dataclasses import dataclass
+from typing import Final
+
+BACKLOG: Final = 511
+"""Connections that wait to be accepted. A viewer opens a hundred at once; Twisted's 50 overflows, and each
+SYN that is dropped costs its client a second or more."""
+
+MAX_TARGET_BYTES: Final = 8192
+"""Bytes of a request target (RFC 9110 §4.1 asks for 8000 at least): a Search with a hundred UIDs fits. More
+is 414."""
+
+MAX_HEADER_FIELDS: Final = 100
+"""Header fields of one request. Browsers behind two proxies send about forty. More is 400."""
+
+WINDOW_BYTES: Final = 256 * 1024
+"""Bytes of a request's body that wait for whoever reads it, before the client is slowed down through TCP."""
+
+BODY_PROGRESS_BYTES: Final = 1024
+"""Bytes that have to arrive within `body_timeout_secs`, unless the body ends: a byte now and then is no
+progress."""
+
+LINGER_BYTES: Final = 1024 * 1024
+"""Bytes that are read and thrown away after a reply that came before the request's end. A client that is
+still sending then gets to see the reply: closing with unread bytes would reset the connection under it."""
+
+LINGER_SECS: Final = 5.0
+"""Seconds for the same. After either, the connection is closed."""
+
+MAX_SHED: Final = 100
+"""Connections over a limit that may be told so at one time. Those beyond are closed without a word, so that
+refusing cannot use up the descriptors that the limit is there to save."""
+
+WRITE_BEHIND_BYTES: Final = 128 * 1024
+"""Bytes that wait for the socket before a reply is held back, and the most that one read of a request brings.
+With one read on top it is what a client that never reads costs of our memory. More is slower: what gathers is
+copied once more before it leaves (measured with reads of 256 KiB: 512 KiB here halves the rate)."""
+
+SEND_BYTES: Final = 1024 * 1024
+"""Bytes offered to the socket at a time (Twisted: 128 KiB): what has gathered leaves in one system call."""
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPLimits:
+    """The limits of one listener; the configuration's `network.<n>.limits` maps onto it."""
+
+    header_timeout_secs: float = 20
+    """From a connection, or a later request's first byte, to the end of its header; then 408. The whole
+    header has this time, so that a trickle gains nothing."""
+    body_timeout_secs: float = 30
+    """Without progress of a request's body that we are ready to read; then reading it raises `TimedOut`
+    (408)."""
+    write_timeout_secs: float = 60
+    """Without the client acknowledging a byte of its reply; then the connection is reset."""
+    keepalive_timeout_secs: float = 60
+    """From a reply to the next request's first byte; then the connection is closed."""
+    max_connections: int = 2000
+    """Connections at one time; more get 503 and are closed."""
+    max_connections_per_address: int = 200
+    """The same for one client address. Behind a reverse proxy all come from one: raise it there."""
+    max_header_bytes: int = 16384
+    """Bytes of a request line and header together; more is 431."""
+    max_request_bytes: int = 0
+    """Bytes of a request's body; more raises `TooLarge` (413) where it is read. 0 means no limit: a Store
+    streams. An endpoint narrows it with `StreamingRequest.limit_body`."""

@@ -1,0 +1,107 @@
+"""The words both protocols translate to: what is asked of an archive, without saying how.
+
+DICOMweb and DIMSE meet here. `dicomweb_bridge` makes an operation of an HTTP request, a `dicom_scp` endpoint makes
+one of a DIMSE request, and every backend that holds or reaches images takes them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from harmonygw.dicom.web.attributes import Level
+from harmonygw.streams import InstanceStream, Match, Stream
+
+__all__ = [
+    "ANY_TRANSFER_SYNTAX",
+    "DataSet",
+    "Echo",
+    "Find",
+    "InstanceStream",
+    "Level",
+    "Matches",
+    "Operation",
+    "Retrieve",
+    "Store",
+    "StoreResult",
+]
+
+DataSet = Mapping[str, Any]
+"""A data set in the DICOM JSON model (PS3.18 F.2): upper-case hexadecimal tag to `{"vr": …, "Value": […]}`."""
+
+ANY_TRANSFER_SYNTAX = "*"
+"""As the archive holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Verification: does the other side answer?"""
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A query. The reply's result is `Matches`.
+
+    `keys` are the matching keys with their values, `return_keys` the attributes asked for (no `Value`); together
+    they are the identifier of a C-FIND. The unique keys of the levels above belong to `keys`. A backend may return
+    more than was asked and match more loosely than asked; who needs certainty checks.
+
+    `limit` is the number of matches after which the reader will stop, None for all: a hint; the reader stops by
+    closing the stream, and the C-FIND is cancelled.
+    """
+
+    level: Level
+    keys: DataSet = field(default_factory=dict)
+    return_keys: DataSet = field(default_factory=dict)
+    limit: int | None = None
+    fuzzy_matching: bool = False
+    relational: bool = False
+    """Whether `keys` hold more of the upper levels than their unique keys, or less (PS3.4 §C.4.1.3.2.1).
+
+    A backend whose archive has no relational queries raises `NotAcceptable` before it asks anything.
+    """
+
+
+class Matches(Stream[Match], Protocol):
+    """The result of a Find: its matches, and what the reader should be warned of once it has read them."""
+
+    warnings: list[str]
+    """Sentences, complete at the end of the stream: what was asked and not done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieve:
+    """A retrieval of whole instances. The reply's result is an `InstanceStream`.
+
+    `level` is STUDY, SERIES or IMAGE, and the unique keys down to it are given; IMAGE takes several instances.
+    `transfer_syntaxes` are acceptable ones in order of preference; `("*",)` is whatever the archive holds. Instances
+    may come in another native syntax than an acceptable native one: the reader converts those as they flow.
+    """
+
+    level: Level
+    study_instance_uid: str
+    series_instance_uid: str = ""
+    sop_instance_uids: tuple[str, ...] = ()
+    transfer_syntaxes: tuple[str, ...] = (ANY_TRANSFER_SYNTAX,)
+    without_bulk_data: bool = False
+    patient_id: str = ""
+    """Needed by a Patient Root model only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Storage of instances. The reply's result is a `Stream` of `StoreResult`, one an instance, in their order."""
+
+    instances: InstanceStream
+
+
+@dataclass(frozen=True, slots=True)
+class StoreResult:
+    """What became of one instance: `status` as of a C-STORE-RSP (PS3.4 Table B.2-1), 0x0000 for stored."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    status: int
+    detail: str = ""
+
+
+Operation = Echo | Find | Retrieve | Store

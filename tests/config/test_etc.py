@@ -1,0 +1,82 @@
+"""What is shipped loads, and its comments are right: each names a key, and every key of these tables is named."""
+
+import re
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import pytest
+
+from harmonygw.config.binding import keys
+from harmonygw.config.loading import load
+from harmonygw.config.options import DicomSCUOptions, DICOMwebBridgeOptions, DICOMwebEndpointOptions
+from harmonygw.config.system import Limits, Logging, Management, StorageSettings, TCPSettings
+from harmonygw.config.tables import PipelineTable
+from tests.config.conftest import EVERYTHING, Configure
+
+ETC = Path(__file__).parents[2] / "etc"
+MAIN, PIPELINE = ETC / "config.toml", ETC / "pipelines" / "dicomweb.toml"
+COMMENTED = re.compile(r"^# (?=[a-z_.]+ = )", re.MULTILINE)
+
+
+def test_it_loads_listens_on_loopback_and_assumes_nothing() -> None:
+    configuration = load(MAIN, environ={}, available=EVERYTHING)
+    assert configuration.warnings == ()
+    assert configuration.networks["default"].is_loopback
+    assert configuration.routes["default"][0].path_prefix == "/dicom"
+    backend = configuration.backends["pacs_backend"]
+    assert (backend.host, backend.port, backend.called_ae_title) == ("pacs.hospital.local", 104, "MY_PACS")
+
+
+def test_what_is_commented_out_is_right_too(configure: Configure) -> None:
+    credentials = "\n".join(
+        f"[authentications.{name}]\nmethod = 'basic'\noptions = {{ username = 'u', password = 'p' }}\n"
+        for name in ("my_credentials", "staff")
+    )
+    main = COMMENTED.sub("", MAIN.read_text(encoding="utf-8")).replace("force_https = false\n", "")
+    pipeline = COMMENTED.sub("", PIPELINE.read_text(encoding="utf-8"))
+    opened = configure(main + credentials, {"dicomweb.toml": pipeline})
+    shipped = load(MAIN, environ={}, available=EVERYTHING)
+    assert opened.networks["default"].limits == Limits(max_request_bytes=0)
+    assert opened.logging == shipped.logging == Logging()
+    assert opened.storage == shipped.storage == StorageSettings()
+    assert opened.management.base_path == shipped.management.base_path
+    assert opened.middleware == shipped.middleware
+    assert opened.backends["pacs_backend"].timeout_secs == shipped.backends["pacs_backend"].timeout_secs
+    changed = {
+        key.name
+        for key in keys(DicomSCUOptions)
+        if getattr(opened.backends["pacs_backend"].options, key.name)
+        != getattr(shipped.backends["pacs_backend"].options, key.name)
+    }
+    assert changed == {"host", "port", "use_tls", "incoming_store_port", "user_identity"}
+
+
+def leaves(cls: Any, prefix: str = "") -> list[str]:
+    found = []
+    for key in keys(cls):
+        members = get_args(key.wanted) if get_origin(key.wanted) in (Union, UnionType) else (key.wanted,)
+        inner = next((one for one in members if is_dataclass(one)), None)
+        is_table = inner is not None and len(members) == 1
+        found += leaves(inner, f"{prefix}{key.name}.") if is_table else [f"{prefix}{key.name}"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("file", "cls"),
+    [
+        (MAIN, TCPSettings),
+        (MAIN, Limits),
+        (MAIN, Logging),
+        (MAIN, Management),
+        (MAIN, StorageSettings),
+        (PIPELINE, PipelineTable),
+        (PIPELINE, DICOMwebEndpointOptions),
+        (PIPELINE, DICOMwebBridgeOptions),
+        (PIPELINE, DicomSCUOptions),
+    ],
+)
+def test_every_key_is_named(file: Path, cls: type) -> None:
+    named = set(re.findall(r"^(?:# )?([a-z_.]+) = ", file.read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(leaves(cls)) <= named

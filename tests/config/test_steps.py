@@ -1,0 +1,86 @@
+"""Middleware with credentials, policies and rules."""
+
+import pytest
+
+from tests.config.conftest import Configure, Problems
+
+MAIN = '[proxy]\nid = "x"\n'
+FILES = {"none.toml": ""}
+SECRET = "s" * 32
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        (
+            'type = "basic_auth"',
+            "config.toml:3: middleware.m: nothing to check credentials by: give options.username and password,"
+            " options.token_path, or authentication",
+        ),
+        (
+            'type = "jwtauth"',
+            "config.toml:3: middleware.m: nothing to check credentials by: give options.jwks_uri, public_key_path or"
+            " use_hs256, or authentication",
+        ),
+        (
+            'type = "jwt_auth"\nauthentication = "people"',
+            'config.toml:5: middleware.m.authentication: method is "basic" there, but "jwt" is needed',
+        ),
+        (
+            'type = "basic_auth"\nauthentication = "peeple"',
+            'config.toml:5: middleware.m.authentication: there is no authentication "peeple"; did you mean "people"?',
+        ),
+        (
+            'type = "policies"\noptions.policies = ["a", "b"]',
+            'config.toml:5: middleware.m.options.policies[1]: there is no policy "b"; known: a',
+        ),
+        ('type = "policies"', 'config.toml:3: middleware.m.options: "policies" is missing'),
+    ],
+)
+def test_middleware_that_could_not_do_its_work(problems: Problems, table: str, problem: str) -> None:
+    rest = (
+        "\n[authentications.people]\nmethod = 'basic'\noptions = { username = 'u', password = 'p' }\n"
+        "[policies.a]\nrules = []\n"
+    )
+    assert problems(f"{MAIN}[middleware.m]\n{table}{rest}", FILES) == [problem]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        'type = "basic_auth"\noptions = { username = "u", password = "p" }',
+        'type = "basic_auth"\noptions = { token_path = "users" }',
+        'type = "basic_auth"\nauthentication = "authentications.people"',
+        'type = "jwt_auth"\noptions = { public_key_path = "key.pem" }',
+        f'type = "jwt_auth"\noptions = {{ use_hs256 = true, hs256_secret = "{SECRET}" }}',
+    ],
+)
+def test_middleware_that_knows_what_to_check_by(configure: Configure, table: str) -> None:
+    people = "\n[authentications.people]\nmethod = 'basic'\noptions.credentials_path = 'users'\n"
+    assert configure(f"{MAIN}[middleware.m]\n{table}{people}", FILES).middleware["m"].name == "m"
+
+
+def test_a_policy_names_rules_that_exist_and_goes_by_its_own_name(problems: Problems) -> None:
+    text = (
+        MAIN + '[policies.a]\nid = "b"\nrules = ["r", "s"]\n'
+        '[rules.r]\nid = "q"\ntype = "allow_all"\n[rules.t]\ntype = "ip_alow"\n'
+    )
+    assert problems(text, FILES) == [
+        'config.toml:4: policies.a.id: must be the table\'s name, "a", not "b"',
+        'config.toml:5: policies.a.rules[1]: there is no rule "s"; known: r, t',
+        'config.toml:7: rules.r.id: must be the table\'s name, "r", not "q"',
+        'config.toml:10: rules.t.type: there is no rule type "ip_alow"; did you mean "ip_allow"?',
+    ]
+
+
+@pytest.mark.parametrize(("enabled", "warnings"), [("true", 1), ("false", 0)])
+def test_the_weaker_way_to_combine_rules_is_a_warning(configure: Configure, enabled: str, warnings: int) -> None:
+    text = f'{MAIN}[policies.a]\nrules = []\ncombine = "any"\nenabled = {enabled}\n'
+    found = [warning for warning in configure(text, FILES).warnings if "policies" in warning]
+    assert (
+        found
+        == [
+            "config.toml:5: policies.a.combine: any allow rule that matches lets a request in, whatever the other types of"
+            " rules say"
+        ][:warnings]
+    )

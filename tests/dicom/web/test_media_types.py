@@ -1,0 +1,191 @@
+import time
+
+import pytest
+
+from harmonygw.dicom.web.media_types import (
+    MAX_MEDIA_RANGES,
+    MediaRange,
+    Offer,
+    RetrieveChoice,
+    RetrieveMedia,
+    negotiate_capabilities,
+    negotiate_metadata,
+    negotiate_retrieve,
+    negotiate_search,
+    parse_accept,
+    select,
+)
+from harmonygw.errors import NotAcceptable
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+JPEG = "1.2.840.10008.1.2.4.50"
+LOSSLESS = "1.2.840.10008.1.2.4.70"
+OHIF = (
+    "application/dicom+json, multipart/related; type=application/octet-stream; "
+    "transfer-syntax=*; transfer-syntax=*"
+)
+DICOM = 'multipart/related; type="application/dicom"'
+
+
+def test_a_media_range_has_its_parameters_in_order() -> None:
+    assert parse_accept('Multipart/Related; Type="application/dicom"; transfer-syntax=1.2;q=0.5') == (
+        MediaRange("multipart/related", (("type", "application/dicom"), ("transfer-syntax", "1.2")), 0.5),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "ranges"),
+    [
+        ("", ()),
+        (" , ;, garbage, a/b/c", ()),
+        ("a/b,c/d", (MediaRange("a/b"), MediaRange("c/d"))),
+        ("application/dicom json", (MediaRange("application/dicom+json"),)),
+        ("a/b;q=0", (MediaRange("a/b", (), 0.0),)),
+        ("a/b;q=7", (MediaRange("a/b"),)),
+        ("a/b;q=high", (MediaRange("a/b"),)),
+        ("a/b;q=nan", (MediaRange("a/b"),)),
+        ('a/b;x="1,2;3"', (MediaRange("a/b", (("x", "1,2;3"),)),)),
+        (r'a/b;x="1\"2"', (MediaRange("a/b", (("x", '1"2'),)),)),
+        ('a/b;x="1, c/d', (MediaRange("a/b", (("x", '"1, c/d'),)),)),
+        ('a/b;x="1\\', (MediaRange("a/b", (("x", '"1\\'),)),)),
+        ("a/b;flag", (MediaRange("a/b", (("flag", ""),)),)),
+        ('a/b;type=";"', (MediaRange("a/b", (("type", ""),)),)),
+    ],
+)
+def test_accept_lists_are_read_leniently(text: str, ranges: tuple[MediaRange, ...]) -> None:
+    assert parse_accept(text) == ranges
+
+
+def test_a_transfer_syntax_within_the_quotes_of_type_is_found() -> None:
+    (one,) = parse_accept('multipart/related; type="application/dicom; transfer-syntax=1.2.3"')
+    assert (one.part_type, one.transfer_syntaxes) == ("application/dicom", ("1.2.3",))
+
+
+def test_a_list_is_read_up_to_a_limit() -> None:
+    assert len(parse_accept(",".join(["a/b"] * (MAX_MEDIA_RANGES + 1)))) == MAX_MEDIA_RANGES
+
+
+@pytest.mark.parametrize("text", ['\\"' * 50_000, '"' * 100_000, '"\\' * 50_000, "a;" * 50_000])
+def test_no_list_takes_more_than_linear_time(text: str) -> None:
+    began = time.process_time()
+    parse_accept(text)
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("header", "media_type"),
+    [
+        (None, "application/dicom+json"),
+        ("", "application/dicom+json"),
+        ("*/*", "application/dicom+json"),
+        ("application/*", "application/dicom+json"),
+        (OHIF, "application/dicom+json"),
+        ("application/json", "application/json"),
+        ("application/json, application/dicom+json", "application/json"),
+        ("application/json;q=0.5, application/dicom+json", "application/dicom+json"),
+        ("application/dicom+json;q=0, */*", "application/json"),
+        ("application/json, */*", "application/json"),
+        ("text/html, application/xhtml+xml, */*;q=0.8", "application/dicom+json"),
+        ("APPLICATION/DICOM+JSON; charset=utf-8", "application/dicom+json"),
+        (
+            'multipart/related; type="application/dicom+xml", application/dicom+json;q=0.1',
+            "application/dicom+json",
+        ),
+    ],
+)
+def test_searches_and_metadata_answer_in_json(header: str | None, media_type: str) -> None:
+    assert negotiate_search(header) == media_type
+    assert negotiate_metadata(header) == media_type
+
+
+def test_the_accept_parameter_comes_first_and_the_header_after_it() -> None:
+    assert negotiate_search("application/dicom+json", ("application/json",)) == "application/json"
+    assert negotiate_search("application/json", ("text/csv", "image/png")) == "application/json"
+    with pytest.raises(NotAcceptable):
+        negotiate_search(None, ("text/csv",))
+
+
+def test_a_refusal_lists_what_there_is_and_names_what_is_not_made() -> None:
+    with pytest.raises(NotAcceptable) as refusal:
+        negotiate_search('multipart/related; type="application/dicom+xml"')
+    assert refusal.value.detail == (
+        "Nothing that the request accepts can be made; available here: application/dicom+json, "
+        "application/json. This build does not make application/dicom+xml."
+    )
+    with pytest.raises(NotAcceptable, match="does not make application/zip"):
+        negotiate_retrieve("application/zip", one_instance=False)
+    with pytest.raises(NotAcceptable) as refusal:
+        negotiate_retrieve("image/jpeg", one_instance=True)
+    assert refusal.value.detail == (
+        "Nothing that the request accepts can be made; available here: "
+        'multipart/related; type="application/dicom", application/dicom.'
+    )
+
+
+def test_capabilities_are_json_unless_wadl_is_asked_for() -> None:
+    assert negotiate_capabilities(None) == "application/json"
+    assert negotiate_capabilities("application/vnd.sun.wadl+xml") == "application/vnd.sun.wadl+xml"
+
+
+@pytest.mark.parametrize(
+    ("header", "transfer_syntaxes"),
+    [
+        (None, (EXPLICIT,)),
+        ("*/*", (EXPLICIT,)),
+        ("multipart/*", (EXPLICIT,)),
+        ("multipart/related", (EXPLICIT,)),
+        (DICOM, (EXPLICIT,)),
+        ("multipart/related; type=application/dicom", (EXPLICIT,)),
+        ("Multipart/Related; TYPE=Application/DICOM; Transfer-Syntax=*", ("*",)),
+        (f"{DICOM}; transfer-syntax={JPEG}", (JPEG,)),
+        (f'{DICOM}; transfer-syntax="{JPEG}"', (JPEG,)),
+        (f"{DICOM}; transfer-syntax={JPEG};q=0.5, {DICOM}; transfer-syntax={LOSSLESS}", (LOSSLESS, JPEG)),
+        (f"{DICOM}; transfer-syntax={JPEG}, {DICOM}; transfer-syntax=*", (JPEG, "*")),
+        (f"{DICOM}; transfer-syntax=*, {DICOM}; transfer-syntax={JPEG}", ("*",)),
+        (f"{DICOM}; transfer-syntax={JPEG}, */*;q=0.1", (JPEG, EXPLICIT)),
+        (f"{DICOM}; transfer-syntax=1.2.840.10008.1.2, {DICOM}; transfer-syntax={JPEG}", (JPEG,)),
+        ("multipart/related; type=application/octet-stream, */*", (EXPLICIT,)),
+    ],
+)
+def test_a_retrieve_is_multipart_in_the_syntaxes_preferred(
+    header: str | None, transfer_syntaxes: tuple[str, ...]
+) -> None:
+    choice = RetrieveChoice(RetrieveMedia.MULTIPART, transfer_syntaxes)
+    assert negotiate_retrieve(header, one_instance=False) == choice
+    assert negotiate_retrieve(header, one_instance=True) == choice
+
+
+def test_one_instance_can_be_sent_by_itself() -> None:
+    single = RetrieveChoice(RetrieveMedia.SINGLE, (LOSSLESS,))
+    header = f"application/dicom; transfer-syntax={LOSSLESS}"
+    assert negotiate_retrieve(header, one_instance=True) == single
+    assert negotiate_retrieve("application/dicom, */*", one_instance=True).media is RetrieveMedia.SINGLE
+    assert (
+        negotiate_retrieve(f"{DICOM}, application/dicom", one_instance=True).media is RetrieveMedia.MULTIPART
+    )
+    with pytest.raises(NotAcceptable):
+        negotiate_retrieve(header, one_instance=False)
+
+
+def test_syntaxes_that_cannot_be_sent_by_one_way_are_tried_by_the_next() -> None:
+    header = f"{DICOM}; transfer-syntax=1.2.840.10008.1.2, application/dicom;q=0.5"
+    assert negotiate_retrieve(header, one_instance=True) == RetrieveChoice(RetrieveMedia.SINGLE, (EXPLICIT,))
+
+
+@pytest.mark.parametrize("uid", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "JPEG", ""])
+def test_transfer_syntaxes_that_never_travel_are_not_acceptable(uid: str) -> None:
+    with pytest.raises(NotAcceptable, match="Implicit VR Little Endian and Explicit VR Big Endian never"):
+        negotiate_retrieve(f"{DICOM}; transfer-syntax={uid}", one_instance=False)
+
+
+def test_a_type_refused_with_q_0_is_not_sent() -> None:
+    with pytest.raises(NotAcceptable):
+        negotiate_retrieve(f"{DICOM};q=0, */*", one_instance=False)
+
+
+def test_other_offers_are_laid_against_the_same_list() -> None:
+    frames = (Offer("application/octet-stream", multipart=True), Offer("image/jpeg", multipart=True))
+    cornerstone = "multipart/related; type=application/octet-stream; transfer-syntax=*"
+    (selection,) = select(cornerstone, (), frames)
+    assert selection.offer is frames[0]
+    assert selection.ranges[0].transfer_syntaxes == ("*",)
