@@ -8,7 +8,6 @@ together.
 import ast
 import inspect
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from datetime import tzinfo
@@ -169,9 +168,7 @@ def _notes(cls: type) -> dict[str, str]:
     notes: dict[str, str] = {}
     for one in reversed(cls.__mro__[:-1]):
         (body,) = (
-            node.body
-            for node in ast.parse(dedent(inspect.getsource(one))).body
-            if isinstance(node, ast.ClassDef)
+            node.body for node in ast.parse(dedent(inspect.getsource(one))).body if isinstance(node, ast.ClassDef)
         )
         for node, after in pairwise(body):
             if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
@@ -189,4 +186,4 @@ def _heading(title: str, line: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

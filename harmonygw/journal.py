@@ -4,17 +4,17 @@ A line never holds a patient's name, identifier or birth date, nor the query of 
 trail. What it holds: who asked for what, of which target, how it ended, how much and how long.
 """
 
-import os
+import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import IO, Any
+from pathlib import Path
+from typing import Any
 
-import orjson
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
+    LogEvent,
     Logger,
     LogLevel,
     LogLevelFilterPredicate,
@@ -23,6 +23,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import provider
 
+from harmonygw.config.model import Logging
 from harmonygw.exchange import HTTPOrigin, Request
 
 log = Logger(namespace="harmonygw.exchange")
@@ -35,6 +36,8 @@ LEVELS = {
     "error": LogLevel.error,
 }
 """`logging.log_level` to Twisted's levels, which have no trace."""
+
+_SPECIAL = frozenset(' "=\\')
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,67 +85,86 @@ def write(request: Request, ending: Ending) -> None:
     else:
         fields["calling_ae_title"] = origin.calling_ae_title
     level = LogLevel.info if ending.outcome in ("complete", "refused", "client_gone") else LogLevel.warn
-    log.emit(
-        level, "{operation} {outcome}", exchange=fields, operation=record.operation, outcome=ending.outcome
-    )
+    log.emit(level, "{operation} {outcome}", exchange=fields, operation=record.operation, outcome=ending.outcome)
 
 
 def _milliseconds(start: float, end: float | None) -> float | None:
     return None if end is None else round((end - start) * 1000, 1)
 
 
-def observer(settings: Any) -> ILogObserver:
-    """Return the log observer that the `logging` table asks for: a level, text or JSON, a file or standard output."""
-    stream: IO[bytes]
+def observer(settings: Logging) -> ILogObserver:
+    """Return the log observer that the `logging` table asks for: a level, text or JSON, and a file besides stdout.
+
+    The folder of the file is made. Raises `OSError` when the file cannot be opened.
+    """
+    streams = [sys.stdout.buffer]
     if settings.log_to_file:
-        folder = os.path.dirname(settings.log_file_path)
-        if folder:
-            os.makedirs(folder, exist_ok=True)
-        stream = open(settings.log_file_path, "ab", buffering=0)  # noqa: SIM115 (open for the process's life)
-    else:
-        stream = sys.stdout.buffer
-    line = _json_line if settings.format == "json" else _text_line
+        path = Path(settings.log_file_path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        streams.append(path.open("ab"))
+    line = json_line if settings.format == "json" else text_line
 
     @provider(ILogObserver)
-    def write_line(event: Mapping[str, Any]) -> None:
-        stream.write(line(event))
-        stream.flush()
+    def write_line(event: LogEvent) -> None:
+        encoded = line(event)
+        for stream in streams:
+            stream.write(encoded)
+            stream.flush()
 
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[settings.log_level])
     return FilteringLogObserver(write_line, [predicate])
 
 
-def _json_line(event: Mapping[str, Any]) -> bytes:
-    fields: dict[str, Any] = {
-        "time": datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds"),
+def json_line(event: LogEvent) -> bytes:
+    """Return an event as one JSON object in ASCII, ended by a line feed; nothing else in it can end a line."""
+    fields = {
+        "time": _time(event),
         "level": event["log_level"].name,
         "namespace": event.get("log_namespace", ""),
+        **_fields(event),
     }
+    return json.dumps(fields, default=str).encode("ascii") + b"\n"
+
+
+def text_line(event: LogEvent) -> bytes:
+    """Return an event as one line of UTF-8: time, level, message, then `name=value`.
+
+    Whatever a value holds, it cannot end the line or look like another name: what is not printable is escaped, and
+    what holds a space, a quote or `=` is quoted.
+    """
+    fields = _fields(event)
+    words = [_time(event), f"{event['log_level'].name:5}"]
+    if message := fields.pop("message", ""):
+        words.append(_printable(message))
+    words.extend(f"{name}={_quoted(value)}" for name, value in fields.items())
+    return (" ".join(words) + "\n").encode()
+
+
+def _time(event: LogEvent) -> str:
+    return datetime.fromtimestamp(event["log_time"], UTC).isoformat(timespec="milliseconds")
+
+
+def _fields(event: LogEvent) -> dict[str, Any]:
+    """Return what an event tells: the fields of an exchange, else its message and its traceback if it has one."""
     if "exchange" in event:
-        fields.update((key, value) for key, value in event["exchange"].items() if value not in (None, "", []))
-    else:
-        fields["message"] = formatEvent(dict(event))
-        fields.update(_extras(event))
-    return orjson.dumps(fields, default=str, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _text_line(event: Mapping[str, Any]) -> bytes:
-    time = datetime.fromtimestamp(event["log_time"], UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    extras = event["exchange"] if "exchange" in event else _extras(event)
-    message = "" if "exchange" in event else formatEvent(dict(event)) + " "
-    pairs = " ".join(
-        f"{key}={_quoted(value)}" for key, value in extras.items() if value not in (None, "", [])
-    )
-    return f"{time} {event['log_level'].name:5} {message}{pairs}".rstrip().encode("utf-8", "replace") + b"\n"
+        return {name: value for name, value in event["exchange"].items() if value not in (None, "", [])}
+    fields = {"message": formatEvent(event)}
+    if isinstance(failure := event.get("log_failure"), Failure):
+        fields["traceback"] = failure.getTraceback()
+    return fields
 
 
 def _quoted(value: Any) -> str:
     text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-    if text and all(character.isprintable() and character not in ' "=' for character in text):
+    if text.isprintable() and not _SPECIAL.intersection(text):
         return text
-    return orjson.dumps(text).decode()
+    return '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
-def _extras(event: Mapping[str, Any]) -> dict[str, Any]:
-    failure = event.get("log_failure")
-    return {"traceback": failure.getTraceback()} if isinstance(failure, Failure) else {}
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
-from zope.interface import Interface
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import Interface, implementer
 
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import Reply, Request
@@ -29,7 +29,7 @@ class Context:
     """What a middleware or a backend is built from."""
 
     settings: Any
-    """Its `Backend` or `MiddlewareSettings` of `harmonygw.config.model`."""
+    """Its `MiddlewareSettings` or `Backend` of `harmonygw.config.model`."""
     configuration: "Configuration"
     """All of it, for what refers to other tables."""
     reactor: Any
@@ -44,6 +44,26 @@ class Context:
     def options(self) -> Any:
         """The dataclass of its type in `harmonygw.config.options`; a mapping for a third party's type."""
         return self.settings.options
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointContext:
+    """What an endpoint is built from. An HTTP endpoint offers `resource()`, any other `start()` and `stop()`."""
+
+    settings: Any
+    """Its `Endpoint` of `harmonygw.config.model`; None for the management API's own table."""
+    proceed: Proceed
+    """The pipeline behind it."""
+    configuration: "Configuration"
+    """All of it."""
+    reactor: Any
+    """The reactor; its clock is the only clock."""
+    write_timeout: float = 60.0
+    """Seconds without progress after which a reply is broken off, of the HTTP network it is on."""
+    describe: Callable[[], dict[str, Any]] = dict
+    """Describes the running gateway, for the management endpoint."""
+    backend: Any = None
+    """The backend at the pipeline's end, for what two doors of one house must agree on (a shared port)."""
 
 
 class IMiddleware(Interface):
@@ -89,9 +109,7 @@ MIDDLEWARE: dict[str, str] = {
 }
 """The middleware types of this build."""
 
-RULE_TYPES: frozenset[str] = frozenset(
-    ("ip_allow", "ip_deny", "path", "method", "rate_limit", "allow_all", "deny_all")
-)
+RULE_TYPES: frozenset[str] = frozenset(("ip_allow", "ip_deny", "path", "method", "rate_limit", "allow_all", "deny_all"))
 """The rule types that the `policies` of this build know."""
 
 
@@ -102,10 +120,8 @@ def load(dotted_path: str) -> Any:
         if not colon:
             raise ImportError("there is no ':Name' behind the module")
         return getattr(import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(
-            (f"cannot load {dotted_path!r} (wanted 'package.module:Name'): {error}",)
-        ) from error
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigurationError((f"cannot load {dotted_path!r} (wanted 'package.module:Name'): {error}",)) from error
 
 
 def chain(middleware: Sequence[IMiddleware], last: Callable[[Request], Awaitable[Reply]]) -> Proceed:
@@ -131,95 +147,66 @@ def _link(step: IMiddleware, proceed: Proceed) -> Proceed:
     return intercept
 
 
+@implementer(IMiddleware)
 class TwoSided:
     """A `{left = […], right = […]}` list as one middleware: left in order on the way in, right in order on the way out.
 
-    A middleware that only the left list names sees the request, and its change of the reply is dropped; one that
-    only the right list names sees the reply, and its change of the request is dropped; one in both is one exchange
-    that is taken up again at its place on the right. A short circuit always counts, on either side: what refuses
-    a request refuses it.
+    It is a chain again, built from the outside inwards. A step that is first on the left and last on the right stands
+    around the rest as it would in one list. One that only the left names sees the request, and is cancelled where it
+    waits once the reply is there. One that only the right names sees the reply and the request that the left made; its
+    own change of the request is dropped. Where the two lists cross (`left = [a, b]`, `right = [a, b]`), the last step
+    of the right becomes two, one a side.
+
+    A short circuit counts on either side: what refuses a request refuses it. A failure passes every step on its way
+    out, as in one list.
     """
 
     def __init__(self, left: Sequence[IMiddleware], right: Sequence[IMiddleware]) -> None:
-        self._left = tuple(left)
-        self._right = tuple(right)
+        ahead, behind = list(left), list(right)
+        self._steps: list[IMiddleware] = []
+        while ahead or behind:
+            if ahead and behind and ahead[0] is behind[-1]:
+                behind.pop()
+                self._steps.append(ahead.pop(0))
+            elif ahead and ahead[0] not in behind:
+                self._steps.append(_LeftOnly(ahead.pop(0)))
+            else:
+                self._steps.append(_RightOnly(behind.pop()))
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Run the left list, the rest of the chain, and the right list."""
-        begun: list[_Half] = []
+        return await chain(self._steps, proceed)(request)
+
+
+@implementer(IMiddleware)
+class _LeftOnly:
+    """A step without its right side: once the rest has replied, it is cancelled where it waits for that."""
+
+    def __init__(self, step: IMiddleware) -> None:
+        self._step = step
+
+    async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+        replies: list[Reply] = []
+
+        async def rest(changed: Request) -> Reply:
+            replies.append(await proceed(changed))
+            raise CancelledError
+
         try:
-            for step in self._left:
-                half = _Half(step, request)
-                begun.append(half)
-                passed = await half.to_the_middle()
-                if passed is None:
-                    return await half.outcome
-                request = passed
-            reply = await proceed(request)
-            for step in self._right:
-                half = next((one for one in begun if one.step is step), None) or _Half(step, request)
-                if half not in begun:
-                    begun.append(half)
-                    if await half.to_the_middle() is None:
-                        return await half.outcome
-                reply = await half.back(reply)
-            return reply
-        finally:
-            for half in begun:
-                half.leave()
+            short_circuit = await self._step.intercept(request, chain((), rest))
+        except CancelledError:
+            if not replies:
+                raise
+            return replies[-1]
+        return replies[-1] if replies else short_circuit
 
 
-class _Half:
-    """One middleware's exchange, stopped where it called `proceed`."""
+@implementer(IMiddleware)
+class _RightOnly:
+    """A step without its left side: whatever it makes of the request, the rest gets the one that came."""
 
-    def __init__(self, step: IMiddleware, request: Request) -> None:
-        self.step = step
-        self._middle: Deferred[Request | None] = Deferred()
-        self._reply: Deferred[Reply] = Deferred()
-        self.outcome: Deferred[Reply] = Deferred.fromCoroutine(step.intercept(request, self._proceed))
-        if not self._middle.called:
-            self.outcome.addBoth(self._ended)
+    def __init__(self, step: IMiddleware) -> None:
+        self._step = step
 
-    def _proceed(self, request: Request) -> "Deferred[Reply]":
-        self._middle.callback(request)
-        return self._reply
-
-    def _ended(self, result: Any) -> Any:
-        if not self._middle.called:
-            self._middle.callback(None)
-        return result
-
-    async def to_the_middle(self) -> Request | None:
-        """Return the request as `proceed` got it, or None when it was not called."""
-        return await self._middle
-
-    async def back(self, reply: Reply) -> Reply:
-        """Let the middleware see the reply, and return its own."""
-        self._reply.callback(reply)
-        return await self.outcome
-
-    def leave(self) -> None:
-        """End an exchange whose right side nobody wants."""
-        self.outcome.addErrback(lambda failure: None)
-        if not self._reply.called:
-            self.outcome.cancel()
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointContext:
-    """What an endpoint is built from. An HTTP endpoint offers `resource()`, any other `start()` and `stop()`."""
-
-    settings: Any
-    """Its `Endpoint` of `harmonygw.config.model`."""
-    proceed: Proceed
-    """The pipeline behind it."""
-    configuration: "Configuration"
-    """All of it."""
-    reactor: Any
-    """The reactor; its clock is the only clock."""
-    write_timeout: float = 60.0
-    """Seconds without progress after which a reply is broken off, of the HTTP network it is on."""
-    describe: Callable[[], dict[str, Any]] = dict
-    """Describes the running gateway, for the management endpoint."""
-    backend: Any = None
-    """The backend at the pipeline's end, for what two doors of one house must agree on (a shared port)."""
+    async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+        return await self._step.intercept(request, lambda changed: proceed(request))

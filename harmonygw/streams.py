@@ -10,7 +10,7 @@ The reader ends a stream by reading to its end, by `aclose()` or by `abort(reaso
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -113,11 +113,15 @@ class Feed(Generic[T]):
             waiter.callback(_END)
 
     def fail(self, error: BaseException) -> None:
-        """Say that the rest will not come: what waits is dropped, and the reader gets `error`."""
+        """Say that the rest will not come: what waits is dropped, and the reader gets `error`.
+
+        The flow is not touched again: who fails a feed sees to the producer.
+        """
         if self._done:
             return
         self._items.clear()
         self._held = 0
+        self._paused = False
         self._finish(error)
         if self._waiter is not None:
             waiter, self._waiter = self._waiter, None
@@ -126,14 +130,21 @@ class Feed(Generic[T]):
     def abort(self, reason: BaseException) -> None:
         """Give the feed up from the reader's side; the producer's `on_abort` is called once with `reason`.
 
-        After the producer has ended it, only what waits is dropped.
+        After the producer has ended it, only what waits is dropped. Whoever reads on gets `reason`, never a clean
+        end: what was cut short does not look whole.
         """
+        dropped = bool(self._items)
         self._items.clear()
         self._held = 0
         if not self._done:
             self._finish(reason)
             if self._on_abort is not None:
                 self._on_abort(reason)
+        elif dropped:
+            self._error = reason
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            waiter.errback(reason)
         self._let_flow()
 
     async def aclose(self) -> None:
@@ -220,6 +231,7 @@ class Body:
             pieces = await self._source.__anext__()
         except StopAsyncIteration:
             self._outcome.end()
+            await self._outcome.when_done()  # what was given up before does not end cleanly
             raise
         except BaseException as error:
             self._outcome.fail(error)
@@ -261,7 +273,7 @@ class Instance:
     """Of the application that sent it."""
     receiving_ae_title: str = ""
     """Ours, to which it was sent."""
-    leading: Mapping[str, str] = ()  # type: ignore[assignment]
+    leading: Mapping[str, str] = field(default_factory=dict)
 
 
 MatchStream = Stream[Match]

@@ -42,9 +42,7 @@ def destination(table: BackendTable, options: object, target: Target | None) -> 
 class _Layers:
     """The places that say where a backend is, the first first."""
 
-    def __init__(
-        self, table: BackendTable, target: Target | None, options: HTTPBackendOptions | None = None
-    ) -> None:
+    def __init__(self, table: BackendTable, target: Target | None, options: HTTPBackendOptions | None = None) -> None:
         connections: list[Connection | HTTPBackendOptions] = [table.connection]
         if options is not None:
             connections.insert(0, options)
@@ -89,15 +87,11 @@ def _http(base_url: str | None, layers: _Layers) -> Destination:
 
 def _spoken(protocol: str, wanted: tuple[str, str]) -> str:
     if protocol not in wanted:
-        raise ConfigurationError(
-            (f'protocol is "{protocol}" there, but this service speaks {" or ".join(wanted)}',)
-        )
+        raise ConfigurationError((f'protocol is "{protocol}" there, but this service speaks {" or ".join(wanted)}',))
     return protocol
 
 
 def _stated(host: str) -> str:
     if not host:
-        raise ConfigurationError(
-            ("nothing says where it is: give target_ref, connection.host or a host in options",)
-        )
+        raise ConfigurationError(("nothing says where it is: give target_ref, connection.host or a host in options",))
     return host

@@ -6,7 +6,7 @@ another.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from datetime import date, datetime, time
 from difflib import get_close_matches
@@ -84,7 +84,9 @@ def annotations(wanted: Any) -> tuple[Any, ...]:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name that is most like `name`, or nothing when none is like it."""
-    return next(iter(get_close_matches(name.lower(), sorted(known), 1, 0.5)), "")
+    by_lower_case = {one.lower(): one for one in sorted(known)}
+    near = get_close_matches(name.lower(), by_lower_case, 1, 0.5)
+    return by_lower_case[near[0]] if near else ""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
@@ -112,6 +114,7 @@ def bind(cls: type, table: object, path: KeyPath, report: Report) -> Any:
             report((*path, name), "unknown key" + suggestion(name, (key.name for key in declared)))
             wrong.add(nearest(name, (key.name for key in declared)))
     values: dict[str, Any] = {}
+    written: dict[str, str] = {}
     for key in declared:
         given = [name for name in (key.name, *key.aliases) if name in table]
         value: Any = INVALID
@@ -125,16 +128,26 @@ def bind(cls: type, table: object, path: KeyPath, report: Report) -> Any:
             report(path, f'"{key.name}" is missing')
         if value is not INVALID:
             values[key.name] = value
+            written[key.name] = given[0]
         else:
             wrong.add(key.name)
     if any(key.required and key.name not in values for key in declared):
         return INVALID
-    return _built(cls, values, wrong, path, report)
+    return _built(cls, values, written, wrong, path, report)
 
 
-def _built(cls: type, values: dict[str, Any], wrong: set[str], path: KeyPath, report: Report) -> Any:
-    """Return the instance; what its class says of its keys together is reported, at the key it begins
-    with."""
+def _built(
+    cls: type,
+    values: Mapping[str, Any],
+    written: Mapping[str, str],
+    wrong: Collection[str],
+    path: KeyPath,
+    report: Report,
+) -> Any:
+    """Return the instance; what its class says of its keys together is reported, at the key it begins with.
+
+    `written` are the names that the keys were given under.
+    """
     try:
         return cls(**values)
     except ConfigurationError as error:
@@ -143,8 +156,8 @@ def _built(cls: type, values: dict[str, Any], wrong: set[str], path: KeyPath, re
             if any(f'"{name}"' in sentence for name in wrong):
                 continue
             subject = re.match(r'"(\w+)" ', sentence)
-            if subject is not None and subject[1] in values:
-                report((*path, subject[1]), sentence[subject.end() :])
+            if subject is not None and subject[1] in written:
+                report((*path, written[subject[1]]), sentence[subject.end() :])
             else:
                 report(path, sentence)
         return INVALID
@@ -202,9 +215,7 @@ def _choice(choices: tuple[Any, ...], value: object, path: KeyPath, report: Repo
     else:
         listed = ", ".join(f'"{choice}"' for choice in choices)
         near = get_close_matches(value.lower(), choices, 1, 0.5)
-        report(
-            path, f'must be one of {listed}, not "{value}"' + (f'; did you mean "{near[0]}"?' if near else "")
-        )
+        report(path, f'must be one of {listed}, not "{value}"' + (f'; did you mean "{near[0]}"?' if near else ""))
     return INVALID
 
 

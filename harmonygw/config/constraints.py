@@ -62,9 +62,7 @@ def ae_title(text: str) -> str:
     """Return an AE title without its padding; 1 to 16 characters of ISO_IR 6, no backslash, no control
     character."""
     title = text.strip(" ")
-    if not 0 < len(title) <= MAX_AE_TITLE_LENGTH or not all(
-        " " <= char <= "~" and char != "\\" for char in title
-    ):
+    if not 0 < len(title) <= MAX_AE_TITLE_LENGTH or not all(" " <= char <= "~" and char != "\\" for char in title):
         raise _refuse(text, "an AE title: 1 to 16 printable ASCII characters without backslash (PS3.5 §6.2)")
     return title
 
@@ -74,9 +72,7 @@ def path_prefix(text: str) -> str:
     segments = text.strip("/").split("/")
     if segments == [""]:
         return ""
-    if not all(
-        re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+", part) and part not in {".", ".."} for part in segments
-    ):
+    if not all(re.fullmatch(r"[A-Za-z0-9._~!$&'()*+,;=:@-]+", part) and part not in {".", ".."} for part in segments):
         raise _refuse(text, "a path prefix such as '/dicom'")
     return "/" + "/".join(segments)
 
@@ -85,11 +81,7 @@ def http_url(text: str) -> str:
     """Return an absolute http or https URL without query, fragment and final slash."""
     try:
         parts = urlsplit(text)
-        sound = (
-            parts.scheme in {"http", "https"}
-            and bool(parts.hostname)
-            and (parts.port is None or parts.port > 0)
-        )
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         sound = False
     if not sound or parts.query or parts.fragment or re.search(r"[\x00-\x20]", text):

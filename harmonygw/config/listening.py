@@ -59,11 +59,7 @@ def routes(
     for pipeline in pipelines.values():
         for position, name in enumerate(pipeline.endpoints):
             endpoint = endpoints.get(name)
-            if (
-                endpoint is None
-                or endpoint.service not in HTTP_SERVICES
-                or isinstance(endpoint.options, Mapping)
-            ):
+            if endpoint is None or endpoint.service not in HTTP_SERVICES or isinstance(endpoint.options, Mapping):
                 continue
             route = Route(endpoint.options.path_prefix, pipeline.name, name)
             for network in pipeline.networks:
@@ -131,9 +127,7 @@ def report_collisions(
         for name in serving_http
     ]
     for endpoint in endpoints:
-        listeners += [
-            Listener(*address, ("endpoints", endpoint.name), False) for address in endpoint.addresses
-        ]
+        listeners += [Listener(*address, ("endpoints", endpoint.name), False) for address in endpoint.addresses]
     for backend in backends:
         options = backend.options
         if isinstance(options, DicomSCUOptions) and options.incoming_store_port is not None:

@@ -12,6 +12,9 @@ from harmonygw.config.reading import Document
 from harmonygw.config.system import Registration
 from harmonygw.config.tables import Tables
 
+PREFIX = "authentications."
+"""What may stand before the name of an authentication that is referred to."""
+
 
 class Names:
     """What the tables of one document are called, and the types that they may name."""
@@ -40,7 +43,7 @@ class Names:
         """Return the name in `authentications` that `name`, or `authentications.name`, refers to."""
         if not name:
             return None
-        plain = name.removeprefix("authentications.")
+        plain = name.removeprefix(PREFIX)
         return plain if self.known("authentications", plain, path, "authentication") else None
 
     def types(self, family: TypeFamily) -> tuple[str, ...]:

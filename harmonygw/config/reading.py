@@ -126,11 +126,7 @@ def read(path: Path, environ: Mapping[str, str]) -> Document:
 
 def _pipelines_folder(document: Document, path: Path) -> Path:
     proxy = document.tables.get("proxy")
-    named = (
-        proxy.get("pipelines_path", DEFAULT_PIPELINES_PATH)
-        if isinstance(proxy, dict)
-        else DEFAULT_PIPELINES_PATH
-    )
+    named = proxy.get("pipelines_path", DEFAULT_PIPELINES_PATH) if isinstance(proxy, dict) else DEFAULT_PIPELINES_PATH
     return path.parent / (named if isinstance(named, str) else DEFAULT_PIPELINES_PATH)
 
 
@@ -165,9 +161,7 @@ def _unreadable(path: Path, error: Exception) -> Problem:
         return Problem(Place(str(path)), f"is not UTF-8 text (byte {error.start})")
     at = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
     if at is not None:
-        return Problem(
-            Place(str(path), int(at[1])), f"is not TOML: {str(error)[: at.start()]} (column {at[2]})"
-        )
+        return Problem(Place(str(path), int(at[1])), f"is not TOML: {str(error)[: at.start()]} (column {at[2]})")
     return Problem(Place(str(path)), f"is not TOML: {error}")
 
 

@@ -18,7 +18,7 @@ from harmonygw.config.binding import INVALID, suggestion
 from harmonygw.config.constraints import ae_title
 from harmonygw.config.locating import KeyPath
 from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline
-from harmonygw.config.names import Names
+from harmonygw.config.names import PREFIX, Names
 from harmonygw.config.options import (
     BACKENDS,
     ENDPOINTS,
@@ -68,8 +68,7 @@ class _References:
         in_use = steps.rules_in_use(tables, users, middleware)
         rules = steps.rules(self._names, in_use, available.rule_types)
         endpoints = self._endpoints(_named(users, "endpoints"))
-        if tables.management.enabled:
-            self._names.known("network", tables.management.network, ("management", "network"), "network")
+        self._check_unused_names()
         routes = listening.routes(tables.network, pipelines, endpoints, tables.management, document)
         endpoints = self._with_addresses(endpoints, pipelines, routes)
         reached = [backends[name] for name in backends if name in _named(users, "backends")]
@@ -209,9 +208,7 @@ class _References:
         if table is None or table.method in {"none", "mutual_tls"}:
             return
         if CHECKING_MIDDLEWARE.get(table.method) not in self._available.middleware:
-            self._document.report(
-                path, f'checking method "{table.method}" at an endpoint is not in this build yet'
-            )
+            self._document.report(path, f'checking method "{table.method}" at an endpoint is not in this build yet')
 
     def _with_addresses(
         self,
@@ -239,9 +236,7 @@ class _References:
         if protocol is None and peer is not None:
             protocol = peer.connection.protocol or peer.protocol
         if protocol not in {None, "dicom"}:
-            self._document.report(
-                ("endpoints", name), f'a dicom_scp that speaks "{protocol}" is not in this build yet'
-            )
+            self._document.report(("endpoints", name), f'a dicom_scp that speaks "{protocol}" is not in this build yet')
 
     # Backends
 
@@ -263,20 +258,13 @@ class _References:
                 self._document.report(path, error.detail)
         return found
 
-    def _backend(
-        self, name: str, service: str, table: BackendTable, options: Any, target: Target | None
-    ) -> Backend:
+    def _backend(self, name: str, service: str, table: BackendTable, options: Any, target: Target | None) -> Backend:
         path: KeyPath = ("backends", name)
         inherited = target or Target()
         where = destination(table, options, target)
         if not inherited.enabled:
-            self._document.warn(
-                (*path, "target_ref"), f'target "{table.target_ref}" is disabled; requests to it fail'
-            )
+            self._document.warn((*path, "target_ref"), f'target "{table.target_ref}" is disabled; requests to it fail')
         own = self._names.authentication(table.authentication, (*path, "authentication"))
-        theirs = self._names.authentication(
-            inherited.authentication, ("targets", table.target_ref, "authentication")
-        )
         return Backend(
             name=name,
             service=service,
@@ -288,15 +276,13 @@ class _References:
             use_tls=where.use_tls,
             ca_cert_path=where.ca_cert_path,
             called_ae_title=self._called_ae_title(path, table, options, target),
-            authentication=own or theirs,
+            authentication=own or inherited.authentication.removeprefix(PREFIX) or None,
             timeout_secs=inherited.timeout_secs if table.timeout_secs is None else table.timeout_secs,
             max_retries=inherited.max_retries if table.max_retries is None else table.max_retries,
             enabled=inherited.enabled,
         )
 
-    def _called_ae_title(
-        self, path: KeyPath, table: BackendTable, options: Any, target: Target | None
-    ) -> str:
+    def _called_ae_title(self, path: KeyPath, table: BackendTable, options: Any, target: Target | None) -> str:
         if not isinstance(options, DicomSCUOptions):
             return ""
         if options.aet is not None:
@@ -310,6 +296,15 @@ class _References:
         self._document.warn(path, f'options.aet is missing; assumed: called AE title "{assumed}", {whence}')
         return assumed
 
+    # What no pipeline needs to name
+
+    def _check_unused_names(self) -> None:
+        if self._tables.management.network:
+            self._names.known("network", self._tables.management.network, ("management", "network"), "network")
+        for kind, remote in (("peers", self._tables.peers), ("targets", self._tables.targets)):
+            for name, table in remote.items():
+                self._names.authentication(table.authentication, (kind, name, "authentication"))
+
     # What is open
 
     def _unauthenticated(
@@ -321,9 +316,7 @@ class _References:
         found = []
         tables = self._tables
         for pipeline in pipelines:
-            open_at = listening.unauthenticated(
-                pipeline, tables.network, endpoints, middleware, tables.authentications
-            )
+            open_at = listening.unauthenticated(pipeline, tables.network, endpoints, middleware, tables.authentications)
             if open_at:
                 found.append(pipeline.name)
                 sentence = f"whoever reaches {', '.join(open_at)} uses it without authentication"

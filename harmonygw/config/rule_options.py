@@ -110,10 +110,12 @@ class ParameterMatch:
     """How the parameter's value is compared with `value`; `exists` for any value."""
 
     def __post_init__(self) -> None:
-        if (self.match_type == "exists") == (self.value is not None):
-            demand = 'takes no "value"' if self.match_type == "exists" else 'needs a "value"'
-            raise ConfigurationError((f'"match_type" {self.match_type} {demand}',))
-        if self.match_type == "regex" and self.value is not None:
+        if self.match_type == "exists":
+            if self.value is not None:
+                raise ConfigurationError(('"match_type" exists takes no "value"',))
+        elif self.value is None:
+            raise ConfigurationError((f'"match_type" {self.match_type} needs a "value"',))
+        elif self.match_type == "regex":
             regular_expression(self.value)
 
 

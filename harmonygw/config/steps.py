@@ -6,7 +6,7 @@ from typing import Any
 from harmonygw.config.binding import INVALID
 from harmonygw.config.locating import KeyPath
 from harmonygw.config.model import MiddlewareSettings, Pipeline, Rule
-from harmonygw.config.names import Names
+from harmonygw.config.names import PREFIX, Names
 from harmonygw.config.options import MIDDLEWARE, RULES, BasicAuthOptions, JWTAuthOptions, PoliciesOptions
 from harmonygw.config.tables import MiddlewareTable, Tables
 
@@ -25,9 +25,7 @@ def middleware(
         path: KeyPath = ("middleware", name)
         where = assumed.get(name)
         paths = (where or (*path, "type"), where or (*path, "options"))
-        kind, options = names.typed(
-            MIDDLEWARE, table.type, table.options, paths, available if name in used else None
-        )
+        kind, options = names.typed(MIDDLEWARE, table.type, table.options, paths, available if name in used else None)
         authentication = names.authentication(table.authentication, (*path, "authentication"))
         if options is INVALID:
             continue
@@ -48,7 +46,7 @@ def _check_credentials(names: Names, path: KeyPath, table: MiddlewareTable, opti
         wanted = "options.jwks_uri, public_key_path or use_hs256"
     else:
         return
-    named = names.tables.authentications.get(table.authentication.removeprefix("authentications."))
+    named = names.tables.authentications.get(table.authentication.removeprefix(PREFIX))
     if not table.authentication and not has_own:
         names.document.report(path, f"nothing to check credentials by: give {wanted}, or authentication")
     elif named is not None and named.method != method:
@@ -64,9 +62,7 @@ def rules(names: Names, used: Collection[str], available: Collection[str]) -> di
         path: KeyPath = ("rules", name)
         _check_id(names, path, table.id)
         paths = ((*path, "type"), (*path, "options"))
-        kind, options = names.typed(
-            RULES, table.type, table.options, paths, available if name in used else None
-        )
+        kind, options = names.typed(RULES, table.type, table.options, paths, available if name in used else None)
         if options is not INVALID:
             found[name] = Rule(name, kind, table.weight, table.enabled, options)
     return found
@@ -76,9 +72,7 @@ def rules_in_use(
     tables: Tables, pipelines: Iterable[Pipeline], middleware: Mapping[str, MiddlewareSettings]
 ) -> frozenset[str]:
     """Return the enabled rules of the enabled policies that a pipeline is under."""
-    steps = (
-        middleware[name] for pipeline in pipelines for name in pipeline.middleware_names if name in middleware
-    )
+    steps = (middleware[name] for pipeline in pipelines for name in pipeline.middleware_names if name in middleware)
     options = [step.options for step in steps if isinstance(step.options, PoliciesOptions)]
     policies = (tables.policies.get(name) for one in options for name in one.policies)
     listed = {rule for policy in policies if policy is not None and policy.enabled for rule in policy.rules}

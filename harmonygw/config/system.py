@@ -70,6 +70,10 @@ class Proxy:
     """Names of fields whose values are redacted in logs, with `*` for any characters."""
     content_limits: ContentLimits = field(default_factory=ContentLimits)
     """Limits of what is held whole."""
+    drain_delay_secs: Leeway = 0.0
+    """Seconds that `/readyz` says 503 before listening ends, so that a load balancer sees it; 0 for none."""
+    drain_timeout_secs: Leeway = 30.0
+    """Seconds that exchanges have to end after listening has ended; then they are aborted. 0 for at once."""
     primary_provider: str = "local"
     """Accepted. No provider but `local` is there: another one gives a warning."""
 
@@ -355,15 +359,9 @@ class Authentication:
     def __post_init__(self) -> None:
         options = self.options
         if self.method == "jwt" and not options.has_key:
-            raise ConfigurationError(
-                ('"method" jwt needs jwks_uri, public_key_path or use_hs256 in "options"',)
-            )
-        if self.method == "basic" and not (
-            (options.username and options.password) or options.credentials_path
-        ):
-            raise ConfigurationError(
-                ('"method" basic needs username and password, or credentials_path in "options"',)
-            )
+            raise ConfigurationError(('"method" jwt needs jwks_uri, public_key_path or use_hs256 in "options"',))
+        if self.method == "basic" and not ((options.username and options.password) or options.credentials_path):
+            raise ConfigurationError(('"method" basic needs username and password, or credentials_path in "options"',))
         if self.method in {"bearer", "api_key"} and not options.token:
             raise ConfigurationError((f'"method" {self.method} needs token in "options"',))
 

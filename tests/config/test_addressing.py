@@ -28,28 +28,46 @@ NEAR = Connection(host="near", port=22, base_path="n", ca_cert_path="n.pem")
         (DicomSCUOptions(host="own"), Connection(), None, Destination("own", 104)),
         (DicomSCUOptions(host="own", use_tls=True), Connection(), None, Destination("own", 2762, use_tls=True)),
         (
-            DicomSCUOptions(host="own"), Connection(protocol="dicoms"), None,
+            DicomSCUOptions(host="own"),
+            Connection(protocol="dicoms"),
+            None,
             Destination("own", 2762, use_tls=True),
         ),
         (
-            DicomSCUOptions(host="own", use_tls=False), Connection(), Target(protocol="dicoms"),
+            DicomSCUOptions(host="own", use_tls=False),
+            Connection(),
+            Target(protocol="dicoms"),
             Destination("own", 104),
         ),
-        (DICOMwebBackendOptions(), Connection(), TARGET, Destination("target", 11, "http://target:11/t", False, "t.pem")),
         (
-            DICOMwebBackendOptions("https://web/dicom"), NEAR, TARGET,
+            DICOMwebBackendOptions(),
+            Connection(),
+            TARGET,
+            Destination("target", 11, "http://target:11/t", False, "t.pem"),
+        ),
+        (
+            DICOMwebBackendOptions("https://web/dicom"),
+            NEAR,
+            TARGET,
             Destination("web", 443, "https://web/dicom", True, "n.pem"),
         ),
         (
-            HTTPBackendOptions(host="::1", protocol="https", base_path="own"), Connection(), None,
+            HTTPBackendOptions(host="::1", protocol="https", base_path="own"),
+            Connection(),
+            None,
             Destination("::1", 443, "https://[::1]/own", True),
         ),
         (HTTPBackendOptions(), Connection(host="h", protocol="http"), None, Destination("h", 80, "http://h")),
-        (HTTPBackendOptions(host="own", port=33), NEAR, TARGET, Destination("own", 33, "http://own:33/n", False, "n.pem")),
+        (
+            HTTPBackendOptions(host="own", port=33),
+            NEAR,
+            TARGET,
+            Destination("own", 33, "http://own:33/n", False, "n.pem"),
+        ),
         (StorageOptions(), NEAR, TARGET, Destination()),
         (EchoBackendOptions(), Connection(), None, Destination()),
     ],
-)  # fmt: skip
+)
 def test_the_nearest_place_that_says_it_counts(
     options: object, connection: Connection, target: Target | None, where: Destination
 ) -> None:

@@ -49,9 +49,18 @@ def test_defaults_stand_in_for_what_is_not_given() -> None:
 
 def test_every_kind_of_value_is_taken() -> None:
     table = {
-        "needed": "x", "flag": True, "seconds": 2, "count": 10, "mode": "get", "words": ["a", "b"],
-        "inner": {"size": 3}, "table": {"k": {"size": 4}}, "mixed": ["a", {"size": 5}], "aet": "YOU", "anything": [1],
-    }  # fmt: skip
+        "needed": "x",
+        "flag": True,
+        "seconds": 2,
+        "count": 10,
+        "mode": "get",
+        "words": ["a", "b"],
+        "inner": {"size": 3},
+        "table": {"k": {"size": 4}},
+        "mixed": ["a", {"size": 5}],
+        "aet": "YOU",
+        "anything": [1],
+    }
     sample, found = bound(table)
     assert found == []
     assert sample == Sample(
@@ -84,11 +93,22 @@ def test_every_kind_of_value_is_taken() -> None:
         ("table", 1, "t.table: must be a table, not a whole number"),
         ("table", {"k": {"size": "a"}}, "t.table.k.size: must be a whole number, not text"),
         ("mixed", [1], "t.mixed.0: must be text, not a whole number"),
-        ("title", "", "t.title: '' is not an AE title: 1 to 16 printable ASCII characters without backslash (PS3.5 §6.2)"),
+        (
+            "title",
+            "",
+            "t.title: '' is not an AE title: 1 to 16 printable ASCII characters without backslash (PS3.5 §6.2)",
+        ),
         ("title", 5, "t.title: must be text, not a whole number"),
-        ("zzz", 1, "t.zzz: unknown key; known: anything, count, flag, inner, mixed, mode, needed, seconds, table, title, words"),
+        (
+            "zzz",
+            1,
+            (
+                "t.zzz: unknown key; known: anything, count, flag, inner, mixed, mode, needed, seconds,"
+                " table, title, words"
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_value_is_one_problem(key: str, value: object, problem: str) -> None:
     assert bound({"needed": "x", key: value})[1] == [problem]
 
@@ -129,4 +149,5 @@ def test_only_tables_are_bound() -> None:
 
 def test_a_suggestion_ignores_case_and_may_have_nothing_to_offer() -> None:
     assert suggestion("PACS", ["pacs"]) == '; did you mean "pacs"?'
+    assert suggestion("pasc", ["PACS"]) == '; did you mean "PACS"?'
     assert suggestion("x", []) == ""

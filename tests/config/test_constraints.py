@@ -85,8 +85,11 @@ def test_a_delimited_expression_has_its_flags() -> None:
 
 @pytest.mark.parametrize(
     ("range_", "written"),
-    [(constraints.Between(1, 300), "1 to 300"), (constraints.Between(0.001, 86400.0), "0.001 to 86400"),
-     (constraints.Between(1), "1 or more")],
-)  # fmt: skip
+    [
+        (constraints.Between(1, 300), "1 to 300"),
+        (constraints.Between(0.001, 86400.0), "0.001 to 86400"),
+        (constraints.Between(1), "1 or more"),
+    ],
+)
 def test_a_range_says_what_it_is(range_: constraints.Between, written: str) -> None:
     assert str(range_) == written

@@ -39,6 +39,8 @@ def test_what_is_commented_out_is_right_too(configure: Configure) -> None:
     opened = configure(main + credentials, {"dicomweb.toml": pipeline})
     shipped = load(MAIN, environ={}, available=EVERYTHING)
     assert opened.networks["default"].limits == Limits(max_request_bytes=0)
+    assert opened.proxy.drain_timeout_secs == shipped.proxy.drain_timeout_secs == 30.0
+    assert opened.proxy.drain_delay_secs == shipped.proxy.drain_delay_secs == 0.0
     assert opened.logging == shipped.logging == Logging()
     assert opened.storage == shipped.storage == StorageSettings()
     assert opened.management.base_path == shipped.management.base_path

@@ -27,7 +27,14 @@ def scp(endpoint: str, *, http: bool = False) -> str:
 @pytest.mark.parametrize(
     ("endpoint", "http", "address"),
     [
-        ('options = { bind_addr = "10.0.0.4", port = 4 }\nconnection = { host = "10.0.0.3", port = 3 }\npeer_ref = "full"', False, ("10.0.0.4", 4)),
+        (
+            (
+                'options = { bind_addr = "10.0.0.4", port = 4 }\nconnection = { host = "10.0.0.3", port'
+                ' = 3 }\npeer_ref = "full"'
+            ),
+            False,
+            ("10.0.0.4", 4),
+        ),
         ('connection = { host = "10.0.0.3", port = 3 }\npeer_ref = "full"', False, ("10.0.0.3", 3)),
         ('peer_ref = "full"', False, ("10.0.0.2", 2)),
         ('connection.port = 3\npeer_ref = "full"', False, ("10.0.0.2", 3)),
@@ -37,7 +44,7 @@ def scp(endpoint: str, *, http: bool = False) -> str:
         ("options.port = 4", True, ("127.0.0.1", 4)),
         ("options.port = 0", False, ("127.0.0.1", 0)),
     ],
-)  # fmt: skip
+)
 def test_the_nearest_place_that_says_it_counts(
     configure: Configure, endpoint: str, http: bool, address: tuple[str, int]
 ) -> None:
@@ -75,7 +82,7 @@ def test_routes_have_the_longest_prefix_first(configure: Configure) -> None:
 
 def test_two_endpoints_with_one_prefix_on_a_network_are_a_problem(problems: Problems) -> None:
     assert problems(http("p=a", "q=root z")) == [
-        'config.toml:22: pipelines.q.endpoints[1]: path prefix "/a" on network "n" is already that of'
+        'config.toml:24: pipelines.q.endpoints[1]: path prefix "/a" on network "n" is already that of'
         ' endpoint "a" of pipelines.p'
     ]
 
@@ -83,7 +90,7 @@ def test_two_endpoints_with_one_prefix_on_a_network_are_a_problem(problems: Prob
 def test_so_is_one_with_the_prefix_of_the_management_api(problems: Problems) -> None:
     text = http("p=a") + '[management]\nenabled = true\nbase_path = "a"\nnetwork = "n"\n'
     assert problems(text) == [
-        'config.toml:18: pipelines.p.endpoints[0]: path prefix "/a" on network "n" is already that of management'
+        'config.toml:20: pipelines.p.endpoints[0]: path prefix "/a" on network "n" is already that of management'
     ]
 
 
@@ -139,7 +146,7 @@ def test_the_port_of_sub_operations_may_be_an_scps_but_not_an_http_networks(
     served = served.replace('endpoints = ["e"]', 'endpoints = ["f"]').replace('["n"]', '["o"]')
     assert problems(served) == [
         "config.toml:15: backends.b.options.incoming_store_port: listens on port 9, and so does network.o"
-        " (config.toml:25)"
+        " (config.toml:26)"
     ]
 
 

@@ -135,11 +135,17 @@ def test_a_path_filter_takes_text_and_ordered_rules() -> None:
 def test_time_is_read_as_time() -> None:
     assert right(RULES, "time_based") == TimeBasedOptions(timezone=UTC)
     assert right(
-        RULES, "time_based", timezone="Europe/Berlin", start_time="22:00", end_time="06:00",
-        days_of_week=["monday"], start_date="2026-01-01", end_date="2026-01-01",
+        RULES,
+        "time_based",
+        timezone="Europe/Berlin",
+        start_time="22:00",
+        end_time="06:00",
+        days_of_week=["monday"],
+        start_date="2026-01-01",
+        end_date="2026-01-01",
     ) == TimeBasedOptions(
         True, ZoneInfo("Europe/Berlin"), time(22), time(6), ("monday",), date(2026, 1, 1), date(2026, 1, 1)
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,20 +154,33 @@ def test_time_is_read_as_time() -> None:
         ({"start_time": "07:00"}, 'start_time: needs "end_time"'),
         ({"end_time": "07:00"}, 'end_time: needs "start_time"'),
         ({"start_date": "2026-01-02", "end_date": "2026-01-01"}, 'end_date: is before "start_date"'),
-        ({"days_of_week": ["mon"]}, 'days_of_week.0: must be one of "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", not "mon"; did you mean "monday"?'),
+        (
+            {"days_of_week": ["mon"]},
+            (
+                'days_of_week.0: must be one of "monday", "tuesday", "wednesday", "thursday", "friday",'
+                ' "saturday", "sunday", not "mon"; did you mean "monday"?'
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_window_must_be_one(options: dict[str, object], problem: str) -> None:
     assert wrong(RULES, "time_based", **options) == [problem]
 
 
 def test_conditions_on_headers_and_parameters() -> None:
-    headers = right(RULES, "header", mode="allow", headers=[{"name": "X", "value": "^a", "match_type": "regex"}])
-    assert headers.headers == (HeaderMatch("X", "^a", "regex"),)
+    listed = [{"name": "X", "value": "^a", "match_type": "regex"}, {"name": "Y", "value": "("}]
+    headers = right(RULES, "header", mode="allow", headers=listed)
+    assert headers.headers == (HeaderMatch("X", "^a", "regex"), HeaderMatch("Y", "("))
     parameters = right(
-        RULES, "query_parameter", mode="deny",
-        parameters=[{"name": "a", "match_type": "exists"}, {"name": "b", "value": "1"}, {"name": "c", "value": "x", "match_type": "regex"}],
-    )  # fmt: skip
+        RULES,
+        "query_parameter",
+        mode="deny",
+        parameters=[
+            {"name": "a", "match_type": "exists"},
+            {"name": "b", "value": "1"},
+            {"name": "c", "value": "x", "match_type": "regex"},
+        ],
+    )
     assert parameters.parameters == (
         ParameterMatch("a", None, "exists"),
         ParameterMatch("b", "1"),
@@ -172,14 +191,30 @@ def test_conditions_on_headers_and_parameters() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("header", {"headers": [{"name": "X", "value": "(", "match_type": "regex"}]}, "headers.0: '(' is not a regular expression: missing ), unterminated subpattern at position 0"),
+        (
+            "header",
+            {"headers": [{"name": "X", "value": "(", "match_type": "regex"}]},
+            "headers.0: '(' is not a regular expression: missing ), unterminated subpattern at position 0",
+        ),
         ("query_parameter", {"parameters": [{"name": "a"}]}, 'parameters.0: "match_type" exact needs a "value"'),
-        ("query_parameter", {"parameters": [{"name": "a", "match_type": "exists", "value": "1"}]}, 'parameters.0.match_type: exists takes no "value"'),
-        ("query_parameter", {"parameters": [{"name": "a", "match_type": "regex", "value": "("}]}, "parameters.0: '(' is not a regular expression: missing ), unterminated subpattern at position 0"),
-        ("user_agent", {"patterns": [{"pattern": "/(/i"}]}, "patterns.0.pattern: '/(/i' is not a regular expression: missing ), unterminated subpattern at position 0"),
+        (
+            "query_parameter",
+            {"parameters": [{"name": "a", "match_type": "exists", "value": "1"}]},
+            'parameters.0.match_type: exists takes no "value"',
+        ),
+        (
+            "query_parameter",
+            {"parameters": [{"name": "a", "match_type": "regex", "value": "("}]},
+            "parameters.0: '(' is not a regular expression: missing ), unterminated subpattern at position 0",
+        ),
+        (
+            "user_agent",
+            {"patterns": [{"pattern": "/(/i"}]},
+            "patterns.0.pattern: '/(/i' is not a regular expression: missing ), unterminated subpattern at position 0",
+        ),
         ("method", {"methods": ["G T"]}, "methods.0: 'G T' is not an HTTP method"),
     ],
-)  # fmt: skip
+)
 def test_a_condition_that_could_never_be_checked(name: str, options: dict[str, object], problem: str) -> None:
     assert wrong(RULES, name, mode="allow", **options) == [problem]
 

@@ -75,7 +75,10 @@ def test_every_file_that_is_not_toml_is_named_with_its_line() -> None:
     document = read(Path("config.toml"), {})
     assert not document.whole
     assert document.sorted_problems() == (
-        "pipelines/c.toml:1: a: the environment variable UNSET is not set, and there is no default; ${UNSET:-…} gives one",
+        (
+            "pipelines/c.toml:1: a: the environment variable UNSET is not set, and there is no default;"
+            " ${UNSET:-…} gives one"
+        ),
         "pipelines/b.toml: is not UTF-8 text (byte 5)",
         "pipelines/d.toml: is not TOML: Invalid value (at end of document)",
         "pipelines/a.toml:2: is not TOML: Invalid value (column 5)",

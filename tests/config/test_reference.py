@@ -33,7 +33,7 @@ CLASSES = described(Tables) | {
 }
 
 
-@pytest.mark.parametrize("cls", sorted(CLASSES - {Tables}, key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", sorted(CLASSES - {Tables}, key=str), ids=lambda cls: str(cls.__name__))
 def test_every_key_has_a_text_beneath_it(cls: type) -> None:
     assert {key.name for key in keys(cls)} <= {name for name, text in SCRIPT["_notes"](cls).items() if text.strip()}
 
@@ -41,7 +41,10 @@ def test_every_key_has_a_text_beneath_it(cls: type) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        "``tcp_config.bind_port`` (whole number, 0 to 65535; default 8080)\n    The TCP port; 0 lets the system choose one.\n",
+        (
+            "``tcp_config.bind_port`` (whole number, 0 to 65535; default 8080)\n    The TCP port; 0 lets"
+            " the system choose one.\n"
+        ),
         "``http`` is another name of ``tcp_config``.\n",
         '``local_aet``, ``aet`` (AE title; default "HARMONYGW")\n',
         "``aet_table.<name>.port`` (whole number, 1 to 65535; required)\n",

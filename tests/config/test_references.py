@@ -33,28 +33,106 @@ def test_the_base_is_right_and_silent(configure: Configure) -> None:
 @pytest.mark.parametrize(
     ("was", "becomes", "problem"),
     [
-        ('networks = ["n"]', 'networks = ["m"]', 'config.toml:6: pipelines.p.networks[0]: there is no network "m"; known: n'),
+        (
+            'networks = ["n"]',
+            'networks = ["m"]',
+            'config.toml:6: pipelines.p.networks[0]: there is no network "m"; known: n',
+        ),
         ('networks = ["n"]', "", 'config.toml:5: pipelines.p: "networks" is missing or empty; one at least is needed'),
-        ('endpoints = ["e"]', "endpoints = []", 'config.toml:5: pipelines.p: "endpoints" is missing or empty; one at least is needed'),
-        ('endpoints = ["e"]', 'endpoints = ["e", "f"]', 'config.toml:7: pipelines.p.endpoints[1]: there is no endpoint "f"; known: e'),
-        ('middleware = ["m"]', 'middleware = ["passthrough"]', 'config.toml:8: pipelines.p.middleware[0]: there is no middleware and no middleware type "passthrough"; did you mean "passthru"?'),
+        (
+            'endpoints = ["e"]',
+            "endpoints = []",
+            'config.toml:5: pipelines.p: "endpoints" is missing or empty; one at least is needed',
+        ),
+        (
+            'endpoints = ["e"]',
+            'endpoints = ["e", "f"]',
+            'config.toml:7: pipelines.p.endpoints[1]: there is no endpoint "f"; known: e',
+        ),
+        (
+            'middleware = ["m"]',
+            'middleware = ["passthrough"]',
+            (
+                "config.toml:8: pipelines.p.middleware[0]: there is no middleware and no middleware type"
+                ' "passthrough"; did you mean "passthru"?'
+            ),
+        ),
         ('middleware = ["m"]', 'middleware = "m"', "config.toml:8: pipelines.p.middleware: must be a list, not text"),
-        ('middleware = ["m"]', 'middleware = ["path_filter"]', 'config.toml:8: pipelines.p.middleware[0]: "rules" is missing'),
-        ('backends = ["b"]', 'backends = ["bb"]', 'config.toml:9: pipelines.p.backends[0]: there is no backend "bb"; did you mean "b"?'),
-        ('backends = ["b"]', "", 'config.toml:5: pipelines.p: "backends" is missing or empty; endpoint "e" (dicomweb) needs one'),
-        ('service = "dicomweb"', 'service = "dicom_web"', 'config.toml:11: endpoints.e.service: there is no endpoint service "dicom_web"; did you mean "dicomweb"?'),
-        ('service = "dicomweb"', 'service = "dicomweb"\noptions = { path_prefix = "a?b" }', "config.toml:12: endpoints.e.options.path_prefix: 'a?b' is not a path prefix such as '/dicom'"),
-        ('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "authentications.staff"', 'config.toml:12: endpoints.e.authentication: there is no authentication "staff"'),
-        ('service = "dicomweb"', 'service = "dicom_scp"\npeer_ref = "q"', 'config.toml:12: endpoints.e.peer_ref: there is no peer "q"'),
-        ('type = "passthru"', 'type = "pass"', 'config.toml:13: middleware.m.type: there is no middleware type "pass"; did you mean "passthru"?'),
-        ('type = "passthru"', 'type = "passthru"\noptions = { a = 1 }', "config.toml:14: middleware.m.options.a: unknown key"),
-        ('service = "storage"', 'service = "dicom_scu"\ntarget_ref = "t"', 'config.toml:16: backends.b.target_ref: there is no target "t"'),
-        ('service = "storage"', 'service = "dicom_scu"', "config.toml:14: backends.b: nothing says where it is: give target_ref, connection.host or a host in options"),
-        ('service = "storage"', 'servise = "storage"', 'config.toml:15: backends.b.servise: unknown key; did you mean "service"?'),
-        ('[proxy]\n', '[management]\nenabled = true\nnetwork = "o"\n[proxy]\n', 'config.toml:3: management.network: there is no network "o"; known: n'),
-        ('[proxy]\n', '[management]\nenabled = true\n[proxy]\n', 'config.toml:1: management: "network" is missing: an enabled management API needs one'),
+        (
+            'middleware = ["m"]',
+            'middleware = ["path_filter"]',
+            'config.toml:8: pipelines.p.middleware[0]: "rules" is missing',
+        ),
+        (
+            'backends = ["b"]',
+            'backends = ["bb"]',
+            'config.toml:9: pipelines.p.backends[0]: there is no backend "bb"; did you mean "b"?',
+        ),
+        (
+            'backends = ["b"]',
+            "",
+            'config.toml:5: pipelines.p: "backends" is missing or empty; endpoint "e" (dicomweb) needs one',
+        ),
+        (
+            'service = "dicomweb"',
+            'service = "dicom_web"',
+            'config.toml:11: endpoints.e.service: there is no endpoint service "dicom_web"; did you mean "dicomweb"?',
+        ),
+        (
+            'service = "dicomweb"',
+            'service = "dicomweb"\noptions = { path_prefix = "a?b" }',
+            "config.toml:12: endpoints.e.options.path_prefix: 'a?b' is not a path prefix such as '/dicom'",
+        ),
+        (
+            'service = "dicomweb"',
+            'service = "dicomweb"\nauthentication = "authentications.staff"',
+            'config.toml:12: endpoints.e.authentication: there is no authentication "staff"',
+        ),
+        (
+            'service = "dicomweb"',
+            'service = "dicom_scp"\npeer_ref = "q"',
+            'config.toml:12: endpoints.e.peer_ref: there is no peer "q"',
+        ),
+        (
+            'type = "passthru"',
+            'type = "pass"',
+            'config.toml:13: middleware.m.type: there is no middleware type "pass"; did you mean "passthru"?',
+        ),
+        (
+            'type = "passthru"',
+            'type = "passthru"\noptions = { a = 1 }',
+            "config.toml:14: middleware.m.options.a: unknown key",
+        ),
+        (
+            'service = "storage"',
+            'service = "dicom_scu"\ntarget_ref = "t"',
+            'config.toml:16: backends.b.target_ref: there is no target "t"',
+        ),
+        (
+            'service = "storage"',
+            'service = "dicom_scu"',
+            (
+                "config.toml:14: backends.b: nothing says where it is: give target_ref, connection.host"
+                " or a host in options"
+            ),
+        ),
+        (
+            'service = "storage"',
+            'servise = "storage"',
+            'config.toml:15: backends.b.servise: unknown key; did you mean "service"?',
+        ),
+        (
+            "[proxy]\n",
+            '[management]\nenabled = true\nnetwork = "o"\n[proxy]\n',
+            'config.toml:3: management.network: there is no network "o"; known: n',
+        ),
+        (
+            "[proxy]\n",
+            "[management]\nenabled = true\n[proxy]\n",
+            'config.toml:1: management: "network" is missing: an enabled management API needs one',
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_name_that_leads_nowhere_is_reported_where_it_stands(
     problems: Problems, was: str, becomes: str, problem: str
 ) -> None:
@@ -117,7 +195,8 @@ LACKING = Availability(
 def test_what_this_build_lacks_is_refused_where_a_pipeline_uses_it(problems: Problems) -> None:
     text = BASE.replace('["m"]', '["m", "q", "passthru"]') + (
         '[middleware.q]\ntype = "policies"\noptions.policies = ["x"]\n'
-        '[policies.x]\nrules = ["r", "s"]\n[rules.r]\ntype = "allow_all"\n[rules.s]\ntype = "allow_all"\nenabled = false\n'
+        '[policies.x]\nrules = ["r", "s"]\n[rules.r]\ntype = "allow_all"\n'
+        '[rules.s]\ntype = "allow_all"\nenabled = false\n'
     )
     assert problems(text, available=LACKING) == [
         'config.toml:8: pipelines.p.middleware[2]: middleware type "passthru" is not in this build yet',
@@ -243,3 +322,27 @@ def test_an_unused_scp_listens_nowhere(configure: Configure) -> None:
     endpoint = configure(BASE + '[endpoints.f]\nservice = "dicom_scp"\n').endpoints["f"]
     assert isinstance(endpoint.options, DicomSCPOptions)
     assert endpoint.addresses == ()
+
+
+def test_targets_and_peers_refer_to_credentials_that_exist_used_or_not(problems: Problems) -> None:
+    text = BASE + '[targets.t]\nauthentication = "a"\n[peers.q]\nauthentication = "authentications.b"\n'
+    assert problems(text) == [
+        'config.toml:17: targets.t.authentication: there is no authentication "a"',
+        'config.toml:19: peers.q.authentication: there is no authentication "b"',
+    ]
+
+
+MUTUAL = '[authentications.a]\nmethod = "mutual_tls"\n'
+
+
+def test_client_certificates_are_asked_for_by_the_network(configure: Configure, problems: Problems) -> None:
+    text = BASE.replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "a"') + MUTUAL
+    certificates = '[network.n.http]\ncert_path = "c"\nkey_path = "k"\nclient_ca_path = "a"\n'
+    assert configure(text.replace("[network.n.http]\n", certificates)).endpoints["e"].authentication == "a"
+    twice = text + '[pipelines.q]\nnetworks = ["n", "m"]\nendpoints = ["e"]\nbackends = ["b"]\n[network.m.http]\n'
+    assert problems(twice + "bind_port = 1\n") == [
+        'config.toml:12: endpoints.e.authentication: mutual_tls needs tcp_config.client_ca_path of network "n"',
+        'config.toml:12: endpoints.e.authentication: mutual_tls needs tcp_config.client_ca_path of network "m"',
+        'config.toml:21: pipelines.q.endpoints[0]: path prefix "/dicom" on network "n" is already that of'
+        ' endpoint "e" of pipelines.p',
+    ]

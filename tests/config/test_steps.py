@@ -77,10 +77,8 @@ def test_a_policy_names_rules_that_exist_and_goes_by_its_own_name(problems: Prob
 def test_the_weaker_way_to_combine_rules_is_a_warning(configure: Configure, enabled: str, warnings: int) -> None:
     text = f'{MAIN}[policies.a]\nrules = []\ncombine = "any"\nenabled = {enabled}\n'
     found = [warning for warning in configure(text, FILES).warnings if "policies" in warning]
-    assert (
-        found
-        == [
-            "config.toml:5: policies.a.combine: any allow rule that matches lets a request in, whatever the other types of"
-            " rules say"
-        ][:warnings]
+    sentence = (
+        "config.toml:5: policies.a.combine: any allow rule that matches lets a request in,"
+        " whatever the other types of rules say"
     )
+    assert found == [sentence][:warnings]

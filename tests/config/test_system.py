@@ -64,7 +64,7 @@ def test_a_networks_defaults() -> None:
         (
             Target,
             {"type": "http", "connection": {"protocol": "dicom"}},
-            ': "protocol" must be that of "connection", dicom',
+            'type: must be that of "connection", dicom',
         ),
         (Target, {"timeout_secs": 0.9}, "timeout_secs: must be 1 to 300, not 0.9"),
         (Target, {"max_retries": 11}, "max_retries: must be 0 to 10, not 11"),

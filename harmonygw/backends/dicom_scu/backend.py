@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.backends.dicom_scu.finding import PACSMatches, identifier
-from harmonygw.backends.dicom_scu.retrieval import Attempt, Retrieval, expect
+from harmonygw.backends.dicom_scu.retrieval import Attempt, NoContextError, Retrieval, expect
 from harmonygw.dicom.dataset.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
@@ -66,9 +66,7 @@ class DicomSCU:
         options = context.options
         settings = context.settings
         if settings.use_tls:
-            raise ConfigurationError(
-                (f"backends.{context.name}: TLS towards a PACS is not in this build yet",)
-            )
+            raise ConfigurationError((f"backends.{context.name}: TLS towards a PACS is not in this build yet",))
         self._name = context.name
         self._settings = settings
         self._options = options
@@ -170,9 +168,7 @@ class DicomSCU:
                 return Reply(result=await self._store(request, operation))
             case None:
                 raise ConfigurationError(
-                    (
-                        f"backends.{self._name}: no middleware of its pipeline makes operations (dicomweb_bridge)",
-                    )
+                    (f"backends.{self._name}: no middleware of its pipeline makes operations (dicomweb_bridge)",)
                 )
 
     # Echo and Find
@@ -201,14 +197,10 @@ class DicomSCU:
             matches.warnings.append(LITERAL_MATCHING)
         return matches
 
-    async def _find_once(
-        self, request: Request, find: Find, rq: AssociateRQ, *, fresh: bool = False
-    ) -> PACSMatches:
+    async def _find_once(self, request: Request, find: Find, rq: AssociateRQ, *, fresh: bool = False) -> PACSMatches:
         association = await self._acquire(request, rq, light=True, fresh=fresh)
         try:
-            self._learn(
-                association, fuzzy_asked=len(rq.extended_negotiation.get(self._model["find"], b"")) > 2
-            )
+            self._learn(association, fuzzy_asked=len(rq.extended_negotiation.get(self._model["find"], b"")) > 2)
             if find.relational and not self._relational:
                 raise NotAcceptable("the archive has no relational queries")
             operation = association.find(self._model["find"], identifier(find))
@@ -283,10 +275,13 @@ class DicomSCU:
         association = await self._acquire(request, rq, light=False, fresh=fresh)
         try:
             if not association.contexts_for(sop_class):
-                raise _GetNotAcceptedError(
-                    "the archive accepts no C-GET", status=statuses.SOP_CLASS_NOT_SUPPORTED
-                )
+                raise _GetNotAcceptedError("the archive accepts no C-GET", status=statuses.SOP_CLASS_NOT_SUPPORTED)
             self._get_works = True
+            if len(association.protocol.contexts) == 1:
+                raise NoContextError(
+                    f"the archive accepted no presentation context for SOP class {' or '.join(classes[:3])} "
+                    f"in transfer syntax {' or '.join(transfer_syntaxes[:4])}"
+                )
             operation = association.get(sop_class, self._unique_keys(retrieve), admit=admit)
         finally:
             self.pool.give_back(association)
@@ -296,9 +291,7 @@ class DicomSCU:
         sop_class = self._model["move"]
         rq = self._rq((ProposedContext(1, sop_class, (IMPLICIT_VR_LITTLE_ENDIAN,)),))
         association = await self._acquire(request, rq, light=False, fresh=fresh)
-        move = self.destination.expect(
-            retrieve.study_instance_uid, admit, grace=self._options.move_grace_secs
-        )
+        move = self.destination.expect(retrieve.study_instance_uid, admit, grace=self._options.move_grace_secs)
         try:
             if not association.contexts_for(sop_class):
                 raise RejectedError(
@@ -350,21 +343,15 @@ class DicomSCU:
             request.record.dimse_status = outcome.status
             request.record.instances += 1
             results.put(
-                StoreResult(
-                    instance.sop_class_uid, instance.sop_instance_uid, outcome.status, outcome.error_comment
-                )
+                StoreResult(instance.sop_class_uid, instance.sop_instance_uid, outcome.status, outcome.error_comment)
             )
         results.end()
         return results
 
     # Associations
 
-    async def _acquire(
-        self, request: Request, rq: AssociateRQ, *, light: bool, fresh: bool = False
-    ) -> Association:
-        return await self.pool.acquire(
-            rq, client=request.client, light=light, deadline=request.deadline, fresh=fresh
-        )
+    async def _acquire(self, request: Request, rq: AssociateRQ, *, light: bool, fresh: bool = False) -> Association:
+        return await self.pool.acquire(rq, client=request.client, light=light, deadline=request.deadline, fresh=fresh)
 
     async def _open(self, rq: AssociateRQ) -> Association:
         options = self._options
@@ -379,9 +366,7 @@ class DicomSCU:
         await association.request(self._endpoint, rq)
         return association
 
-    def _rq(
-        self, proposed: tuple[ProposedContext, ...], extended: dict[str, bytes] | None = None
-    ) -> AssociateRQ:
+    def _rq(self, proposed: tuple[ProposedContext, ...], extended: dict[str, bytes] | None = None) -> AssociateRQ:
         return AssociateRQ(
             called_ae_title=self._settings.called_ae_title,
             calling_ae_title=self._options.local_aet,

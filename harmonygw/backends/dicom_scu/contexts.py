@@ -182,16 +182,24 @@ def first_choice(acceptable: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def second_choice(acceptable: Sequence[str]) -> tuple[str, ...]:
-    """Return those for what the first association left out: lossy ones, and video."""
+def later_choices(acceptable: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Return those of the associations that fetch what the first one left out, in the order in which they are tried.
+
+    Lossless ones without native ones beside them: some PACS take the first context of a SOP class whatever its
+    syntax, and fail on an object that is held in another. Then lossy ones and video. Then each alone, for the PACS
+    that confuse those too.
+    """
     if ANY_TRANSFER_SYNTAX in acceptable:
-        return (*LOSSY, *VIDEO)
-    return tuple(uid for uid in acceptable if uid in LOSSY or uid in VIDEO)
+        lossless, lossy = LOSSLESS, (*LOSSY, *VIDEO)
+    else:
+        lossless = tuple(uid for uid in acceptable if uid not in (*NATIVE, *LOSSY, *VIDEO))
+        lossy = tuple(uid for uid in acceptable if uid in LOSSY or uid in VIDEO)
+    together = tuple(choice for choice in (lossless, lossy) if choice)
+    alone = tuple((uid,) for uid in (*lossless, *lossy))
+    return tuple(dict.fromkeys((*together, *alone)))
 
 
-def propose(
-    classes: Sequence[str], transfer_syntaxes: Sequence[str], *, taken: int = 0
-) -> tuple[ProposedContext, ...]:
+def propose(classes: Sequence[str], transfer_syntaxes: Sequence[str], *, taken: int = 0) -> tuple[ProposedContext, ...]:
     """Propose one context for each class and syntax, as an SCP of them (PS3.7 §D.3.3.4), as many as fit.
 
     `taken` contexts are used already. When not all fit, the likeliest classes keep all their syntaxes, and the

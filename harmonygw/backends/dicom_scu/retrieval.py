@@ -6,7 +6,7 @@ again on a second one. What is still missing then ends the stream with an error,
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from harmonygw.backends.dicom_scu import contexts
@@ -25,7 +25,7 @@ from harmonygw.errors import (
 from harmonygw.exchange import Record
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.receiving import Admission, Admit, Refusal
-from harmonygw.operations import DataSet, Find, Level, Retrieve
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, DataSet, Find, Level, Retrieve
 from harmonygw.streams import Feed, Instance, Match
 
 MAX_LEFT_OUT = 20_000
@@ -102,9 +102,7 @@ async def expect(search: Search, retrieve: Retrieve) -> Expectation:
         if not instances:
             raise NotFound("there is no such instance in the series")
         found.classes = tuple(dict.fromkeys(uid for row in instances if (uid := _text(row, "00080016"))))
-        found.transfer_syntaxes = tuple(
-            dict.fromkeys(uid for row in instances for uid in _texts(row, "00083002"))
-        )
+        found.transfer_syntaxes = tuple(dict.fromkeys(uid for row in instances for uid in _texts(row, "00083002")))
         found.count = len(wanted)
     return found
 
@@ -116,6 +114,10 @@ class Attempt:
     instances: Feed[Instance]
     outcome: Callable[[], Outcome | None]
     cancel: Callable[[BaseException], None]
+
+
+class NoContextError(NotAcceptable):
+    """The archive accepted none of the storage presentation contexts that were proposed."""
 
 
 Begin = Callable[[Retrieve, tuple[str, ...], tuple[str, ...], Admit, bool], Awaitable[Attempt]]
@@ -138,33 +140,30 @@ class Retrieval:
         """Yield every instance, once; raises what went wrong, `Incomplete` when some are missing at the end."""
         classes = self.expectation.classes or contexts.likely_classes(self.expectation.modalities)
         first = contexts.first_choice(self.retrieve.transfer_syntaxes)
-        second = contexts.second_choice(self.retrieve.transfer_syntaxes)
-        if self.expectation.transfer_syntaxes and second:
-            first = tuple(dict.fromkeys((*self._as_stored(first, second), *first)))
-        outcome: Outcome | None = None
+        first = tuple(dict.fromkeys((*self._as_stored(), *first)))
         if first:
-            async with aclosing(self._run(self.retrieve, classes, first)) as stream:
-                async for instance in stream:
-                    yield instance
-            outcome = self._outcome()
-            if self._complete(outcome):
-                return
-        async with aclosing(self._rest(first, second)) as rest:
+            with suppress(NoContextError):
+                async with aclosing(self._run(self.retrieve, classes, first)) as stream:
+                    async for instance in stream:
+                        yield instance
+                if self._complete(self._outcome()):
+                    return
+        async with aclosing(self._rest()) as rest:
             async for instance in rest:
                 yield instance
 
-    def _as_stored(self, first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:
+    def _as_stored(self) -> tuple[str, ...]:
         # The archive told how it holds this instance: the very syntax cannot tempt it to recompress.
-        return tuple(uid for uid in self.expectation.transfer_syntaxes if uid in first or uid in second)
+        accepted = self.retrieve.transfer_syntaxes
+        anything = ANY_TRANSFER_SYNTAX in accepted
+        return tuple(uid for uid in self.expectation.transfer_syntaxes if anything or uid in accepted)
 
     async def _run(
         self, retrieve: Retrieve, classes: tuple[str, ...], transfer_syntaxes: tuple[str, ...]
     ) -> AsyncGenerator[Instance, None]:
         before = len(self._received)
         for fresh in (False, True):
-            attempt = self._attempt = await self.begin(
-                retrieve, classes, transfer_syntaxes, self._admit, fresh
-            )
+            attempt = self._attempt = await self.begin(retrieve, classes, transfer_syntaxes, self._admit, fresh)
             previous: Instance | None = None
             try:
                 async for instance in attempt.instances:
@@ -185,7 +184,7 @@ class Retrieval:
                 if outcome is not None:
                     self.record.dimse_status = outcome.status
 
-    async def _rest(self, first: tuple[str, ...], second: tuple[str, ...]) -> AsyncGenerator[Instance, None]:
+    async def _rest(self) -> AsyncGenerator[Instance, None]:
         """Retrieve what the first association left out, with its exact classes, series by series."""
         missing = await self._missing()
         if missing:
@@ -194,10 +193,10 @@ class Retrieval:
             for batch in range(0, len(rows), BATCH):
                 part = rows[batch : batch + BATCH]
                 classes = tuple(dict.fromkeys(_text(row, "00080016") for row in part))
-                for syntaxes in (first, second):
+                for syntaxes in contexts.later_choices(self.retrieve.transfer_syntaxes):
                     left = tuple(uid for row in part if (uid := _text(row, "00080018")) not in self._received)
-                    if not left or not syntaxes:
-                        continue
+                    if not left:
+                        break
                     one = Retrieve(
                         Level.IMAGE,
                         self.retrieve.study_instance_uid,
@@ -206,9 +205,10 @@ class Retrieval:
                         self.retrieve.transfer_syntaxes,
                         patient_id=self.retrieve.patient_id,
                     )
-                    async with aclosing(self._run(one, classes, syntaxes)) as stream:
-                        async for instance in stream:
-                            yield instance
+                    with suppress(NoContextError):
+                        async with aclosing(self._run(one, classes, syntaxes)) as stream:
+                            async for instance in stream:
+                                yield instance
         still = [
             (uid, _text(row, "00080016"))
             for rows in missing.values()
@@ -310,11 +310,7 @@ class Retrieval:
         if self.expectation.patient_id and patient_id != self.expectation.patient_id:
             return "another patient"
         issuer = instance.leading.get("IssuerOfPatientID", "")
-        if (
-            self.expectation.issuer_of_patient_id
-            and issuer
-            and issuer != self.expectation.issuer_of_patient_id
-        ):
+        if self.expectation.issuer_of_patient_id and issuer and issuer != self.expectation.issuer_of_patient_id:
             return "another issuer of the patient ID"
         return ""
 

@@ -78,7 +78,7 @@ class Storage:
     def start(self) -> "Deferred[None]":
         """Open the archive, and fill an empty one with the samples if there are to be any.
 
-        Fails with `ConfigurationError` when the root cannot be used.
+        Fails with `ConfigurationError` when the root cannot be used, with `TransportError` when `stop` came first.
         """
         return Deferred.fromCoroutine(self._start())
 
@@ -87,6 +87,8 @@ class Storage:
         self._pool.start()
         try:
             self._archive = await self._in_thread(Archive, self._root, self._pattern)
+            if self._pool is None:
+                raise TransportError("the archive was closed while it was being opened")
             if self._with_samples and await self._in_thread(samples.are_wanted, self._archive.index):
                 await self._load_samples(self._archive)
         except BaseException:

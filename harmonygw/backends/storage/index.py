@@ -216,6 +216,7 @@ class Index:
             replaced = self._add(entry)
             writer.execute("COMMIT")
         except BaseException:
+            # A full disk has made SQLite roll back by itself.
             if writer.in_transaction:
                 writer.execute("ROLLBACK")
             raise

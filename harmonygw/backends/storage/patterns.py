@@ -23,6 +23,9 @@ MAX_VALUE_LENGTH: Final = 128
 MAX_COMPONENT_LENGTH: Final = 200
 """Characters of one folder or file name, so that a suffix still fits into the 255 that are allowed."""
 
+BY_HASH: Final = "{file}"
+"""The default pattern; alone, and only then, it stands for two folders and the file."""
+
 NO_VALUE: Final = "_"
 """Stands for a value that is absent, or of which nothing is left."""
 
@@ -45,11 +48,11 @@ def reduced(value: str) -> str:
 class WritePattern:
     """A `write_pattern`, checked when it is read: `ConfigurationError` says what it must not hold.
 
-    An empty one spreads the files over 65,536 folders by the hash of their SOP Instance UID.
+    `BY_HASH`, or none, spreads the files over 65,536 folders by the hash of their SOP Instance UID.
     """
 
     def __init__(self, pattern: str = "") -> None:
-        self._pattern = pattern
+        self._pattern = pattern or BY_HASH
         problem = _problem(pattern)
         if problem:
             raise ConfigurationError((f"write_pattern {pattern!r}: {problem}",))
@@ -57,7 +60,7 @@ class WritePattern:
     def path(self, sop_instance_uid: str, value_of: Callable[[str], str], now: datetime) -> str:
         """Return the path below the root, parted by `/`; `value_of` gives an attribute's text by keyword."""
         name = file_name(sop_instance_uid)
-        if not self._pattern:
+        if self._pattern == BY_HASH:
             return f"{name[:2]}/{name[2:4]}/{name}"
 
         def value(match: re.Match[str]) -> str:

@@ -275,14 +275,13 @@ def _sternum(z: float) -> Iterator[Ellipse]:
 
 def _spine(z: float) -> Iterator[Ellipse]:
     place = (z + HALF_LENGTH) % VERTEBRA
-    in_disc = place < DISC
     waist = 1 - 0.1 * math.sin(math.pi * max(0.0, place - DISC) / (VERTEBRA - DISC))
-    if in_disc:
+    if place < DISC:
         yield Ellipse("disc", 0, 54, 24, 18)
     else:
         yield Ellipse("cortex", 0, 54, 24 * waist, 18 * waist)
         yield Ellipse("marrow", 0, 54, 22 * waist, 16 * waist)
-    if not in_disc and place < DISC + 14:
+    if DISC <= place < DISC + 14:
         for side in (-1, 1):
             yield Ellipse("cortex", side * 14, 73, 5, 10, side * 12)
             yield Ellipse("cortex", side * 33, 80, 20, 4.5, side * 20)

@@ -23,6 +23,12 @@ MAX_CHARACTER_SETS: Final = 256
 fill memory.
 """
 
+MAX_TERMS: Final = 32
+"""Values of (0008,0005) that whoever reads data sets looks at. Default 32: there are 17 extensible sets."""
+
+LONGEST_TERM: Final = 32
+"""Characters of a value of (0008,0005) that are looked at. Default 32, twice what a CS may have."""
+
 ESCAPE: Final = b"\x1b"
 
 
@@ -206,9 +212,7 @@ class CharacterSet:
 
     def _lacks(self, character: str) -> BadRequest:
         terms = "\\".join(self.terms) or "ISO_IR 6"
-        return BadRequest(
-            f"the character {character!r} (U+{ord(character):04X}) is not in the character set {terms}"
-        )
+        return BadRequest(f"the character {character!r} (U+{ord(character):04X}) is not in the character set {terms}")
 
 
 @lru_cache(MAX_CHARACTER_SETS)
@@ -269,9 +273,7 @@ def _codec_of(initial: _GraphicSet) -> str:
 def _with_pairs(run: bytes, pairs: _GraphicSet, upper: str) -> list[str]:
     """Decode a run while G0 holds pairs; bytes from 80H still mean G1."""
     return [
-        (pairs.designation + half).decode(pairs.codec, "replace")
-        if half.isascii()
-        else half.decode(upper, "replace")
+        (pairs.designation + half).decode(pairs.codec, "replace") if half.isascii() else half.decode(upper, "replace")
         for half in _HALVES.findall(run)
     ]
 

@@ -21,9 +21,9 @@ class Conversion:
     `source_ts` and `target_ts` are UIDs. Equal ones pass everything through untouched; otherwise both must be in
     `NATIVE`, and the target not Explicit VR Big Endian, which is retired: else `NotAcceptable`.
 
-    The values stay what they are, with three exceptions that PS3.5 asks for: group lengths go, sequences and items
-    get undefined length, and in Explicit VR an element too long for its VR's 16-bit length becomes UN (§6.2.2), as does
-    one whose VR is not known.
+    Where element headers are rewritten, group lengths go, sequences and items get undefined length, UN of undefined
+    length becomes SQ, and in Explicit VR an element too long for its VR's 16-bit length becomes UN (PS3.5 §6.2.2), as
+    does one whose VR is not known. Values stay what they are.
     """
 
     def __init__(self, source_ts: str, target_ts: str, *, limits: Limits = DEFAULT_LIMITS) -> None:

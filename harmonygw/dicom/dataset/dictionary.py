@@ -76,16 +76,19 @@ def vr_of(tag: int) -> str:
     return RepeatersDictionary[mask][0] if mask is not None else UNKNOWN_VR
 
 
-@lru_cache(_KNOWN_AT_ONCE)
 def private_vr(tag: int, creator: str) -> str:
-    """Return the VR of a private attribute whose block `creator` has reserved (PS3.5 §7.8.1), `UN` when not
-    known.
+    """Return the VR of a private attribute whose block `creator` has reserved (PS3.5 §7.8.1), else `UN`.
 
     The elements (gggg,0010) to (gggg,00FF) are the private creators themselves: LO.
     """
     if 0x10 <= tag & 0xFFFF <= 0xFF:
         return "LO"
-    entries = private_dictionaries.get(creator, {})
+    return _known_private_vr(tag, creator) if creator in private_dictionaries else UNKNOWN_VR
+
+
+@lru_cache(_KNOWN_AT_ONCE)
+def _known_private_vr(tag: int, creator: str) -> str:
+    entries = private_dictionaries[creator]
     group, element = f"{tag >> 16:04X}", f"{tag & 0xFFFF:04X}"
     for key in (group + element, f"{group}xx{element[2:]}", f"{group[:2]}xxxx{element[2:]}"):
         if key in entries:
@@ -108,14 +111,18 @@ def tag_of(keyword: str) -> int | None:
     return _TAG_BY_KEYWORD.get(keyword)
 
 
-@lru_cache(256)
 def nearest_keywords(text: str, n: int = 3) -> tuple[str, ...]:
     """Return up to `n` keywords that look like `text`, the likeliest first; letter case does not matter.
 
-    It takes milliseconds: it is for the message of an error, not for finding attributes.
+    It takes tens of milliseconds, the first time: it is for the message of an error, not for finding
+    attributes.
     """
-    likely = get_close_matches(text[:MAX_KEYWORD_LENGTH].lower(), _SPELLINGS, n=n)
-    return tuple(_SPELLINGS[spelling] for spelling in likely)
+    return _nearest_keywords(text[:MAX_KEYWORD_LENGTH].lower(), n)
+
+
+@lru_cache(256)
+def _nearest_keywords(text: str, n: int) -> tuple[str, ...]:
+    return tuple(_SPELLINGS[spelling] for spelling in get_close_matches(text, _SPELLINGS, n=n))
 
 
 def is_bulk_vr(vr: str) -> bool:

@@ -94,11 +94,7 @@ class Encoding:
 
         In Implicit VR nothing else occurs. In Explicit VR the first element may have no VR: Implicit VR then.
         """
-        if (
-            not self.explicit_vr
-            or end - offset < _HEADER_LENGTH
-            or _looks_like_vr(data[offset + 4 : offset + 6])
-        ):
+        if not self.explicit_vr or end - offset < _HEADER_LENGTH or _looks_like_vr(data[offset + 4 : offset + 6]):
             return self
         return IMPLICIT_VR_LITTLE_ENDIAN if self.little_endian else _IMPLICIT_VR_BIG_ENDIAN
 
@@ -279,9 +275,7 @@ def _implicit_header(byte_order: str) -> ReadHeader:
 def _encoding(*, explicit_vr: bool, little_endian: bool) -> Encoding:
     byte_order = "<" if little_endian else ">"
     implicit = _implicit_header(byte_order)
-    return Encoding(
-        explicit_vr, little_endian, _explicit_header(byte_order) if explicit_vr else implicit, implicit
-    )
+    return Encoding(explicit_vr, little_endian, _explicit_header(byte_order) if explicit_vr else implicit, implicit)
 
 
 IMPLICIT_VR_LITTLE_ENDIAN: Final = _encoding(explicit_vr=False, little_endian=True)

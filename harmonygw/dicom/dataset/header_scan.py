@@ -126,6 +126,8 @@ class HeaderScan:
         """
         if self.done:
             raise RuntimeError("the scan is done: pass the data on")
+        if not data:
+            return False  # nothing must not add up to something in `gathered`
         self.gathered.append(data)
         room = self._limit - self._fed
         self._fed += len(data)
@@ -135,8 +137,7 @@ class HeaderScan:
             self._scan(data)
         else:
             self._inflate(self._inflater, data)
-        if not self.done and (self._fed >= self._limit or self._inflated >= self._limit):
-            self.done = self.truncated = True
+        self._check_limit()
         return self.done
 
     def end(self) -> None:
@@ -145,10 +146,12 @@ class HeaderScan:
             return
         inflating = self._inflater is not None and not self._inflater.eof
         if self._held or self._skip or self._open or inflating:
-            raise PeerError(
-                f"the data set is cut short after {self._offset + len(self._held)} bytes", source=0
-            )
+            raise PeerError(f"the data set is cut short after {self._offset + len(self._held)} bytes", source=0)
         self.done = True
+
+    def _check_limit(self) -> None:
+        if not self.done and max(self._fed, self._inflated) >= self._limit:
+            self.done = self.truncated = True
 
     def _inflate(self, inflater: "zlib._Decompress", data: Piece) -> None:
         while not self.done:
@@ -188,7 +191,7 @@ class HeaderScan:
     def _walk(self, data: Held) -> int:
         """Read the headers that are whole; return up to where `data` has been used."""
         position = 0
-        while not self.done:
+        while True:
             if self._open:
                 position = self._walk_sequence(data, position)
                 if self._open:
@@ -290,9 +293,7 @@ class HeaderScan:
         if tag in _KEYWORDS:
             self._malformed(tag, position, "it has undefined length")
         if len(self._open) >= 2 * MAX_NESTING_DEPTH:
-            self._malformed(
-                tag, position, f"it is nested deeper than MAX_NESTING_DEPTH ({MAX_NESTING_DEPTH})"
-            )
+            self._malformed(tag, position, f"it is nested deeper than MAX_NESTING_DEPTH ({MAX_NESTING_DEPTH})")
         # An element of VR UN and undefined length is a sequence in Implicit VR Little Endian (PS3.5 §6.2.2).
         inner = _IMPLICIT_LITTLE_ENDIAN if encoding.explicit and vr == encoding.un else encoding
         self._open.append(inner)
@@ -314,6 +315,4 @@ class HeaderScan:
 
     def _malformed(self, tag: int, position: int, what: str) -> NoReturn:
         where = self._offset + position
-        raise PeerError(
-            f"({tag >> 16:04X},{tag & 0xFFFF:04X}) at byte {where} is malformed: {what}", source=0
-        )
+        raise PeerError(f"({tag >> 16:04X},{tag & 0xFFFF:04X}) at byte {where} is malformed: {what}", source=0)

@@ -20,12 +20,12 @@ from harmonygw.dicom.dataset.dictionary import BINARY_VRS, CHARACTER_SET_VRS
 from harmonygw.dicom.dataset.elements import (
     ITEM,
     LONG_FORM_VRS,
-    MAX_NESTING_DEPTH,
     SHORT_FORM_VRS,
     Encoding,
     encoding_of,
     tag_name,
 )
+from harmonygw.dicom.dataset.limits import MAX_NESTING_DEPTH
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.errors import BadRequest
 
@@ -90,7 +90,7 @@ class _Writer:
     def _elements(self, data_set: Mapping[str, Any], terms: tuple[str, ...], *, depth: int) -> bytes:
         attributes: dict[int, Any] = {}
         for key, attribute in data_set.items():
-            if not isinstance(key, str) or not _TAG.fullmatch(key):
+            if not _TAG.fullmatch(key):
                 raise BadRequest(f"{_shown(key)} is not a tag of eight hexadecimal digits")
             attributes[int(key, 16)] = attribute
         attributes.pop(_SPECIFIC_CHARACTER_SET, None)
@@ -141,8 +141,8 @@ class _Writer:
         if vr == "SQ":
             return b"".join(self._item(item, depth + 1) for item in values)
         if vr in self._numbers:
-            convert = float if vr in ("FL", "FD") else _integer
-            return pack(self._numbers[vr].format(len(values)), *map(convert, map(_number, values)))
+            convert = _float if vr in ("FL", "FD") else _integer
+            return pack(self._numbers[vr].format(len(values)), *map(convert, values))
         if vr == "AT":
             return b"".join(self._attribute_tag(value) for value in values)
         return self._text(vr, values)
@@ -195,22 +195,31 @@ def _string(value: Any) -> str:
     return value
 
 
-def _number(value: Any) -> int | float | str:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+def _number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("this VR takes numbers")
     return value
 
 
-def _integer(value: int | float | str) -> int:
-    if isinstance(value, float) and not value.is_integer():
+def _float(value: Any) -> float:
+    """Return a number, or what a string says: NaN and the infinities have no other form in JSON."""
+    return float(value if isinstance(value, str) else _number(value))
+
+
+def _integer(value: Any) -> int:
+    """Return a number, or what a string says: SV and UV may have that form (PS3.18 §F.2.3)."""
+    if isinstance(value, str):
+        return int(value)
+    number = _number(value)
+    if isinstance(number, float) and not number.is_integer():
         raise ValueError("this VR takes integers")
-    return int(value)
+    return int(number)
 
 
 def _integer_string(value: Any) -> str:
     if isinstance(value, str):
         return value
-    integer = _integer(_number(value))
+    integer = _integer(value)
     if integer not in _INTEGER_STRINGS:
         raise ValueError("an IS has 32 bits")
     return str(integer)

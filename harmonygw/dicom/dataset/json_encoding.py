@@ -27,7 +27,13 @@ from struct import error as StructError
 from typing import Any, Final, NamedTuple
 
 from harmonygw.dicom.dataset.byte_order import WORD_LENGTHS, swapped
-from harmonygw.dicom.dataset.character_sets import REPLACEMENT, CharacterSet, character_set
+from harmonygw.dicom.dataset.character_sets import (
+    LONGEST_TERM,
+    MAX_TERMS,
+    REPLACEMENT,
+    CharacterSet,
+    character_set,
+)
 from harmonygw.dicom.dataset.dictionary import (
     BINARY_VRS,
     BULK_VRS,
@@ -109,12 +115,8 @@ def to_json(
     Raises `PeerError`, naming tag and offset, when an element is malformed or a limit of `elements` is
     exceeded.
     """
-    source = _Source(
-        data if isinstance(data, bytes) else bytes(data), bulk_data, bulk_threshold, on_undecodable
-    )
-    data_set = _DataSet(
-        source, None, (), encoding_of(transfer_syntax_uid), character_set(default_character_set)
-    )
+    source = _Source(data if isinstance(data, bytes) else bytes(data), bulk_data, bulk_threshold, on_undecodable)
+    data_set = _DataSet(source, None, (), encoding_of(transfer_syntax_uid), character_set(default_character_set))
     data_set.read(0, len(source.data), delimited=False)
     for owner, name, vr, value in source.ambiguous:
         owner.resolve(name, vr, value)
@@ -220,9 +222,7 @@ class _DataSet:
     def resolve(self, name: str, vr: str, value: _Value) -> None:
         """Decode a value whose VR depends on others, now that all are known."""
         lut_descriptor = self.attributes.get("00283002", {}).get("Value", (None,))
-        known_vr = resolve_vr(
-            vr, pixel_representation=self._pixel_representation(), lut_entries=lut_descriptor[0]
-        )
+        known_vr = resolve_vr(vr, pixel_representation=self._pixel_representation(), lut_entries=lut_descriptor[0])
         self.attributes[name] = self._attribute(name, known_vr, value)
 
     def text(self, name: str, vr: str, value: bytes) -> str:
@@ -315,7 +315,7 @@ class _DataSet:
     def _adopt(self, terms: Sequence[Any]) -> None:
         """Decode what follows by the character set that the data set names, if it names one."""
         if terms and all(term is None or isinstance(term, str) for term in terms):
-            self.character_set = character_set(tuple(term or "" for term in terms))
+            self.character_set = character_set(tuple((term or "")[:LONGEST_TERM] for term in terms[:MAX_TERMS]))
 
     def _vr_of_unknown(self, tag: int) -> str:
         if not is_private(tag):
@@ -392,9 +392,7 @@ def _component_groups(text: str) -> dict[str, str]:
 
 def _number_strings(number: Callable[[str], int | float | str]) -> Decode:
     def decode(data_set: _DataSet, name: str, value: bytes) -> Values:
-        text = (value.decode("ascii") if value.isascii() else data_set.text(name, "DS", value)).strip(
-            _PADDING
-        )
+        text = (value.decode("ascii") if value.isascii() else data_set.text(name, "DS", value)).strip(_PADDING)
         if "\\" in text:
             return [number(part) if part else None for part in map(str.strip, text.split("\\"))]
         return [number(text)] if text else None

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_NESTING_DEPTH: Final = 64
-"""Sequences within sequences. Default 64: reports of practice stay under 20, and whoever reads further may recurse."""
+"""Sequences within sequences. Default 64: more than the content tree of any report needs, and readers may recurse."""
 
 MAX_INFLATED_BYTES: Final = 1 << 32
-"""Bytes that a deflated data set may inflate to. Default 4 GiB: no native value is longer, for its length has 32 bits."""
+"""Bytes that a deflated data set may inflate to. Default 4 GiB: no native value is longer, its length has 32 bits."""
 
 MAX_INFLATION_RATIO: Final = 500
-"""Bytes of output per byte of deflated input. Default 500: half of what the algorithm can do, which takes a mask of
-nothing but zeros."""
+"""Bytes of output per byte of deflated input. Default 500: half of the most that the algorithm can do, which takes
+nothing but zeros.
+"""
 
 INFLATION_ALLOWANCE: Final = 1 << 20
 """Bytes of output that pass whatever their ratio. 1 MiB: harms nobody, and small objects may be all blank."""

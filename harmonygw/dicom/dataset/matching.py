@@ -49,9 +49,7 @@ class Matcher:
     """Matching keys, made ready: wildcards are compiled and ranges parsed once."""
 
     def __init__(self, keys: DataSet) -> None:
-        self._keys = [
-            (tag, _Key(key)) for tag, key in keys.items() if tag not in _NOT_KEYS and not _universal(key)
-        ]
+        self._keys = [(tag, _Key(key)) for tag, key in keys.items() if tag not in _NOT_KEYS and not _universal(key)]
 
     def matches(self, candidate: DataSet) -> bool:
         """Tell whether every key matches."""
@@ -60,8 +58,8 @@ class Matcher:
     def definite_mismatches(self, candidate: DataSet) -> tuple[str, ...]:
         """Return the tags of keys of `DEFINITE_VRS` which the candidate has with values that do not match.
 
-        An attribute that the candidate lacks, or has without value, is no mismatch, nor is a date that is
-        none.
+        An attribute that the candidate lacks, or has without value, is no mismatch; nor is a date that cannot
+        be read.
         """
         return tuple(tag for tag, key in self._keys if key.definitely_differs(candidate.get(tag)))
 
@@ -143,7 +141,7 @@ def _test(vr: str, key: Any) -> _Test:
         return _person_name(key)
     if vr in _NUMBER_VRS:
         return _number(key)
-    text = str(key).strip()
+    text = str(key).strip("\0 ")
     if vr in _SPAN_VRS:
         return _range(vr, text)
     if vr == "AT":
@@ -151,7 +149,7 @@ def _test(vr: str, key: Any) -> _Test:
     pattern = _wildcards(text) if vr in _WILDCARD_VRS else None
     if pattern is None:
         return lambda value: str(value).strip("\0 ") == text
-    return lambda value: pattern.match(str(value).strip()) is not None
+    return lambda value: pattern.match(str(value).strip("\0 ")) is not None
 
 
 # Wildcards
@@ -161,7 +159,7 @@ def _wildcards(text: str) -> re.Pattern[str] | None:
     """Return the pattern of a value with `*` or `?`, or None when it has neither (PS3.4 §C.2.2.2.4).
 
     What stands between two asterisks is taken where it first occurs and never tried again elsewhere, which is
-    enough for a match to be found and makes the time linear: a key may come from anywhere.
+    enough for a match to be found, and keeps a key from anywhere from costing more than its length.
     """
     if "*" not in text and "?" not in text:
         return None
@@ -180,11 +178,9 @@ _EMPTY_COMPONENTS: Final = "^^^^"
 
 
 def _groups(value: Any) -> dict[str, str]:
-    """Return the component groups that have something in them, folded, without empty components at the
-    end."""
-    groups = (
-        value if isinstance(value, Mapping) else dict(zip(_GROUP_NAMES, str(value).split("="), strict=False))
-    )
+    """Return the component groups that are not empty, folded, without empty components at their end."""
+    named = zip(_GROUP_NAMES, str(value).split("="), strict=False)
+    groups = value if isinstance(value, Mapping) else dict(named)
     folded = {}
     for name, text in groups.items():
         components = [component.strip() for component in str(text).casefold().split("^")]
@@ -239,8 +235,7 @@ def _decimal(value: Any) -> Decimal | None:
 
 
 class _Span(NamedTuple):
-    """The time that a value may mean, from the first to the last microsecond, as digits:
-    YYYYMMDDHHMMSSFFFFFF."""
+    """The time that a value may mean: its first and last microsecond, as YYYYMMDDHHMMSSFFFFFF."""
 
     first: str
     last: str
@@ -318,8 +313,7 @@ def _range(vr: str, key: str) -> _Test:
 
 
 def _begins_before_end(one: _Span, other: _Span) -> bool:
-    """Tell whether `one` may begin before `other` ends; without both offsets they are compared as they
-    stand."""
+    """Tell whether `one` may begin before `other` ends; unless both have offsets, as they stand."""
     if one.offset is None or other.offset is None or one.offset == other.offset:
         return one.first <= other.last
     first, last = _utc(one.first, one.offset), _utc(other.last, other.offset)
@@ -331,9 +325,7 @@ def _utc(digits: str, offset: int) -> datetime | None:
     try:
         day = min(int(digits[6:8]), monthrange(int(digits[:4]), int(digits[4:6]))[1])
         second = min(digits[12:14], "59")
-        moment = datetime.strptime(
-            f"{digits[:6]}{day:02}{digits[8:12]}{second}{digits[14:]}", "%Y%m%d%H%M%S%f"
-        )
+        moment = datetime.strptime(f"{digits[:6]}{day:02}{digits[8:12]}{second}{digits[14:]}", "%Y%m%d%H%M%S%f")
         return moment - timedelta(minutes=offset)
     except (ValueError, OverflowError):
         return None

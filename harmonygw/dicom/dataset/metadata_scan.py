@@ -1,8 +1,9 @@
 """The metadata of an instance, gathered while its bytes pass (PS3.18 §10.4.3.3.2 and Annex F).
 
-Attributes follow the pixel data, so an object must be read to its end; but only what the DICOM JSON model shows is kept.
-Pixel data and other long binary values are skipped as they stream by, wherever they are nested, and get a BulkDataURI.
-What is kept is one data set, in Little Endian and with those values left empty; `to_json` then makes JSON of it.
+Attributes follow the pixel data, so an object must be read to its end; but only what the DICOM JSON model shows is
+kept. Pixel data and other long binary values are skipped as they stream by, wherever they are nested, and get a
+BulkDataURI. What is kept is one data set, in Little Endian and with those values left empty; `to_json` then makes JSON
+of it.
 """
 
 from collections.abc import Callable, Sequence
@@ -177,11 +178,19 @@ def _may_be_bulk(tag: int, vr: str) -> bool:
 
 
 def _refer(metadata: dict[str, Any], path: Path, uri: str) -> None:
-    """Put a BulkDataURI where an element has been left empty."""
+    """Put a BulkDataURI where an element has been left empty.
+
+    Of an element that occurs more than once, which it must not, `to_json` shows the last. The others have no place.
+    """
     *sequences, name = path
     for tag, index in zip(sequences[::2], sequences[1::2], strict=True):
-        metadata = metadata[str(tag)]["Value"][index]
-    element = metadata[str(name)]
-    if element["vr"] not in BULK_VRS:
-        element["vr"] = UNKNOWN_VR
-    element["BulkDataURI"] = uri
+        items = metadata[str(tag)].get("Value", ())
+        if metadata[str(tag)]["vr"] != "SQ" or len(items) <= int(index):
+            return
+        metadata = items[index]
+    attribute = metadata.get(str(name))
+    if attribute is None or attribute.keys() != {"vr"}:
+        return
+    if attribute["vr"] not in BULK_VRS:
+        attribute["vr"] = UNKNOWN_VR
+    attribute["BulkDataURI"] = uri

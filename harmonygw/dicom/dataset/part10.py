@@ -178,9 +178,7 @@ def read_file_meta(data: Buffer) -> FileMeta | None:
             raise BadRequest(f"file meta information: (0002,{element:04X}) at byte {offset} has no VR")
         offset = value_offset + length
         if offset > _META_OFFSET + MAX_FILE_META_LENGTH:
-            raise TooLarge(
-                f"file meta information exceeds MAX_FILE_META_LENGTH ({MAX_FILE_META_LENGTH} bytes)"
-            )
+            raise TooLarge(f"file meta information exceeds MAX_FILE_META_LENGTH ({MAX_FILE_META_LENGTH} bytes)")
         if len(data) < offset:
             return None
         values[element] = bytes(data[value_offset:offset])

@@ -127,9 +127,11 @@ class _Level:
 class Tokenizer:
     """Reads one data set, without preamble and file meta information.
 
-    The transfer syntax must not be deflated: inflate first. With `longest_verbatim`, elements of a Little Endian data set
-    with values of up to so many bytes may be told in runs, as they are encoded, group lengths among them. Errors are `PeerError`s that name the element and its byte
-    offset, or the limit that was exceeded. After one the tokenizer is of no more use.
+    The transfer syntax must not be deflated: inflate first. With `longest_verbatim`, elements of a Little Endian data
+    set with values of up to so many bytes may be told in runs, as they are encoded, group lengths among them.
+
+    Errors are `PeerError`s that name the element and its byte offset, or the limit that was exceeded. After one the
+    tokenizer is of no more use.
     """
 
     def __init__(
@@ -249,7 +251,7 @@ class Tokenizer:
         return position
 
     def _header(self, view: memoryview, position: int, level: _Level) -> tuple[int, str, int, int]:
-        """Return tag, VR, where the value starts, and its length; the last means nothing when the start is not there."""
+        """Return tag, VR, where the value starts, and its length, which means nothing when the start is not there."""
         encoding = level.encoding
         if not encoding.explicit:
             group, number, length = encoding.implicit_header(view, position)
@@ -270,9 +272,7 @@ class Tokenizer:
             (length,) = encoding.long_length(view, position + _HEADER_LENGTH)
         return tag, vr, start, length
 
-    def _header_without_vr(
-        self, view: memoryview, position: int, tag: int, level: _Level
-    ) -> tuple[int, str, int, int]:
+    def _header_without_vr(self, view: memoryview, position: int, tag: int, level: _Level) -> tuple[int, str, int, int]:
         (length,) = level.encoding.long_length(view, position + 4)
         if tag >= _DELIMITERS_BEGIN:
             return tag, UNKNOWN_VR, position + _HEADER_LENGTH, length

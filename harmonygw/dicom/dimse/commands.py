@@ -237,15 +237,11 @@ def _sub_operations(elements: Elements) -> tuple[int | None, int | None, int | N
 
 
 def _c_get_rsp(elements: Elements) -> CGetRSP:
-    return CGetRSP(
-        *_response(elements), _has_data_set(elements), *_sub_operations(elements), *_errors(elements)
-    )
+    return CGetRSP(*_response(elements), _has_data_set(elements), *_sub_operations(elements), *_errors(elements))
 
 
 def _c_move_rsp(elements: Elements) -> CMoveRSP:
-    return CMoveRSP(
-        *_response(elements), _has_data_set(elements), *_sub_operations(elements), *_errors(elements)
-    )
+    return CMoveRSP(*_response(elements), _has_data_set(elements), *_sub_operations(elements), *_errors(elements))
 
 
 def _c_echo_rq(elements: Elements) -> CEchoRQ:
@@ -311,9 +307,7 @@ def encode_command(command: Command) -> bytes:
 def _beginning(command_field: int, sop_class_uid: str) -> bytes:
     """Return Affected SOP Class UID and Command Field."""
     field = number_element(COMMAND_FIELD, command_field)
-    return (
-        other_element(AFFECTED_SOP_CLASS_UID, encode_uid(sop_class_uid)) + field if sop_class_uid else field
-    )
+    return other_element(AFFECTED_SOP_CLASS_UID, encode_uid(sop_class_uid)) + field if sop_class_uid else field
 
 
 def _encode_request(command: CStoreRQ | CFindRQ | CGetRQ | CMoveRQ, destination: bytes = b"") -> bytes:
@@ -322,9 +316,7 @@ def _encode_request(command: CStoreRQ | CFindRQ | CGetRQ | CMoveRQ, destination:
             _beginning(command.command_field, command.affected_sop_class_uid),
             number_element(MESSAGE_ID, command.message_id),
             destination,
-            _END_OF_REQUEST.pack(
-                *(0, PRIORITY, 2, command.priority), *(0, COMMAND_DATA_SET_TYPE, 2, _SOME_DATA_SET)
-            ),
+            _END_OF_REQUEST.pack(*(0, PRIORITY, 2, command.priority), *(0, COMMAND_DATA_SET_TYPE, 2, _SOME_DATA_SET)),
         )
     )
 
@@ -340,9 +332,7 @@ def _encode_c_store_rq(command: CStoreRQ) -> bytes:
 
 
 def _encode_c_move_rq(command: CMoveRQ) -> bytes:
-    return _encode_request(
-        command, other_element(MOVE_DESTINATION, encode_ae_title(command.move_destination))
-    )
+    return _encode_request(command, other_element(MOVE_DESTINATION, encode_ae_title(command.move_destination)))
 
 
 def _encode_response(command: CEchoRSP | CStoreRSP | CFindRSP | CGetRSP | CMoveRSP) -> bytes:

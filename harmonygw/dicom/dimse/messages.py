@@ -71,9 +71,7 @@ class MessageReader:
         what `decode_command` raises it for.
         """
         if context_id != self._context_id and self._context_id is not None:
-            raise _out_of_order(
-                f"context {context_id} amid a message of context {self._context_id}", context_id
-            )
+            raise _out_of_order(f"context {context_id} amid a message of context {self._context_id}", context_id)
         if self._data_set_follows:
             if is_command:
                 raise _out_of_order("a command set before the data set ended", context_id)

@@ -44,9 +44,7 @@ if TYPE_CHECKING:
     from harmonygw.net.http.request import StreamingRequest
 
 _LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST: Final = re.compile(
-    rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?)(?::[0-9]{0,5})?"
-)
+_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?)(?::[0-9]{0,5})?")
 """A host and port (RFC 9110 §7.2): a name that DNS could know, or an address."""
 
 _ABSOLUTE_FORM: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
@@ -161,7 +159,7 @@ class Channel(HTTPChannel):
         self.persistent = self.checkPersistence(request, self._version) and not self._closing_when_idle
         request.clientproto = self._version
         request.gotLength(self.length)
-        if self._reading_body and not request.expects_continue:
+        if self._reading_body and not (request.expects_continue or self._unwanted):
             self._await_body()
         request.headersReceived(self._command, self._path, self._version)
 
@@ -260,13 +258,11 @@ class Channel(HTTPChannel):
 
     def hold_body(self) -> None:
         """Let the rest of the body wait until the reply is complete: nobody wants it."""
-        if not self._answered:
-            self._unwanted = True
-            self.pause()
+        self._unwanted = True
+        self.pause()
 
     def stop_parsing(self) -> None:
-        """Give the body up for good: its end cannot be found, or is too far. The reply will be the last one
-        here."""
+        """Give the body up for good: its end cannot be found, or is too far. No request follows this one."""
         self._discarding = True
         self.persistent = False
         self.hold_body()
@@ -277,6 +273,9 @@ class Channel(HTTPChannel):
 
     def _body_late(self) -> None:
         self._timer = None
+        if self._waitingForTransport:  # a client that does not read its reply is not read either
+            self._await_body()
+            return
         self.requests[-1].fail_body(TimedOut("the request's body did not arrive in time (body_timeout_secs)"))
 
     # The reply
@@ -293,6 +292,7 @@ class Channel(HTTPChannel):
         else:
             self._answered = True
             if self._reading_body:
+                request.drop_body()
                 self._linger()
 
     def resumeProducing(self) -> None:
@@ -303,9 +303,7 @@ class Channel(HTTPChannel):
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer what cannot become a request, and read no more of this connection."""
-        self._log.info(
-            "{status} for {peer}: {detail}", status=status, peer=self.transport.getPeer(), detail=detail
-        )
+        self._log.info("{status} for {peer}: {detail}", status=status, peer=self.transport.getPeer(), detail=detail)
         title = HTTPStatus(status).phrase
         problem = dumps({"status": status, "title": title, "detail": detail}).encode("ascii")
         header = [

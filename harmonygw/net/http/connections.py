@@ -47,10 +47,7 @@ class Connections:
 
     def add(self, channel: Closable, address: str) -> Admission:
         """Count a connection that was just accepted, and decide on it."""
-        if (
-            len(self) < self._limits.max_connections
-            and self.of(address) < self._limits.max_connections_per_address
-        ):
+        if len(self) < self._limits.max_connections and self.of(address) < self._limits.max_connections_per_address:
             admission = Admission.SERVED
             self._served_by_address[address] += 1
         elif self._count[Admission.SHED] < MAX_SHED:

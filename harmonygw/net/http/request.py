@@ -17,7 +17,7 @@ from twisted.web.server import Request
 
 from harmonygw.errors import HarmonyError, TooLarge, TransportError
 from harmonygw.net.http.limits import LINGER_BYTES, WINDOW_BYTES
-from harmonygw.streams import Body, Feed, Pieces
+from harmonygw.streams import Body, Cancelled, Feed, Pieces
 
 if TYPE_CHECKING:
     from harmonygw.net.http.channel import Channel
@@ -92,6 +92,11 @@ class StreamingRequest(Request):
         if self._upload is not None:
             self._upload.end()
 
+    def drop_body(self) -> None:
+        """End the body, wherever it is: the reply is complete."""
+        if self._upload is not None:
+            self._upload.fail(Cancelled("the reply was complete before the body was read"))
+
     def connectionLost(self, reason: Failure) -> None:
         """Tell whoever reads the body, and whoever asked by `notifyFinish`."""
         if self._upload is not None:
@@ -108,7 +113,9 @@ class StreamingRequest(Request):
 
     def body_wanted(self) -> None:
         """Invite the body: somebody begins to read it."""
-        if self.expects_continue and self.channel is not None and not self.startedWriting:
+        if self._upload is None or self._upload.done or self.channel is None or self.startedWriting:
+            return
+        if self.expects_continue:
             self.expects_continue = False
             self.channel.invite_body()
 

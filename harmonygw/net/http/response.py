@@ -67,9 +67,7 @@ async def send(
 class _Sending:
     """One reply on its way: the producer that the connection holds back and lets go."""
 
-    def __init__(
-        self, request: StreamingRequest, body: Body, clock: IReactorTime, write_timeout: float
-    ) -> None:
+    def __init__(self, request: StreamingRequest, body: Body, clock: IReactorTime, write_timeout: float) -> None:
         self._request = request
         self._body = body
         self._clock = clock
@@ -140,9 +138,7 @@ class _Sending:
             and not request.responseHeaders.hasHeader("content-length")
         ):
             request.responseHeaders.addRawHeader("content-length", str(self._body.length))
-        self._stall = StallTimer(
-            self._clock, request.channel.transport, self._write_timeout, self._client_stalled
-        )
+        self._stall = StallTimer(self._clock, request.channel.transport, self._write_timeout, self._client_stalled)
         request.registerProducer(self, True)
         self._first_byte_at = self._clock.seconds()
         request.write(b"")

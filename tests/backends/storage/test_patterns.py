@@ -25,8 +25,9 @@ def path(pattern: str, **values: str) -> str:
     return WritePattern(pattern).path(UID, lambda keyword: values.get(keyword, ""), NOW)
 
 
-def test_without_a_pattern_the_hash_of_the_uid_names_the_file_in_two_levels_of_folders() -> None:
-    assert path("") == f"{HASH[:2]}/{HASH[2:4]}/{HASH}.dcm"
+@pytest.mark.parametrize("pattern", ["", "{file}"])
+def test_by_default_the_hash_of_the_uid_names_the_file_in_two_levels_of_folders(pattern: str) -> None:
+    assert path(pattern) == f"{HASH[:2]}/{HASH[2:4]}/{HASH}.dcm"
 
 
 def test_a_uuid_is_new_for_every_file() -> None:
@@ -69,7 +70,7 @@ def test_no_value_leaves_the_root_or_hides_a_file(patient_id: str, uid: str) -> 
     result = pattern.path(uid, lambda keyword: patient_id if keyword == "PatientID" else uid, NOW)
     parts = PurePosixPath(result).parts
 
-    assert Path("/root", result).resolve().is_relative_to("/root")
+    assert Path("/archive", result).resolve().is_relative_to("/archive")
     assert len(parts) == 3
     assert not any(part.startswith(".") for part in parts)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", part) and len(part) <= MAX_COMPONENT_LENGTH for part in parts)

@@ -6,6 +6,7 @@ from pathlib import Path
 from struct import pack
 
 import pydicom
+import pytest
 from pydicom.data import get_testdata_file
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
@@ -42,6 +43,10 @@ SHIPPED = (
     "UN_sequence.dcm",
     "waveform_ecg.dcm",
 )
+
+
+PYDICOM_WARNS = pytest.mark.filterwarnings("ignore:Invalid value for VR UI", "ignore:Expected explicit VR")
+"""For tests that let pydicom read files with faults of which it warns."""
 
 
 def header(tag: int, vr: str, length: int, syntax: str = EXPLICIT) -> bytes:

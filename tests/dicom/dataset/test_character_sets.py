@@ -254,9 +254,7 @@ def test_an_unknown_term_leaves_ascii(term: str) -> None:
         (("ISO 2022 IR 6", "ISO_IR 192", "ISO 2022 IR 87"), ("ISO 2022 IR 6", "ISO 2022 IR 87")),
     ],
 )
-def test_sets_that_do_not_go_together_are_ignored_and_noted(
-    terms: tuple[str, ...], kept: tuple[str, ...]
-) -> None:
+def test_sets_that_do_not_go_together_are_ignored_and_noted(terms: tuple[str, ...], kept: tuple[str, ...]) -> None:
     set_ = character_set(terms)
     assert set_.terms == kept
     assert "ignored" in set_.notes[0]
@@ -298,13 +296,16 @@ def test_what_was_encoded_is_decoded_to_the_same(terms: tuple[str, ...], text: s
     assert set_.decode(encoded, "PN") == text
 
 
-@pytest.mark.parametrize("folder", [CORPUS] if CORPUS else [])
-def test_the_corpus_has_the_expected_text(folder) -> None:  # type: ignore[no-untyped-def]
-    with (folder / "charset_expected.csv").open(encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    assert rows
-    for row in rows:
-        data_set = dcmread(folder / "charset" / row["file"])
+def corpus_rows() -> list[dict[str, str]]:
+    if CORPUS is None:
+        return []
+    with (CORPUS / "charset_expected.csv").open(encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_the_corpus_has_the_expected_text() -> None:
+    for row in corpus_rows():
+        data_set = dcmread(CORPUS / "charset" / row["file"])
         set_ = character_set(tuple(row["SpecificCharacterSet"].split("\\")))
         for keyword in ("PatientName", "StudyDescription"):
             value = data_set.get_item(keyword).value

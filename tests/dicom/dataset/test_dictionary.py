@@ -108,9 +108,7 @@ def test_only_the_beginning_of_a_long_keyword_is_compared() -> None:
     assert nearest_keywords(padding + "PatientID") == nearest_keywords(padding)
 
 
-@pytest.mark.parametrize(
-    ("vr", "bulk"), [("OW", True), ("UN", True), ("DS", True), ("LO", False), ("SQ", False)]
-)
+@pytest.mark.parametrize(("vr", "bulk"), [("OW", True), ("UN", True), ("DS", True), ("LO", False), ("SQ", False)])
 def test_the_vrs_that_may_be_bulk_data_are_those_of_the_standard(vr: str, *, bulk: bool) -> None:
     assert is_bulk_vr(vr) is bulk
 

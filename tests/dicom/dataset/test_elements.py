@@ -9,7 +9,6 @@ from harmonygw.dicom.dataset.elements import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
-    MAX_NESTING_DEPTH,
     UNDEFINED_LENGTH,
     Element,
     Encoding,
@@ -18,6 +17,7 @@ from harmonygw.dicom.dataset.elements import (
     inflate,
     iterate,
 )
+from harmonygw.dicom.dataset.limits import MAX_NESTING_DEPTH
 from harmonygw.errors import PeerError
 
 ITEM = bytes.fromhex("FEFF00E0")
@@ -31,9 +31,7 @@ def short(tag: int, vr: bytes, value: bytes, order: str = "<") -> bytes:
 
 
 def long(tag: int, vr: bytes, value: bytes, order: str = "<", length: int | None = None) -> bytes:
-    return (
-        pack(f"{order}HH2s2xL", tag >> 16, tag & 0xFFFF, vr, len(value) if length is None else length) + value
-    )
+    return pack(f"{order}HH2s2xL", tag >> 16, tag & 0xFFFF, vr, len(value) if length is None else length) + value
 
 
 def implicit(tag: int, value: bytes, length: int | None = None) -> bytes:
@@ -212,9 +210,7 @@ def test_a_sequence_that_goes_wrong_is_an_error(items: bytes, detail: str) -> No
 def nested(depth: int) -> bytes:
     data = b""
     for _ in range(depth):
-        data = long(
-            0x00081110, b"SQ", ITEM + ENDLESS + data + ITEM_END + SEQUENCE_END, length=UNDEFINED_LENGTH
-        )
+        data = long(0x00081110, b"SQ", ITEM + ENDLESS + data + ITEM_END + SEQUENCE_END, length=UNDEFINED_LENGTH)
     return data
 
 

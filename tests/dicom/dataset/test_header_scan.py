@@ -7,7 +7,7 @@ from struct import pack
 
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.multival import MultiValue
@@ -144,6 +144,7 @@ def test_only_the_top_level_counts_in_every_encoding_and_splitting(transfer_synt
     assert data.startswith(b"".join(result.gathered))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 400), max_size=12), st.sampled_from(SYNTAXES))
 def test_the_result_does_not_depend_on_the_pieces(cuts: list[int], transfer_syntax_uid: str) -> None:
     data, result = arrival(transfer_syntax_uid), HeaderScan(transfer_syntax_uid)
@@ -168,6 +169,12 @@ def test_of_a_deflated_object_the_deflated_bytes_are_held_and_only_the_header_is
     assert result.feed(data)
     assert result.gathered == [data]
     assert result.values == VALUES
+
+
+def test_empty_pieces_are_not_held() -> None:
+    result = HeaderScan(EXPLICIT)
+    assert not any(result.feed(memoryview(b"")) for _ in range(10))
+    assert result.gathered == []
 
 
 def test_feeding_a_scan_that_is_done_is_refused() -> None:
@@ -318,6 +325,7 @@ def test_a_corrupt_deflated_stream_is_refused() -> None:
         scan(DEFLATED, b"\xff" * 50)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from([IMPLICIT, EXPLICIT, BIG_ENDIAN, DEFLATED]))
 def test_whatever_arrives_is_scanned_or_refused_in_any_splitting_alike(data: bytes, transfer_syntax_uid: str) -> None:
     outcomes = []
@@ -346,7 +354,18 @@ FILES += sorted(CORPUS.glob("wellformed/*")) if CORPUS is not None else []
 FILES += sorted(CORPUS.glob("charset/*")) if CORPUS is not None else []
 
 
-FILES = [path for path in FILES if path.read_bytes()[128:132] == b"DICM"]
+MISLABELLED = Path(get_testdata_file("SC_rgb_jpeg.dcm", download=False))
+FILES = [
+    path for path in FILES if path.read_bytes()[128:132] == b"DICM" and not path.name.endswith(f"__{MISLABELLED.name}")
+]
+
+
+def test_implicit_vr_under_an_explicit_transfer_syntax_is_refused() -> None:
+    data = MISLABELLED.read_bytes()
+    meta = read_file_meta(data)
+    assert meta is not None
+    with pytest.raises(PeerError, match=r"\(0008,0008\) at byte 0 .* no VR"):
+        scan(meta.transfer_syntax_uid, data[meta.data_set_offset :])
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])

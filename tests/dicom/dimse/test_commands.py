@@ -5,7 +5,7 @@ from struct import pack
 
 import pynetdicom.dimse_messages as reference
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pynetdicom import dimse_primitives
 from pynetdicom.dsutils import encode
@@ -84,9 +84,7 @@ CASES: list[tuple[Command, bytes]] = [
     ),
     (
         CStoreRSP(7, CT, INSTANCE, 0),
-        by_pynetdicom(
-            "C_STORE_RSP", **RSP, AffectedSOPClassUID=CT, AffectedSOPInstanceUID=INSTANCE, Status=0
-        ),
+        by_pynetdicom("C_STORE_RSP", **RSP, AffectedSOPClassUID=CT, AffectedSOPInstanceUID=INSTANCE, Status=0),
     ),
     (
         CStoreRSP(7, CT, INSTANCE, 0xA700, "disk full", (0x7FE00010, 0x00100010)),
@@ -299,9 +297,9 @@ def test_a_response_may_leave_out_its_uids_and_counts() -> None:
     assert decode_command(us(0x0100, 0x8001) + base) == CStoreRSP(5, "", "", 0xFF00)
     assert decode_command(us(0x0100, 0x8010) + base) == CGetRSP(5, "", 0xFF00)
     assert decode_command(us(0x0100, 0x8021) + base + other(0x1020, b"")) == CMoveRSP(5, "", 0xFF00)
-    assert encode_command(CStoreRSP(5, "", "", 0))[12:] == us(0x0100, 0x8001) + us(0x0120, 5) + us(
-        0x0800, 0x0101
-    ) + us(0x0900, 0)
+    assert encode_command(CStoreRSP(5, "", "", 0))[12:] == us(0x0100, 0x8001) + us(0x0120, 5) + us(0x0800, 0x0101) + us(
+        0x0900, 0
+    )
 
 
 def test_an_error_comment_is_fit_for_a_log() -> None:
@@ -342,6 +340,7 @@ def test_what_cannot_be_encoded_is_refused(command: Command) -> None:
         encode_command(command)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda noise: ECHO_RQ + noise))
 def test_whatever_arrives_is_a_command_or_a_peer_error(data: bytes) -> None:
     try:

@@ -11,6 +11,7 @@ from harmonygw.net.http.limits import (
     MAX_TARGET_BYTES,
     HTTPLimits,
 )
+from harmonygw.streams import Cancelled
 from tests.net.http.wire import GET, Wire
 
 REFUSED_TAIL = b"Connection: close\r\n\r\n"
@@ -110,9 +111,7 @@ def test_what_is_unusual_but_right_is_served(head):
     assert wire.status == 200
 
 
-@pytest.mark.parametrize(
-    ("target", "path"), [(b"HTTP://A/x?y=1", b"/x"), (b"http://a", b"/"), (b"http://a?q", b"/")]
-)
+@pytest.mark.parametrize(("target", "path"), [(b"HTTP://A/x?y=1", b"/x"), (b"http://a", b"/"), (b"http://a?q", b"/")])
 def test_a_target_in_absolute_form_is_brought_into_origin_form(target, path):
     wire = Wire()
     wire.receive(b"GET " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -226,6 +225,17 @@ def test_a_slow_body_with_progress_is_no_trickle():
     assert wire.status == 200
 
 
+def test_a_body_that_is_not_read_because_its_client_does_not_read_is_not_late():
+    wire = reading_wire(HTTPLimits(body_timeout_secs=30))
+    wire.receive(post(10), b"12345")
+    wire.channel.pauseProducing()
+    wire.clock.advance(30)
+    assert wire.results == []
+    wire.channel.resumeProducing()
+    wire.receive(b"67890")
+    assert wire.status == 200
+
+
 def test_after_a_failed_body_the_reply_is_the_last_one():
     wire = Wire()
 
@@ -302,6 +312,25 @@ def test_a_reply_before_a_long_body_says_close_and_reads_no_more_than_the_bound(
     assert not wire.transport.disconnecting
     wire.receive(b"x")
     assert wire.transport.disconnecting
+
+
+def test_what_is_thrown_away_after_a_reply_is_neither_kept_nor_held_back():
+    wire = Wire()
+    wire.receive(post(LINGER_BYTES - 1000), b"x" * (LINGER_BYTES - 1001))
+    assert wire.transport.producerState == "producing"
+    assert wire.request._upload.held == 0
+    wire.receive(b"x" + GET)
+    assert wire.sent.count(b"200 OK") == 2
+
+
+def test_who_still_reads_the_body_after_the_reply_is_told():
+    wire = waiting_wire()
+    wire.receive(post(10), b"12345")
+    request = wire.request
+    read = Deferred.fromCoroutine(read_all(wire, request))
+    wire.go.callback(None)
+    read.addErrback(lambda failure: failure.type)
+    assert read.result is Cancelled
 
 
 def test_a_reply_before_the_body_waits_for_it_no_longer_than_the_bound():

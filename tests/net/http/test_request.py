@@ -11,9 +11,7 @@ CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def post(length: int, *fields: bytes) -> bytes:
-    return b"\r\n".join(
-        (b"POST /p?q=1&q=2 HTTP/1.1", b"Host: a", b"Content-Length: %d" % length, *fields, b"", b"")
-    )
+    return b"\r\n".join((b"POST /p?q=1&q=2 HTTP/1.1", b"Host: a", b"Content-Length: %d" % length, *fields, b"", b""))
 
 
 @pytest.fixture
@@ -120,6 +118,16 @@ def test_a_declared_length_over_the_limit_is_too_large_before_a_byte_arrives():
     read = reading(wire.request)
     read.addErrback(lambda failure: str(failure.value))
     assert read.result == "the request's body is larger than 10 bytes"
+
+
+@pytest.mark.parametrize("expect", [(), (b"Expect: 100-continue",)])
+def test_a_body_that_is_too_large_is_not_invited_and_starts_no_timer(expect):
+    wire = Wire(never, HTTPLimits(max_request_bytes=10))
+    wire.receive(post(11, *expect))
+    read = reading(wire.request)
+    read.addErrback(lambda failure: failure.type)
+    assert (read.result, wire.sent) == (TooLarge, b"")
+    assert wire.clock.getDelayedCalls() == []
 
 
 def test_an_endpoint_narrows_the_limit(wire):

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from klein import Klein
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
+from twisted.internet.endpoints import SSL4ClientEndpoint, TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.internet.ssl import CertificateOptions, PrivateCertificate
@@ -129,9 +129,7 @@ def self_signed():
     certificate = x509.CertificateBuilder(
         name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1)
     ).sign(key, hashes.SHA256())
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return PrivateCertificate.loadPEM(pem + certificate.public_bytes(serialization.Encoding.PEM))
 
 
@@ -184,14 +182,13 @@ async def test_a_body_that_fails_half_way_is_reset_on_the_wire(service):
     assert isinstance(service.results[0].error, PeerError)
 
 
+@pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # Twisted passes them
 @pytest_twisted.ensureDeferred
 async def test_a_body_that_fails_half_way_has_no_clean_end_over_tls_either(service):
     service.listen()
     certificate = self_signed()
     secure = reactor.listenSSL(0, service.site, certificate.options(), interface="127.0.0.1")
-    endpoint = wrapClientTLS(
-        CertificateOptions(), TCP4ClientEndpoint(reactor, "127.0.0.1", secure.getHost().port)
-    )
+    endpoint = SSL4ClientEndpoint(reactor, "127.0.0.1", secure.getHost().port, CertificateOptions())
     client = await connectProtocol(endpoint, Client())
     client.transport.write(get(b"/fed"))
     service.source.feed.put((b"abc",))

@@ -1,0 +1,192 @@
+"""The rules of policies: what of a request each type looks at, and how it counts requests.
+
+A condition says whether a request matches: True, False, or None when that cannot be told, because the request has
+not what the rule looks at, or hides it. What cannot be told counts against the request: an allow rule does not match
+it, a deny rule does.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from harmonygw.config.model import Rule
+from harmonygw.config.options import IPOptions, MethodOptions, PathOptions, RateLimitOptions
+from harmonygw.errors import ConfigurationError
+from harmonygw.exchange import HTTPOrigin, Request
+from harmonygw.operations import Echo, Find, Operation, Retrieve, Store
+
+Condition = Callable[[Request], bool | None]
+"""Whether a request matches a rule; None when that cannot be told."""
+
+MAX_TRACKED_CLIENTS: Final = 10_000
+"""Clients that one `rate_limit` rule remembers. One more, and the one that has been quiet for longest begins anew: who
+has that many addresses is not held by a limit that counts addresses."""
+
+WINDOW_PARTS: Final = 16
+"""Parts in which requests of a window are counted together: what a client's memory costs, whatever it is allowed.
+A request may be remembered for a sixteenth of the window too long, never too short."""
+
+METHODS: Final[dict[type[Operation], str]] = {Echo: "GET", Find: "GET", Retrieve: "GET", Store: "POST"}
+"""The HTTP method that a DIMSE operation amounts to, so that "reading only" means the same at every door."""
+
+
+def condition_of(rule: Rule) -> Condition:
+    """Return the condition of a rule of any type but `rate_limit`.
+
+    Raises `ConfigurationError` for a type that has none, and for a path that is no pattern.
+    """
+    match rule.options:
+        case IPOptions(ip_addresses=blocks):
+            return from_addresses(blocks)
+        case PathOptions(paths=paths):
+            return on_paths([_pattern(rule, path) for path in paths])
+        case MethodOptions(methods=methods):
+            return by_methods(methods)
+    if rule.type in ("allow_all", "deny_all"):
+        return lambda request: True
+    raise ConfigurationError((f"rules.{rule.name}: rules of type {rule.type} are not in this build yet",))
+
+
+def _pattern(rule: Rule, path: str) -> "PathPattern":
+    try:
+        return PathPattern.parse(path)
+    except ConfigurationError as error:
+        raise ConfigurationError((f"rules.{rule.name}.options.paths: {error}",)) from None
+
+
+def from_addresses(blocks: Iterable[IPv4Network | IPv6Network]) -> Condition:
+    """Match the client's address. An IPv4-mapped IPv6 address (RFC 4291 §2.5.5.2) is the IPv4 address in it."""
+    networks = [_unmapped_block(block) for block in blocks]
+
+    def matches(request: Request) -> bool | None:
+        try:
+            address = _unmapped(ip_address(request.peer))
+        except ValueError:
+            return None
+        return any(address in network for network in networks)
+
+    return matches
+
+
+def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def _unmapped_block(block: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    address = _unmapped(block.network_address)
+    if block.version == 4 or address.version == 6 or block.prefixlen < 96:
+        return block
+    return IPv4Network((int(address), block.prefixlen - 96))
+
+
+def by_methods(methods: Iterable[str]) -> Condition:
+    """Match the HTTP method, or that of `METHODS` for a request that came by an association.
+
+    GET means HEAD too: HEAD is GET without its content (RFC 9110 §9.3.2). HEAD means HEAD alone.
+    """
+    named = frozenset(methods)
+
+    def matches(request: Request) -> bool | None:
+        if isinstance(request.origin, HTTPOrigin):
+            method = request.origin.method
+        elif request.operation is not None:
+            method = METHODS[type(request.operation)]
+        else:
+            return None
+        return method in named or (method == "HEAD" and "GET" in named)
+
+    return matches
+
+
+@dataclass(frozen=True, slots=True)
+class PathPattern:
+    """A path after the endpoint's prefix: words, `{id}` for any one segment, and a last `{*path}` for all the rest."""
+
+    segments: tuple[str | None, ...]
+    """None for any segment."""
+    with_rest: bool
+    """Whether more segments may follow, or none."""
+
+    @classmethod
+    def parse(cls, text: str) -> "PathPattern":
+        """Read `/studies/{study}/{*path}`; raises `ConfigurationError` for braces around anything but a segment."""
+        parts = [part for part in text.split("/") if part]
+        with_rest = bool(parts) and parts[-1].startswith("{*") and parts[-1].endswith("}")
+        if with_rest:
+            parts.pop()
+        segments = [None if _is_variable(part) else part for part in parts]
+        if any(part is not None and ("{" in part or "}" in part) for part in segments):
+            raise ConfigurationError((f"{text!r} is not a path with {{id}} for a segment and a last {{*path}}",))
+        return cls(tuple(segments), with_rest)
+
+    def matches(self, path: tuple[str, ...]) -> bool:
+        """Whether a path, in decoded segments, is of this pattern; upper and lower case differ."""
+        if len(path) < len(self.segments) or (len(path) > len(self.segments) and not self.with_rest):
+            return False
+        return all(wanted is None or wanted == found for wanted, found in zip(self.segments, path, strict=False))
+
+
+def _is_variable(part: str) -> bool:
+    return part.startswith("{") and part.endswith("}") and part[1:-1].isidentifier()
+
+
+def on_paths(patterns: Iterable[PathPattern]) -> Condition:
+    """Match the path of an HTTP request.
+
+    A path with the segments `.` or `..`, which whoever serves it may read otherwise than we do, cannot be told. An
+    association has no path: none matches it, so a deny rule says nothing about it and an allow rule refuses it.
+    """
+    wanted = tuple(patterns)
+
+    def matches(request: Request) -> bool | None:
+        if not isinstance(request.origin, HTTPOrigin):
+            return False
+        path = request.origin.path
+        if "." in path or ".." in path:
+            return None
+        return any(pattern.matches(path) for pattern in wanted)
+
+    return matches
+
+
+@dataclass(slots=True)
+class _Part:
+    """Requests that are counted together."""
+
+    first: float
+    last: float
+    count: int
+
+
+class RateLimit:
+    """At most `max_requests` in any `window_seconds`, of each client.
+
+    A sliding window: a request counts until `window_seconds` after it, and one that was refused does not count. A
+    client is its principal, or its address as long as it has none. Each process counts for itself.
+    """
+
+    def __init__(self, options: RateLimitOptions) -> None:
+        self._max_requests = options.max_requests
+        self._window = options.window_seconds
+        self._clients: OrderedDict[tuple[str | None, str], deque[_Part]] = OrderedDict()
+
+    def wait(self, request: Request, now: float) -> float:
+        """Count a request and return 0, or return the seconds until one more is allowed."""
+        client = (request.principal, "" if request.principal is not None else request.peer)
+        parts = self._clients.setdefault(client, deque())
+        self._clients.move_to_end(client)
+        if len(self._clients) > MAX_TRACKED_CLIENTS:
+            self._clients.popitem(last=False)
+        while parts and parts[0].last + self._window <= now:
+            parts.popleft()
+        if sum(part.count for part in parts) >= self._max_requests:
+            return parts[0].last + self._window - now
+        if parts and now - parts[-1].first < self._window / WINDOW_PARTS:
+            parts[-1].last = now
+            parts[-1].count += 1
+        else:
+            parts.append(_Part(now, now, 1))
+        return 0
