@@ -95,21 +95,24 @@ def _milliseconds(start: float, end: float | None) -> float | None:
 def observer(settings: Logging) -> ILogObserver:
     """Return the log observer that the `logging` table asks for: a level, text or JSON, and a file besides stdout.
 
-    The folder of the file is made. Raises `OSError` when the file cannot be opened.
+    The file's folder is made, and the file is opened for each line: one that was moved away is begun anew. Raises
+    `OSError` when that cannot be done.
     """
-    streams = [sys.stdout.buffer]
-    if settings.log_to_file:
-        path = Path(settings.log_file_path)
+    stdout = sys.stdout.buffer
+    path = Path(settings.log_file_path) if settings.log_to_file else None
+    if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        streams.append(path.open("ab"))
+        path.touch()
     line = json_line if settings.format == "json" else text_line
 
     @provider(ILogObserver)
     def write_line(event: LogEvent) -> None:
         encoded = line(event)
-        for stream in streams:
-            stream.write(encoded)
-            stream.flush()
+        stdout.write(encoded)
+        stdout.flush()
+        if path is not None:
+            with path.open("ab") as file:
+                file.write(encoded)
 
     predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[settings.log_level])
     return FilteringLogObserver(write_line, [predicate])

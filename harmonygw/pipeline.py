@@ -6,7 +6,7 @@ cancelling the outermost Deferred cancels the innermost one that waits, and the 
 outer. `CancelledError` is an `Exception`: whoever catches broadly re-raises it first.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,9 @@ class EndpointContext:
     """Describes the running gateway, for the management endpoint."""
     backend: Any = None
     """The backend at the pipeline's end, for what two doors of one house must agree on (a shared port)."""
+    destinations: Callable[[], Iterable[Any]] = tuple
+    """The `MoveDestination`s of the backends: an instance that one of their C-MOVEs asked for may come to any
+    listener of ours."""
 
 
 class IMiddleware(Interface):

@@ -3,6 +3,7 @@
 `info`, `pipelines`, `routes`, `targets` and `targets/<name>` below its prefix answer GET and HEAD. What they say is
 what the gateway says of itself, which holds no secret.
 """
+# mypy: allow-untyped-calls
 
 from typing import Any
 
@@ -14,42 +15,33 @@ from harmonygw.net.http.tree import Problem, Text
 from harmonygw.pipeline import EndpointContext
 
 
-class ManagementEndpoint:
-    """The read-only management API of the gateway that `context.describe` describes."""
+@implementer(IResource)
+class ManagementEndpoint(Resource):
+    """The management API of the gateway that `context.describe` describes: a leaf for every path below its own."""
+
+    isLeaf = True
 
     def __init__(self, context: EndpointContext) -> None:
+        super().__init__()
         self._describe = context.describe
 
     def resource(self) -> IResource:
         """Return the resource, to be put below any path of a site."""
-        return _Description(self)
-
-    def find(self, path: tuple[str, ...]) -> Any:
-        """Return the part of the description at a path; `KeyError` when there is none."""
-        match path:
-            case (part,):
-                return self._describe()[part]
-            case ("targets", name):
-                return self._describe()["targets"][name]
-        raise KeyError(path)
-
-
-@implementer(IResource)
-class _Description(Resource):
-    """A leaf for every path below its own."""
-
-    isLeaf = True
-
-    def __init__(self, endpoint: ManagementEndpoint) -> None:
-        super().__init__()
-        self._endpoint = endpoint
+        return self
 
     def render(self, request: Any) -> bytes:
         """Answer with the part of the description that the path names."""
-        path = tuple(segment.decode("utf-8", "replace") for segment in request.postpath if segment)
-        try:
-            part = self._endpoint.find(path)
-        except KeyError:
+        found = self._find(tuple(segment.decode("utf-8", "replace") for segment in request.postpath if segment))
+        if found is None:
             return Problem(404, "There is nothing at this path.").render(request)
-        document = orjson.dumps(part, default=str)
+        document = orjson.dumps(found, default=str)
         return Text(lambda: (200, "application/json", document)).render(request)
+
+    def _find(self, path: tuple[str, ...]) -> Any:
+        description = self._describe()
+        match path:
+            case (part,):
+                return description.get(part)
+            case ("targets", name):
+                return description["targets"].get(name)
+        return None

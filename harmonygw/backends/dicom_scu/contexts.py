@@ -5,7 +5,7 @@ several in one, some PACS accept the first and fail on the rest. Storage SOP cla
 fit, so the classes of the study are learnt first, or guessed from its modalities.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pynetdicom.sop_class import _STORAGE_CLASSES
 
@@ -149,7 +149,7 @@ CLASSES_OF_MODALITY: dict[str, tuple[str, ...]] = {
         "1.2.840.10008.5.1.4.1.1.77.1.5.2",
         "1.2.840.10008.5.1.4.1.1.77.1.5.4",
     ),
-    "OT": ("1.2.840.10008.5.1.4.1.1.7",),
+    "OT": ("1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.30"),
 }
 """Modality (0008,0060) to the storage SOP classes that its equipment makes."""
 
@@ -189,14 +189,34 @@ def later_choices(acceptable: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     syntax, and fail on an object that is held in another. Then lossy ones and video. Then each alone, for the PACS
     that confuse those too.
     """
-    if ANY_TRANSFER_SYNTAX in acceptable:
-        lossless, lossy = LOSSLESS, (*LOSSY, *VIDEO)
-    else:
-        lossless = tuple(uid for uid in acceptable if uid not in (*NATIVE, *LOSSY, *VIDEO))
-        lossy = tuple(uid for uid in acceptable if uid in LOSSY or uid in VIDEO)
+    lossless: tuple[str, ...] = LOSSLESS
+    lossy: tuple[str, ...] = (*LOSSY, *VIDEO)
+    if ANY_TRANSFER_SYNTAX not in acceptable:
+        lossless = tuple(uid for uid in acceptable if uid not in (*NATIVE, *lossy))
+        lossy = tuple(uid for uid in lossy if uid in acceptable)
     together = tuple(choice for choice in (lossless, lossy) if choice)
     alone = tuple((uid,) for uid in (*lossless, *lossy))
     return tuple(dict.fromkeys((*together, *alone)))
+
+
+def rounds(
+    known: Sequence[str], modality: str, acceptable: Sequence[str]
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Yield the SOP classes and transfer syntaxes of each further association for what the first one left out.
+
+    `known` are the classes of the instances; empty when the archive does not say. Then the likely ones of the
+    modality stand for them, and every other storage class follows in native syntaxes.
+    """
+    classes = tuple(known) or likely_classes((modality,))
+    if not known and any(uid in NATIVE for uid in first_choice(acceptable)):
+        yield classes, NATIVE[:2]
+    for choice in later_choices(acceptable):
+        yield classes, choice
+    if not known and any(uid in NATIVE for uid in first_choice(acceptable)):
+        others = [uid for uid in STORAGE_CLASSES if uid not in classes]
+        at_once = (MAX_CONTEXTS - 1) // 2
+        for start in range(0, len(others), at_once):
+            yield tuple(others[start : start + at_once]), NATIVE[:2]
 
 
 def propose(classes: Sequence[str], transfer_syntaxes: Sequence[str], *, taken: int = 0) -> tuple[ProposedContext, ...]:

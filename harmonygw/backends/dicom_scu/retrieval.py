@@ -7,7 +7,8 @@ again on a second one. What is still missing then ends the stream with an error,
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.dicom.dimse import statuses
@@ -188,22 +189,20 @@ class Retrieval:
         """Retrieve what the first association left out, with its exact classes, series by series."""
         missing = await self._missing()
         if missing:
-            self.record.note(f"{len(missing)} instances were left out by the first association")
-        for series, rows in missing.items():
-            for batch in range(0, len(rows), BATCH):
-                part = rows[batch : batch + BATCH]
-                classes = tuple(dict.fromkeys(_text(row, "00080016") for row in part))
-                for syntaxes in contexts.later_choices(self.retrieve.transfer_syntaxes):
+            self.record.note(f"{sum(map(len, missing.values()))} instances were left out by the first association")
+        for (series_uid, modality), rows in missing.items():
+            for start in range(0, len(rows), BATCH):
+                part = rows[start : start + BATCH]
+                known = tuple(dict.fromkeys(uid for row in part if (uid := _text(row, "00080016"))))
+                for classes, syntaxes in contexts.rounds(known, modality, self.retrieve.transfer_syntaxes):
                     left = tuple(uid for row in part if (uid := _text(row, "00080018")) not in self._received)
                     if not left:
                         break
-                    one = Retrieve(
-                        Level.IMAGE,
-                        self.retrieve.study_instance_uid,
-                        series,
-                        left,
-                        self.retrieve.transfer_syntaxes,
-                        patient_id=self.retrieve.patient_id,
+                    one = replace(
+                        self.retrieve,
+                        level=Level.IMAGE,
+                        series_instance_uid=series_uid,
+                        sop_instance_uids=left,
                     )
                     with suppress(NoContextError):
                         async with aclosing(self._run(one, classes, syntaxes)) as stream:
@@ -236,27 +235,26 @@ class Retrieval:
             log_detail=", ".join(uid for uid, _ in still[:10]),
         )
 
-    async def _missing(self) -> dict[str, list[Match]]:
-        """Enumerate the instances that should have come and did not, by series."""
-        study = {"0020000D": {"vr": "UI", "Value": [self.retrieve.study_instance_uid]}}
+    async def _missing(self) -> dict[tuple[str, str], list[Match]]:
+        """Enumerate the instances that should have come and did not, by series and its modality."""
+        keys: dict[str, Any] = {"0020000D": {"vr": "UI", "Value": [self.retrieve.study_instance_uid]}}
         if self.retrieve.series_instance_uid:
-            series_uids = [self.retrieve.series_instance_uid]
-        else:
-            rows = await self.search(Find(Level.SERIES, study))
-            series_uids = [_text(row, "0020000E") for row in rows]
-        missing: dict[str, list[Match]] = {}
+            keys["0020000E"] = {"vr": "UI", "Value": [self.retrieve.series_instance_uid]}
+        series = await self.search(Find(Level.SERIES, keys, _return_keys("00080060")))
+        if self.retrieve.sop_instance_uids:
+            keys["00080018"] = {"vr": "UI", "Value": list(self.retrieve.sop_instance_uids)}
+        missing: dict[tuple[str, str], list[Match]] = {}
         total = 0
-        for series_uid in series_uids:
-            keys: DataSet = {**study, "0020000E": {"vr": "UI", "Value": [series_uid]}}
-            if self.retrieve.sop_instance_uids:
-                keys = {**keys, "00080018": {"vr": "UI", "Value": list(self.retrieve.sop_instance_uids)}}
-            rows = await self.search(Find(Level.IMAGE, keys, _return_keys("00080016")))
+        for one in series:
+            series_uid = _text(one, "0020000E")
+            keys["0020000E"] = {"vr": "UI", "Value": [series_uid]}
+            rows = await self.search(Find(Level.IMAGE, dict(keys), _return_keys("00080016")))
             left = [row for row in rows if _text(row, "00080018") not in self._received]
             total += len(left)
             if total > MAX_LEFT_OUT:
                 raise Incomplete(f"more than {MAX_LEFT_OUT} instances did not come (MAX_LEFT_OUT)")
             if left:
-                missing[series_uid] = left
+                missing[series_uid, _text(one, "00080060")] = left
         return missing
 
     def _outcome(self) -> Outcome:

@@ -8,10 +8,9 @@ What real objects get wrong, and what is made of it:
 
 - a VR that no edition knows is UN; its header has the long form that PS3.5 §6.2 promises for new VRs when
   that fits, else the short form;
-- in an explicit VR data set, an element without a VR, or an item that begins with one, is read as Implicit
-  VR;
+- in an explicit VR data set, an element without VR, or an item that begins with one, is read as Implicit VR;
 - UN of undefined length is a sequence in Implicit VR Little Endian (PS3.5 §6.2.2), or in Explicit VR when it
-  looks so.
+  looks like that.
 
 A length that reaches beyond what holds it is always an error.
 """
@@ -62,9 +61,7 @@ Header = tuple[int, str, int, int]
 """Tag, VR, offset of the value, and its length, which may be `UNDEFINED_LENGTH`."""
 
 ReadHeader = Callable[[Buffer, int, int], Header]
-"""Reads the header at an offset of a buffer; nothing of it and of its value may lie at or behind the end
-given.
-"""
+"""Given a buffer, an offset and an end, reads the header there; it and its value have to lie before the end."""
 
 
 class Element(NamedTuple):
@@ -94,7 +91,9 @@ class Encoding:
 
         In Implicit VR nothing else occurs. In Explicit VR the first element may have no VR: Implicit VR then.
         """
-        if not self.explicit_vr or end - offset < _HEADER_LENGTH or _looks_like_vr(data[offset + 4 : offset + 6]):
+        if not self.explicit_vr or end - offset < _HEADER_LENGTH:
+            return self
+        if _looks_like_vr(data[offset + 4 : offset + 6]):
             return self
         return IMPLICIT_VR_LITTLE_ENDIAN if self.little_endian else _IMPLICIT_VR_BIG_ENDIAN
 

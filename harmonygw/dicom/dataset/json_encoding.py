@@ -4,17 +4,17 @@
 are what pydicom's `to_json_dict` gives, with these choices where the standard leaves one or pydicom's
 output breaks it:
 
-- padding goes as PS3.5 §6.2 says, so also leading spaces of AE, CS, DS, IS, LO and SH, and of each value of
-several; - empty values among others are null (§F.2.5), empty component groups of PN are left out (§F.2.2);
-- IS and DS are numbers when JSON then shows the same number, else strings, whatever they say (§F.2.3); -
-NaN and the infinities are the strings `NaN`, `Infinity` and `-Infinity`, for JSON has no such numbers; - a
-number whose length does not fit its VR is shown as UN, so that nothing is lost and nothing fails; - group
-lengths and group 0002 are left out, and encapsulated pixel data too unless it gets a BulkDataURI; - what is
-InlineBinary is Little Endian, since JSON tells no transfer syntax; - (0008,0005) keeps the terms of the
-source: it is not the encoding of the JSON (§F.2.2 note 3).
+- padding goes as PS3.5 §6.2 says, so also leading spaces of AE, CS, DS, IS, LO and SH, in each of several values;
+- empty values among others are null (§F.2.5), empty component groups of PN are left out (§F.2.2);
+- IS and DS are numbers when JSON then shows the same number, else strings, whatever they say (§F.2.3);
+- NaN and the infinities are the strings `NaN`, `Infinity` and `-Infinity`, for JSON has no such numbers;
+- a number whose length does not fit its VR is shown as UN, so that nothing is lost and nothing fails;
+- group lengths and group 0002 are left out, and encapsulated pixel data too unless it gets a BulkDataURI;
+- what is InlineBinary is Little Endian, since JSON tells no transfer syntax;
+- (0008,0005) keeps the terms of the source: it is not the encoding of the JSON (§F.2.2 note 3).
 
-The model takes memory in proportion to the bytes, up to 60 times as much for empty elements: whoever
-gathers the bytes limits them.
+The model takes memory in proportion to the bytes, some forty times as much for empty elements: whoever gathers
+the bytes limits them.
 """
 
 from base64 import b64encode
@@ -46,7 +46,6 @@ from harmonygw.dicom.dataset.dictionary import (
 )
 from harmonygw.dicom.dataset.elements import (
     DELIMITER_VR,
-    EXPLICIT_VR_LITTLE_ENDIAN,
     ITEM,
     ITEM_DELIMITATION,
     SEQUENCE_DELIMITATION,
@@ -236,9 +235,10 @@ class _DataSet:
         """Read what has no decoder of its own or is long, and return the offset behind it."""
         known_vr = self._vr_of_unknown(tag) if vr == UNKNOWN_VR else vr
         if length == UNDEFINED_LENGTH:
+            encoding = self.encoding.of_sequence(vr)
             if known_vr in ("OB", "OW", "OB or OW"):
-                return self._skip_fragments(name, start, end)
-            items, offset = self._items(name, start, end, self.encoding.of_sequence(vr), delimited=True)
+                return self._skip_fragments(name, start, end, encoding)
+            items, offset = self._items(name, start, end, encoding, delimited=True)
             self.attributes[name] = {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
             return offset
         if known_vr == "SQ":
@@ -303,9 +303,9 @@ class _DataSet:
             raise malformed("the sequence does not end", SEQUENCE_DELIMITATION, end)
         return items, offset
 
-    def _skip_fragments(self, name: str, start: int, end: int) -> int:
+    def _skip_fragments(self, name: str, start: int, end: int, encoding: Encoding) -> int:
         """Leave encapsulated pixel data where it is (PS3.5 §A.4): JSON has but a URI for it."""
-        offset = end_of_items(self.source.data, start, end, EXPLICIT_VR_LITTLE_ENDIAN)
+        offset = end_of_items(self.source.data, start, end, encoding)
         if self.source.bulk_data is not None:
             uri = self.source.bulk_data((*self.path, name), "OB", offset - start)
             if uri is not None:

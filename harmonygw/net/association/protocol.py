@@ -148,6 +148,7 @@ class AssociationProtocol(protocol.Protocol):
         self._timer: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
+        self._stall: IDelayedCall | None = None
         self._last_heard = 0.0
         self._expecting = False
         self._closed = False
@@ -169,6 +170,11 @@ class AssociationProtocol(protocol.Protocol):
     def is_closed(self) -> bool:
         """Whether `closed` has been told."""
         return self._closed
+
+    @property
+    def last_heard(self) -> float:
+        """When the peer was heard last, in seconds of the clock; 0.0 before it was."""
+        return self._last_heard
 
     def associate(self, request: AssociateRQ) -> None:
         """Request an association; it is sent as soon as the transport is connected."""
@@ -294,12 +300,17 @@ class AssociationProtocol(protocol.Protocol):
         self._close(self._reason or TransportError("the connection was lost during the association"))
 
     def pauseProducing(self) -> None:
-        """Stop sending: the transport holds enough."""
+        """Stop sending: the transport holds enough. A peer that then takes none of it for long is aborted."""
         self._write_paused = True
+        if self._stall is None:
+            self._stall = self._clock.callLater(self._silence_timeout, self._stalled)
 
     def resumeProducing(self) -> None:
         """Send again."""
         self._write_paused = False
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
         waiters, self._drain_waiters = self._drain_waiters, []
         for waiter in waiters:
             waiter.callback(None)
@@ -381,6 +392,12 @@ class AssociationProtocol(protocol.Protocol):
                 )
             )
 
+    def _stalled(self) -> None:
+        self._stall = None
+        self.abort(
+            TimedOut(f"the peer took no data for {self._silence_timeout:g} s (silence_timeout_secs)")
+        )
+
     def _release_timed_out(self) -> None:
         self.abort(TimedOut(f"the peer did not answer A-RELEASE-RQ within {RELEASE_TIMEOUT:g} s"))
 
@@ -398,10 +415,10 @@ class AssociationProtocol(protocol.Protocol):
             return
         self._closed = True
         self._reason = reason
-        for timer in (self._timer, self._silence):
+        for timer in (self._timer, self._silence, self._stall):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._timer = self._silence = None
+        self._timer = self._silence = self._stall = None
         transport = cast(Any, self.transport)
         if not self._gone:
             transport.unregisterProducer()

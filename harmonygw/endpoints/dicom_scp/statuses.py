@@ -1,0 +1,59 @@
+"""The DIMSE status of every error: the only place where it is decided."""
+
+from enum import IntEnum
+
+from harmonygw import errors
+from harmonygw.dicom.dimse.statuses import (
+    CANNOT_UNDERSTAND,
+    IDENTIFIER_DOES_NOT_MATCH,
+    NOT_AUTHORIZED,
+    OUT_OF_RESOURCES,
+    PROCESSING_FAILURE,
+    SUCCESS,
+    UNABLE_TO_PERFORM_SUB_OPERATIONS,
+    UNABLE_TO_PROCESS,
+    Category,
+    category,
+)
+
+
+class Service(IntEnum):
+    """The services whose tables of statuses differ (PS3.4 Tables B.2-1, C.4-1, C.4-2 and C.4-3): columns below."""
+
+    STORAGE = 0
+    FIND = 1
+    RETRIEVE = 2
+
+
+STATUSES: tuple[tuple[type[errors.HarmonyError], tuple[int, int, int]], ...] = (
+    (errors.Denied, (NOT_AUTHORIZED, NOT_AUTHORIZED, NOT_AUTHORIZED)),
+    # Nothing found is an answer: no match, no sub-operation.
+    (errors.NotFound, (CANNOT_UNDERSTAND, SUCCESS, SUCCESS)),
+    (errors.TooLarge, (OUT_OF_RESOURCES, OUT_OF_RESOURCES, UNABLE_TO_PERFORM_SUB_OPERATIONS)),
+    (errors.BadRequest, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, IDENTIFIER_DOES_NOT_MATCH)),
+    (errors.Conflict, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, IDENTIFIER_DOES_NOT_MATCH)),
+    (errors.NotAcceptable, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, UNABLE_TO_PERFORM_SUB_OPERATIONS)),
+    (errors.Busy, (OUT_OF_RESOURCES, OUT_OF_RESOURCES, UNABLE_TO_PERFORM_SUB_OPERATIONS)),
+    # A modality keeps what was refused for lack of resources and sends it again; what could not be understood it
+    # may give up.
+    (errors.TimedOut, (OUT_OF_RESOURCES, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)),
+    (errors.TransportError, (OUT_OF_RESOURCES, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)),
+    (errors.HarmonyError, (PROCESSING_FAILURE, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)),
+)
+"""Of each error the status as of storage, query and retrieval, the first row that fits."""
+
+UNFORESEEN = (PROCESSING_FAILURE, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)
+"""Of an exception that is none of `errors`."""
+
+
+def status_of(error: errors.HarmonyError, service: Service) -> int:
+    """Return the status of a response that `error` prevented; a failure that the archive gave is passed on."""
+    if isinstance(error, errors.RejectedError) and error.status is not None:
+        if category(error.status) is Category.FAILURE:
+            return error.status
+    return next(statuses[service] for kind, statuses in STATUSES if isinstance(error, kind))
+
+
+def comment_of(error: errors.HarmonyError) -> str:
+    """Return the Error Comment (0000,0902) for `error`; what a policy forbids is not explained."""
+    return "not authorized" if isinstance(error, errors.Denied) else error.detail
