@@ -102,7 +102,7 @@ def observer(settings: Logging) -> ILogObserver:
     path = Path(settings.log_file_path) if settings.log_to_file else None
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
+        path.open("ab").close()
     line = json_line if settings.format == "json" else text_line
 
     @provider(ILogObserver)

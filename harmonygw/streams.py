@@ -186,10 +186,9 @@ class Feed(Generic[T]):
         self.abort(CancelledError())
 
     def _let_flow(self) -> None:
-        if self._paused:
+        if self._paused and self._flow is not None:
             self._paused = False
-            if self._flow is not None:
-                self._flow.resume()
+            self._flow.resume()
 
     def _finish(self, error: BaseException | None) -> None:
         self._done = True

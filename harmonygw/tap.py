@@ -1,14 +1,30 @@
-"""What twistd runs: its options, and `makeService`. The only place that knows the whole house."""
+"""What twistd runs: its options, and `makeService`. The only place that knows the whole house.
 
+What a gateway does to a process of its own stands here, and nowhere else: it takes the log over, tells systemd,
+runs on a clock that cannot jump, and ends the process with the right status.
+"""
+# mypy: allow-untyped-calls
+
+import atexit
 import os
+import socket
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import IService
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
+from twisted.python.components import Componentized
 
+from harmonygw import journal
+from harmonygw.config.loading import load
+from harmonygw.config.model import Configuration
 from harmonygw.errors import ConfigurationError
+from harmonygw.service import Gateway, available
+
+log = Logger()
 
 
 class Options(usage.Options):
@@ -16,31 +32,115 @@ class Options(usage.Options):
 
     synopsis = "-c config.toml"
     longdesc = "A DICOMweb gateway in front of the PACS you already have."
-    optParameters = [["config", "c", "config.toml", "The main configuration file."]]
-    optFlags = [["check", None, "Read the configuration, report what is wrong with it, and exit."]]
+    optParameters: ClassVar[list[list[str]]] = [["config", "c", "config.toml", "The main configuration file."]]
+    optFlags: ClassVar[list[list[str | None]]] = [["check", None, "Read the configuration, report what is wrong with it, and exit."]]
+
+    def postOptions(self) -> None:
+        """Check the configuration, if that is all that was asked."""
+        if self["check"]:
+            gateway = _for_the_command_line(Gateway, self["config"])
+            for warning in gateway.configuration.warnings:
+                sys.stdout.write(f"warning: {warning}\n")
+            sys.stdout.write(f"{self['config']}: good\n")
+            raise SystemExit(0)
 
 
 def makeService(options: Any, reactor: Any = None) -> IService:
-    """Return the service of a configuration.
+    """Return the service of a configuration; `options` is a mapping with `config`, the path of the main file.
 
-    `options` is a mapping with `config`, the path of the main file. Raises `usage.UsageError` with every problem of
-    the configuration. Embedders may pass their reactor; the running one is taken otherwise.
+    An embedder passes its reactor, and gets a `Gateway` that is good company; `ConfigurationError` says everything
+    that is wrong with the configuration. twistd passes none, and the process is the gateway's own.
     """
-    from harmonygw.config.loading import load
-    from harmonygw.service import Gateway, available
+    if reactor is not None:
+        return Gateway(read(options["config"]), reactor)
+    process = _for_the_command_line(GatewayProcess, options["config"])
+    process.twistd_logs = _twistd_logs(getattr(options, "parent", None), process.configuration)
+    return process
 
-    if reactor is None:
-        from twisted.internet import reactor as running_reactor
 
-        reactor = running_reactor
-    path = Path(options["config"])
+def read(path: Path | str) -> Configuration:
+    """Read the configuration whose main file is `path`; raises `ConfigurationError` with all that is wrong."""
+    return load(path, environ=os.environ, available=available())
+
+
+class GatewayProcess(Gateway):
+    """A gateway that has the process to itself."""
+
+    twistd_logs = False
+    """Whether the log is left to twistd."""
+
+    def __init__(self, configuration: Configuration, reactor: Any) -> None:
+        # Twisted's clock is the wall clock: when that jumps, every timer fires early or late. Nothing may have been
+        # scheduled by the one before the other takes its place.
+        if not reactor.getDelayedCalls():
+            reactor.seconds = time.monotonic
+        super().__init__(configuration, reactor)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application; unless it has a log observer, or twistd was told where to log, it gets ours."""
+        if (
+            not self.twistd_logs
+            and isinstance(parent, Componentized)
+            and parent.getComponent(ILogObserver, None) is None
+        ):
+            try:
+                parent.setComponent(ILogObserver, journal.observer(self.configuration.logging))
+            except OSError as error:
+                raise SystemExit(f"logging.log_file_path: {error}") from error
+        super().setServiceParent(parent)
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports; when one cannot be had, the process ends with status 1."""
+        try:
+            super().privilegedStartService()
+        except ConfigurationError as error:
+            log.error("the gateway cannot start: {error}", error=error)
+            sys.tracebacklimit = 0  # twistd prints what is raised here, and the sentence says it all
+            raise
+
+    def startService(self) -> None:
+        """Start, and tell systemd when ready; what cannot start ends the process with status 1."""
+        super().startService()
+        self.when_ready().addCallbacks(lambda _: notify_systemd("READY=1"), self._fail)
+
+    def stopService(self) -> Any:
+        """Drain and stop, and tell systemd that this has begun."""
+        notify_systemd("STOPPING=1")
+        return super().stopService()
+
+    def _fail(self, _reason: object) -> None:
+        if self.running:
+            # When the reactor stops, twistd ends with status 0, whatever made it stop; systemd would leave it at that.
+            atexit.register(os._exit, 1)
+            self._reactor.callWhenRunning(self._reactor.stop)
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd (sd_notify(3)), when it started us with Type=notify; nothing happens otherwise."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
     try:
-        gateway = Gateway(load(path, environ=os.environ, available=available()), reactor)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notification:
+            notification.connect("\0" + address[1:] if address.startswith("@") else address)
+            notification.send(state.encode())
+    except OSError as error:
+        log.warn("systemd cannot be told {state}: {error}", state=state, error=error)
+
+
+def _for_the_command_line(kind: type[Any], path: str) -> Any:
+    """Return a gateway of a kind; what is wrong with the configuration ends the command with status 1."""
+    from twisted.internet import reactor  # not before twistd has chosen one
+
+    try:
+        return kind(read(path), reactor)
     except ConfigurationError as error:
-        raise usage.UsageError(f"the configuration cannot be used:\n{error}") from error
-    if options.get("check"):
-        for warning in gateway.configuration.warnings:
-            sys.stdout.write(f"warning: {warning}\n")
-        sys.stdout.write(f"{path}: good\n")
-        raise SystemExit(0)
-    return gateway
+        raise SystemExit(f"the configuration cannot be used:\n{error}") from error
+
+
+def _twistd_logs(twistd: Any, configuration: Configuration) -> bool:
+    """Return whether the log is left to twistd: it was told where, or as a daemon nobody would see ours."""
+    if twistd is None:
+        return False
+    told = twistd["logfile"] or twistd["logger"] or twistd["syslog"]
+    return bool(told) or not (twistd["nodaemon"] or configuration.logging.log_to_file)

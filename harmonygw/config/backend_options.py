@@ -52,7 +52,8 @@ class DicomSCUOptions:
     """The TCP port on which the sub-operations of a C-MOVE come in. A `dicom_scp` endpoint's port may be
     shared; 0 lets the system choose one."""
     persistent_store_scp: bool = True
-    """Accepted, without effect: `incoming_store_port` is open as long as the gateway runs."""
+    """Whether `incoming_store_port` is open as long as the gateway runs, or only while C-MOVEs are under way.
+    Without effect on a port that a `dicom_scp` endpoint shares."""
     storage_dir: str = ""
     """Accepted, without effect: instances stream to the client."""
     use_tls: bool | None = None
@@ -64,6 +65,10 @@ class DicomSCUOptions:
     information_model: Literal["study", "patient", "auto"] = "study"
     """The Query/Retrieve Information Model (PS3.4 §C.6): Study Root, Patient Root, or the first that the PACS
     accepts."""
+    lossy_contexts: Literal["last", "with_others"] = "last"
+    """When a C-GET proposes lossy transfer syntaxes: for what the first association left out, so that no
+    archive is tempted to compress with loss; or together with the native and lossless ones, for an archive
+    that sends each object as it holds it, whatever is proposed (Orthanc)."""
     user_identity: UserIdentity | None = None
     """Who we say we are. Unless given, nothing is said."""
     connect_timeout_secs: Seconds = 10.0

@@ -1,25 +1,30 @@
-"""The `dicomweb` endpoint: a Klein resource tree, one exchange a request, and the HTTP status of every error.
+"""The `dicomweb` endpoint: HTTP requests below a path prefix become exchanges, and replies go out as they come.
 
-The tree is made of the table of transactions in `dicom/web/resources.py`; each of its leaves puts the request into
-the pipeline and sends the reply as it comes. It can be mounted in anybody's `twisted.web` site: see `resource()`.
+Klein's routes say which paths and methods there are; what a request means is for the pipeline to say. The resource
+can be mounted in anybody's `twisted.web` site: see `resource()`.
 """
+# mypy: allow-untyped-calls
 
-from collections.abc import Iterable
-from typing import Any
-from urllib.parse import parse_qsl, unquote
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 from uuid import uuid4
 
 from klein import Klein
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from zope.interface import implementer
 
 from harmonygw import errors, journal
 from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
 from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind
 from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.journal import Ending
+from harmonygw.net.http.foreign import ForeignRequest
+from harmonygw.net.http.forwarded import authority
 from harmonygw.net.http.request import StreamingRequest
 from harmonygw.net.http.response import Sent, send
 from harmonygw.pipeline import EndpointContext
@@ -27,7 +32,7 @@ from harmonygw.streams import Body
 
 log = Logger()
 
-STATUSES: tuple[tuple[type[errors.HarmonyError], int], ...] = (
+STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TooLarge, 413),
     (errors.BadRequest, 400),
     (errors.NotFound, 404),
@@ -45,188 +50,301 @@ STATUSES: tuple[tuple[type[errors.HarmonyError], int], ...] = (
 )
 """The HTTP status of each error, the first that fits: the only place where it is decided."""
 
+UNFORESEEN: Final = "The gateway failed; its log has the details."
+"""What the client is told of a failure that is ours."""
+
+Answer = Callable[[Request], Awaitable[Reply]]
+
 
 def status_of(error: errors.HarmonyError) -> int:
     """Return the HTTP status of an error."""
     return next((status for kind, status in STATUSES if isinstance(error, kind)), 500)
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that has arrived."""
+
+    client: Any
+    """How to reply: a `StreamingRequest`, or what makes one of somebody else's."""
+    request: Request
+    """What goes into the pipeline."""
+
+
 class DICOMwebEndpoint:
     """One DICOMweb service: requests in, replies out."""
 
     def __init__(self, context: EndpointContext) -> None:
-        public_url = context.settings.options.public_url
         self._proceed = context.proceed
-        self._reactor = context.reactor
-        self._public_url = public_url.rstrip("/") if public_url else None
+        self._clock = context.reactor
+        self._public_url: str | None = context.settings.options.public_url
         self._write_timeout = context.write_timeout
-        self.under_way = 0
-        """Exchanges that have begun and not ended."""
+        self._running: set[Deferred[None]] = set()
+        self._drained: list[Deferred[None]] = []
 
     def resource(self) -> IResource:
-        """Return the Klein resource; put it below any path of a site whose requests are `StreamingRequest`s."""
+        """Return the resource, to be put below any path of a `twisted.web` site.
+
+        In an `HTTPSite` it has our limits, and bodies stream in; elsewhere those of that site hold.
+        """
         app = Klein()
-        methods: dict[str, list[str]] = {}
-        for transaction in TRANSACTIONS:
-            if transaction.kind in SERVED:
-                allowed = methods.setdefault(transaction.path, [])
-                allowed.append(transaction.method)
-        for path, allowed in methods.items():
-            if Kind.CAPABILITIES in {one.kind for one in TRANSACTIONS if one.path == path}:
-                allowed.append("OPTIONS")
-            app.route(_klein_rule(path), methods=allowed, strict_slashes=False)(self._leaf)
-        app.handle_errors(HTTPException)(self._no_leaf)
-        return app.resource()
+        passing_on = _Leaf(self, self._proceed)
 
-    async def _leaf(self, http_request: StreamingRequest, **variables: str) -> None:
-        await self._exchange(http_request)
+        def route(request: Any, **variables: str) -> IResource:
+            return passing_on
 
-    async def _no_leaf(self, http_request: StreamingRequest, failure: Any) -> None:
-        error: HTTPException = failure.value
-        headers: list[tuple[str, str]] = []
-        detail = "There is no such resource in a DICOMweb service."
-        if isinstance(error, MethodNotAllowed):
-            headers.append(("Allow", ", ".join(sorted(error.valid_methods or ()))))
-            detail = "The resource does not answer this method."
-        await self._send_problem(http_request, error.code or 404, detail, uuid4().hex, headers)
+        def no_route(request: Any, failure: Any) -> Any:
+            return _Leaf(self, _refusal_of(failure.value))
 
-    async def _exchange(self, http_request: StreamingRequest) -> None:
-        started = self._reactor.seconds()
-        request = self._request(http_request)
-        self.under_way += 1
-        status: int | None = None
-        sent: Sent | None = None
-        outcome, reason = "complete", ""
-        try:
-            try:
-                reply: Reply = await self._proceed(request)
-                status = reply.status
-                sent = await self._send(http_request, reply.status, reply.headers, reply.body)
-                if sent.error is not None:
-                    outcome, reason = "aborted", describe(sent.error)
-            except CancelledError:
-                raise
-            except errors.HarmonyError as error:
-                status = status_of(error)
-                outcome, reason = ("failed" if status >= 500 else "refused"), describe(error)
-                sent = await self._send_error(http_request, request, error, status)
-            except Exception:
-                log.failure(
-                    "an exchange failed in a way nobody foresaw", correlation_id=request.correlation_id
-                )
-                status, outcome, reason = 500, "failed", "internal error"
-                sent = await self._send_problem(
-                    http_request, 500, "The gateway failed; its log has the details.", request.correlation_id
-                )
-        except CancelledError:
-            outcome = "client_gone"
-        finally:
-            self.under_way -= 1
-            journal.write(
-                request,
-                Ending(
-                    outcome=outcome,
-                    status=status,
-                    size=sent.bytes if sent is not None else 0,
-                    started=started,
-                    first_byte=sent.first_byte_at if sent is not None else None,
-                    ended=self._reactor.seconds(),
-                    reason=reason,
-                ),
-            )
+        for path, methods in _routes().items():
+            app.route(_klein_rule(path), methods=methods, strict_slashes=False)(route)
+        app.handle_errors(HTTPException)(no_route)
+        return _Entrance(self, app.resource())
 
-    def _request(self, http_request: StreamingRequest) -> Request:
-        path, _, query = http_request.uri.partition(b"?")
-        below = len([segment for segment in _mounted_at(http_request).split("/") if segment])
-        segments = [unquote(segment) for segment in path.decode("latin-1").split("/") if segment]
-        client = http_request.getClientAddress()
-        return Request(
+    @property
+    def under_way(self) -> int:
+        """Exchanges that have begun and not ended."""
+        return len(self._running)
+
+    def drain(self) -> "Deferred[None]":
+        """Fire as soon as no exchange is under way."""
+        if not self._running:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
+
+    def stop(self) -> None:
+        """Break off every exchange that is under way."""
+        for running in tuple(self._running):
+            running.cancel()
+
+    # What the resources below use
+
+    def arrived(self, http_request: Any) -> "Arrival":
+        """Return what an HTTP request asks; what is not UTF-8 in it comes out as U+FFFD."""
+        _, _, query = http_request.uri.partition(b"?")
+        client = http_request if isinstance(http_request, StreamingRequest) else ForeignRequest(http_request)
+        request = Request(
             origin=HTTPOrigin(
                 method=http_request.method.decode("latin-1").upper(),
-                path=tuple(segments[below:]),
-                query=tuple(parse_qsl(query.decode("latin-1"), keep_blank_values=True)),
+                path=tuple(segment.decode("utf-8", "replace") for segment in http_request.postpath),
+                query=tuple(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)),
                 headers={
                     name.decode("latin-1").lower(): ", ".join(value.decode("latin-1") for value in values)
                     for name, values in http_request.requestHeaders.getAllRawHeaders()
                 },
-                base_url=self._base_url(http_request),
-                body=http_request.body,
+                base_url=self._public_url or _base_url(http_request),
+                body=client.body,
             ),
-            peer=getattr(client, "host", ""),
+            peer=getattr(http_request.getClientAddress(), "host", ""),
             correlation_id=uuid4().hex,
         )
+        return Arrival(client, request)
 
-    def _base_url(self, http_request: StreamingRequest) -> str:
-        if self._public_url is not None:
-            return self._public_url
-        scheme = "https" if http_request.isSecure() else "http"
-        host = (http_request.getHeader("host") or "localhost").strip()
-        return f"{scheme}://{host}{_mounted_at(http_request).rstrip('/')}"
+    def fault_of(self, http_request: Any) -> str:
+        """Say what of an HTTP request cannot be understood; "" if nothing."""
+        _, _, query = http_request.uri.partition(b"?")
+        try:
+            for part in (*http_request.postpath, unquote_to_bytes(query)):
+                part.decode()
+        except UnicodeDecodeError:
+            return "The path and the query must be UTF-8, once they are percent-decoded."
+        if self._public_url is None and not authority(http_request):
+            return "The Host header field is missing, or not a host and port."
+        return ""
 
-    async def _send(
-        self,
-        http_request: StreamingRequest,
-        status: int,
-        headers: Iterable[tuple[str, str]],
-        body: Body | bytes | None,
-    ) -> Sent:
+    def begin(self, arrival: "Arrival", answer: Answer) -> None:
+        """Let `answer` reply to a request; when the client goes away, that is cancelled."""
+        running = Deferred.fromCoroutine(self._conduct(arrival.client, arrival.request, answer))
+        self._running.add(running)
+        arrival.client.notifyFinish().addErrback(lambda _: running.cancel())
+        running.addBoth(self._ended, running)
+
+    def _ended(self, result: Any, running: "Deferred[None]") -> Any:
+        self._running.remove(running)
+        if not self._running:
+            watchers, self._drained = self._drained, []
+            for watcher in watchers:
+                watcher.callback(None)
+        return result
+
+    # One exchange
+
+    async def _conduct(self, client: Any, request: Request, answer: Answer) -> None:
+        """Reply to a request, and write its line in the log."""
+        started = self._clock.seconds()
+        sent: Sent | None = None
+        try:
+            sent, outcome, reason = await self._reply(client, request, answer)
+        except CancelledError:
+            gone = client.disconnected and not client.aborted
+            outcome, reason = ("client_gone", "") if gone else ("aborted", "the exchange was cancelled")
+            client.abort()  # never leave behind what could be taken for a reply
+        journal.write(
+            request,
+            journal.Ending(
+                outcome=outcome,
+                status=client.code if client.startedWriting else None,
+                size=client.sentLength,
+                started=started,
+                first_byte=sent.first_byte_at if sent is not None else None,
+                ended=self._clock.seconds(),
+                reason=reason,
+            ),
+        )
+
+    async def _reply(self, client: Any, request: Request, answer: Answer) -> tuple[Sent, str, str]:
+        """Send a reply; return how that went, the outcome of the exchange, and the reason for it."""
+        reason = ""
+        try:
+            reply = await answer(request)
+            if reply.body is None and reply.result is not None:
+                raise errors.ConfigurationError(("no middleware has made an HTTP reply of the operation's result",))
+            sent = await self._send(client, reply)
+        except CancelledError:
+            raise
+        except errors.HarmonyError as error:
+            reason = describe(error)
+            reply = _problem_of(error, request)
+            sent = await self._send(client, reply)
+        except Exception:  # noqa: BLE001 - whatever it was, the client is told that it was ours
+            reason = "internal error"
+            log.failure(
+                "an exchange failed in a way nobody foresaw ({correlation_id})", correlation_id=request.correlation_id
+            )
+            reply = _problem(500, UNFORESEEN, request)
+            sent = await self._send(client, reply)
+        if sent.error is not None:
+            return sent, "aborted", describe(sent.error)
+        if reply.status >= 500:
+            return sent, "failed", reason
+        return sent, "refused" if reply.status >= 400 else "complete", reason
+
+    async def _send(self, client: Any, reply: Reply) -> Sent:
         return await send(
-            http_request, status, headers, body, clock=self._reactor, write_timeout=self._write_timeout
+            client, reply.status, reply.headers, reply.body, clock=self._clock, write_timeout=self._write_timeout
         )
 
-    async def _send_error(
-        self, http_request: StreamingRequest, request: Request, error: errors.HarmonyError, status: int
-    ) -> Sent:
-        headers: list[tuple[str, str]] = []
-        if isinstance(error, errors.Busy):
-            headers.append(("Retry-After", str(error.retry_after)))
-        extensions: dict[str, Any] = {}
-        if request.record.dimse_status is not None and status >= 500:
-            extensions["dimse_status"] = f"{request.record.dimse_status:04X}H"
-        if request.record.target and status >= 500:
-            extensions["target"] = request.record.target
-        detail = "The request is not allowed." if isinstance(error, errors.Denied) else str(error)
-        return await self._send_problem(
-            http_request, status, detail, request.correlation_id, headers, **extensions
-        )
 
-    async def _send_problem(
-        self,
-        http_request: StreamingRequest,
-        status: int,
-        detail: str,
-        correlation_id: str,
-        headers: Iterable[tuple[str, str]] = (),
-        **extensions: Any,
-    ) -> Sent:
-        document = problem(status, detail, correlation_id, **extensions)
-        return await self._send(
-            http_request, status, (("Content-Type", CONTENT_TYPE), *headers), Body.of(document)
-        )
+@implementer(IResource)
+class _Entrance(Resource):
+    """Takes in every request below the prefix, and answers itself what Klein would answer in its own words."""
+
+    isLeaf = True
+
+    def __init__(self, endpoint: DICOMwebEndpoint, routes: IResource) -> None:
+        super().__init__()
+        self._endpoint = endpoint
+        self._routes = routes
+
+    def render(self, http_request: Any) -> Any:
+        """Let Klein find the route, unless the request makes no sense."""
+        endpoint = self._endpoint
+        http_request.postpath = [segment for segment in http_request.postpath if segment]
+        http_request.setComponent(Arrival, endpoint.arrived(http_request))
+        fault = endpoint.fault_of(http_request)
+        if fault:
+            return _Leaf(endpoint, _raising(errors.BadRequest(fault))).render(http_request)
+        http_request.postpath = http_request.postpath or [b""]  # no segment at all is not Klein's root
+        return self._routes.render(http_request)
+
+
+@implementer(IResource)
+class _Leaf(Resource):
+    """Where a route ends: an exchange begins, which ends the HTTP request. Klein leaves such a resource alone."""
+
+    isLeaf = True
+
+    def __init__(self, endpoint: DICOMwebEndpoint, answer: Answer) -> None:
+        super().__init__()
+        self._endpoint = endpoint
+        self._answer = answer
+
+    def render(self, http_request: Any) -> int:
+        """Begin."""
+        self._endpoint.begin(http_request.getComponent(Arrival), self._answer)
+        return NOT_DONE_YET
 
 
 def describe(error: BaseException) -> str:
     """Return what the log says of an error: its kind, its sentence, and what only the operator may read."""
-    if isinstance(error, errors.HarmonyError):
-        more = f" ({error.log_detail})" if error.log_detail else ""
-        return f"{type(error).__name__}: {error}{more}"
-    return f"{type(error).__name__}: {error}"
+    more = f" ({error.log_detail})" if isinstance(error, errors.HarmonyError) and error.log_detail else ""
+    return f"{type(error).__name__}: {error}{more}"
+
+
+def _problem_of(error: errors.HarmonyError, request: Request) -> Reply:
+    status = status_of(error)
+    headers: list[tuple[str, str]] = []
+    if isinstance(error, errors.Busy):
+        headers.append(("Retry-After", str(error.retry_after)))
+    extensions: dict[str, str] = {}
+    if status >= 500:
+        record = request.record
+        if record.target:
+            extensions["target"] = record.target
+        if record.dimse_status is not None:
+            extensions["dimse_status"] = f"{record.dimse_status:04X}H"
+    if status == 500:
+        detail = UNFORESEEN
+    elif isinstance(error, errors.Denied):
+        detail = "The request is not allowed."
+    else:
+        detail = str(error)
+    return _problem(status, detail, request, headers, **extensions)
+
+
+def _problem(
+    status: int, detail: str, request: Request, headers: "list[tuple[str, str]] | None" = None, **extensions: str
+) -> Reply:
+    document = problem(status, detail, request.correlation_id, **extensions)
+    return Reply(status, (("Content-Type", CONTENT_TYPE), *(headers or ())), Body.of(document))
+
+
+def _refusal_of(error: HTTPException) -> Answer:
+    """Return what answers a request that no route takes."""
+    if not isinstance(error, MethodNotAllowed):
+        return _raising(errors.NotFound("There is no such resource in a DICOMweb service."))
+    allowed = ", ".join(sorted(error.valid_methods or ()))
+
+    async def refuse(request: Request) -> Reply:
+        return _problem(405, "The resource does not answer this method.", request, [("Allow", allowed)])
+
+    return refuse
+
+
+def _raising(error: errors.HarmonyError) -> Answer:
+    async def refuse(request: Request) -> Reply:
+        raise error
+
+    return refuse
+
+
+def _routes() -> dict[str, list[str] | None]:
+    """Return the methods of every path. Where this build serves none it takes any, so that the refusal names it."""
+    routes: dict[str, list[str] | None] = {}
+    for transaction in TRANSACTIONS:
+        methods = routes.setdefault(transaction.path, None)
+        if transaction.kind in SERVED:
+            routes[transaction.path] = methods = [*(methods or ()), transaction.method]
+            if transaction.kind is Kind.CAPABILITIES:
+                methods.append("OPTIONS")
+    return routes
 
 
 def _klein_rule(path: str) -> str:
-    """Return the Klein rule of a path template: `studies/{study}` is `/studies/<study>`."""
+    """Return the Klein rule of a path template: `studies/{study}` is `/studies/<study_>`."""
     segments = []
     for segment in path.split("/") if path else ():
         if segment == "{bulk_path}":
             segment = "<path:bulk_path>"
         elif segment.startswith("{"):
-            segment = f"<{segment[1:-1]}>"
+            segment = f"<{segment[1:-1]}_>"  # "instance" alone is a parameter of Klein's own
         segments.append(segment)
     return "/" + "/".join(segments)
 
 
-def _mounted_at(http_request: StreamingRequest) -> str:
-    """Return the path below which the Klein resource lies."""
-    from klein.interfaces import IKleinRequest
-
-    return str(IKleinRequest(http_request).mapper.script_name)
+def _base_url(http_request: Any) -> str:
+    scheme = "https" if http_request.isSecure() else "http"
+    mounted_at = "".join("/" + quote(segment, safe="") for segment in http_request.prepath if segment)
+    return f"{scheme}://{authority(http_request)}{mounted_at}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from harmonygw.config.constraints import ip_block
+from harmonygw.config.loading import load
 from harmonygw.config.model import Policy, Rule
 from harmonygw.config.options import (
+    Availability,
     EveryRequestOptions,
     IPOptions,
     MethodOptions,
@@ -23,7 +26,7 @@ from harmonygw.errors import Denied, HarmonyError, RateLimited
 from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Reply, Request
 from harmonygw.middleware.policies import Policies
 from harmonygw.operations import Find, Level, Store
-from harmonygw.pipeline import Context, chain
+from harmonygw.pipeline import BACKENDS, ENDPOINTS, MIDDLEWARE, RULE_TYPES, Context, chain
 
 INSIDE, OUTSIDE = "10.0.0.1", "203.0.113.9"
 
@@ -36,9 +39,7 @@ def post(*path: str, peer: str = INSIDE) -> Request:
     return Request(origin=HTTPOrigin("POST", path), peer=peer, correlation_id="c")
 
 
-FIND = Request(
-    origin=AssociationOrigin("CT1", "GATEWAY"), peer=INSIDE, correlation_id="c", operation=Find(Level.STUDY)
-)
+FIND = Request(origin=AssociationOrigin("CT1", "GATEWAY"), peer=INSIDE, correlation_id="c", operation=Find(Level.STUDY))
 STORE = replace(FIND, operation=Store(instances=None))  # type: ignore[arg-type]
 
 
@@ -264,3 +265,53 @@ class TestOrder:
         assert not guard.lets(get(peer=OUTSIDE))
         assert not guard.lets(get(peer=OUTSIDE))
         assert isinstance(guard.ask(get(peer=OUTSIDE)), RateLimited)
+
+
+EXAMPLE = """
+[proxy]
+id = "radiology-gateway"
+[network.default.http]
+bind_address = "127.0.0.1"
+[pipelines.web]
+networks = ["default"]
+endpoints = ["dicomweb"]
+middleware = ["guard"]
+backends = ["archive"]
+[backends.archive]
+service = "storage"
+[middleware.guard]
+type = "policies"
+options = { policies = ["inside"] }
+[policies.inside]
+id = "inside"
+name = "Hospital networks, reading only"
+rules = ["wards", "reading"]
+[rules.wards]
+id = "wards"
+type = "ip_allow"
+weight = 90
+options = { ip_addresses = ["10.0.0.0/8", "127.0.0.1/32"] }
+[rules.reading]
+id = "reading"
+type = "method"
+weight = 80
+options = { mode = "allow", methods = ["GET"] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_", "passes"),
+    [
+        (get("studies", peer="127.0.0.1"), True),
+        (get("studies", peer="10.3.4.5"), True),
+        (get("studies", peer=OUTSIDE), False),
+        (post("studies"), False),
+    ],
+)
+def test_the_example_of_the_manual_holds_what_it_promises(tmp_path: Path, request_: Request, passes: bool) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(EXAMPLE)
+    available = Availability(ENDPOINTS, BACKENDS, MIDDLEWARE, RULE_TYPES)
+    configuration = load(path, environ={}, available=available)
+    guard = Guarded(configuration.policies, list(configuration.rules.values()))
+    assert guard.lets(request_) is passes

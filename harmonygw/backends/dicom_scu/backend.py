@@ -1,61 +1,59 @@
 """The backend itself: its pool, its model of the PACS, and how each operation is carried out."""
 
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
-from twisted.internet.defer import CancelledError, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from harmonygw.backends.dicom_scu import contexts
+from harmonygw.backends.dicom_scu.expectation import expect
 from harmonygw.backends.dicom_scu.finding import PACSMatches, identifier
-from harmonygw.backends.dicom_scu.retrieval import Attempt, NoContextError, Retrieval, expect
-from harmonygw.dicom.dataset.transfer_syntaxes import (
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-)
+from harmonygw.backends.dicom_scu.incoming import IncomingStore, is_shared
+from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_ROOT, InformationModel
+from harmonygw.backends.dicom_scu.patient_root import PatientRootMatches
+from harmonygw.backends.dicom_scu.requesting import Requesting
+from harmonygw.backends.dicom_scu.retrieval import Attempt, NoContextError, Retrieval
+from harmonygw.config.backend_options import DicomSCUOptions
+from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.dimse import statuses
-from harmonygw.dicom.dimse.statuses import describe
-from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext, SupportedContext
+from harmonygw.dicom.dimse.statuses import Category, category, describe
+from harmonygw.dicom.upperlayer.negotiation import (
+    TRANSFER_SYNTAXES_NOT_SUPPORTED,
+    AssociateRQ,
+    ProposedContext,
+)
 from harmonygw.errors import (
+    Busy,
     ConfigurationError,
     HarmonyError,
+    Incomplete,
     NotAcceptable,
     RejectedError,
     TransportError,
 )
-from harmonygw.exchange import Reply, Request
-from harmonygw.net.association.destination import MoveDestination, MoveStorageSCP, Unclaimed
-from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
-from harmonygw.net.association.operations import Outcome, Timing
+from harmonygw.exchange import Record, Reply, Request
+from harmonygw.net.association.destination import MoveDestination, Unclaimed
+from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.pool import AssociationPool, PoolLimits
 from harmonygw.net.association.receiving import Admit
 from harmonygw.net.association.requestor import VERIFICATION, Association
-from harmonygw.operations import Echo, Find, Level, Operation, Retrieve, Store, StoreResult
+from harmonygw.operations import Echo, Find, Level, Matches, Operation, Retrieve, Store, StoreResult
 from harmonygw.pipeline import Context, IBackend
-from harmonygw.streams import Feed, Match, Stream
+from harmonygw.streams import Instance, Match
+
+T = TypeVar("T")
 
 log = Logger()
-
-STUDY_ROOT = {
-    "find": "1.2.840.10008.5.1.4.1.2.2.1",
-    "move": "1.2.840.10008.5.1.4.1.2.2.2",
-    "get": "1.2.840.10008.5.1.4.1.2.2.3",
-}
-PATIENT_ROOT = {
-    "find": "1.2.840.10008.5.1.4.1.2.1.1",
-    "move": "1.2.840.10008.5.1.4.1.2.1.2",
-    "get": "1.2.840.10008.5.1.4.1.2.1.3",
-}
 
 LITERAL_MATCHING = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
 """What a client is told when fuzzy matching was not negotiated (PS3.18 §8.3.4.2)."""
 
 MAX_ROWS = 20_000
-"""Rows gathered of a C-FIND that prepares a retrieval: the instances of a series, at most."""
+"""Rows gathered of a C-FIND that prepares or checks a retrieval: the instances of a series, at most."""
 
 
 @implementer(IBackend)
@@ -63,21 +61,17 @@ class DicomSCU:
     """A PACS behind one association pool."""
 
     def __init__(self, context: Context) -> None:
-        options = context.options
+        options: DicomSCUOptions = context.options
         settings = context.settings
         if settings.use_tls:
             raise ConfigurationError((f"backends.{context.name}: TLS towards a PACS is not in this build yet",))
         self._name = context.name
-        self._settings = settings
+        self._target = settings.target or context.name
+        self._called_ae_title = settings.called_ae_title
         self._options = options
-        self._reactor = context.reactor
-        self._model = PATIENT_ROOT if options.information_model == "patient" else STUDY_ROOT
-        self._timing = Timing(first_answer=settings.timeout_secs, cancel_grace=options.cancel_grace_secs)
-        self._endpoint = HostnameEndpoint(
-            context.reactor, settings.host, settings.port, timeout=options.connect_timeout_secs
-        )
+        self._requesting = Requesting(settings, context.reactor)
         self.pool = AssociationPool(
-            self._open,
+            self._requesting.open,
             context.reactor,
             PoolLimits(
                 max_associations=options.max_associations,
@@ -85,59 +79,46 @@ class DicomSCU:
                 queue_secs=options.queue_timeout_secs,
                 max_retries=settings.max_retries,
             ),
-            echo_rq=self._rq((ProposedContext(1, VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,)),)),
+            echo_rq=self._requesting.verification_rq(),
         )
-        self._get_works: bool | None = (
-            None if options.dimse_retrieve_mode == "auto" else options.dimse_retrieve_mode == "get"
+        self._models = {"study": (STUDY_ROOT,), "patient": (PATIENT_ROOT,)}.get(
+            options.information_model, (STUDY_ROOT, PATIENT_ROOT)
         )
+        self._model: InformationModel | None = self._models[0] if len(self._models) == 1 else None
+        self._get_works: bool | None = None if options.dimse_retrieve_mode == "auto" else options.may_get
         self._relational: bool | None = None
         self._fuzzy: bool | None = None
         self.destination = MoveDestination(options.local_aet, context.reactor, on_unclaimed=self._unclaimed)
-        self._port_is_shared = any(
-            address.port == options.incoming_store_port
-            for endpoint in context.configuration.endpoints.values()
-            for address in endpoint.addresses
-        )
-        self._store_scp: AssociationFactory | None = None
-        self._port: IListeningPort | None = None
+        self._incoming: IncomingStore | None = None
+        if options.incoming_store_port is not None and not is_shared(
+            options.incoming_store_port, context.configuration
+        ):
+            self._incoming = IncomingStore(options, self.destination, context.reactor)
 
     # The backend's life
 
     def start(self) -> None:
         """Listen for what C-MOVEs bring, when a port is configured for it and no endpoint shares it."""
-        port = self._options.incoming_store_port
-        if port and not self._port_is_shared:
-            self._store_scp = AssociationFactory(
-                Acceptance(
-                    ae_title=self._options.local_aet,
-                    supported=self._storage_contexts(),
-                    max_pdu_length=self._options.max_pdu,
-                    association_timeout=self._options.association_timeout_secs,
-                    silence_timeout=self._options.silence_timeout_secs,
-                ),
-                lambda factory, peer: MoveStorageSCP(factory, peer, self.destination),
-                self._reactor,
-            )
-            self._port = self._reactor.listenTCP(port, self._store_scp, backlog=BACKLOG)
+        if self._incoming is not None:
+            self._incoming.start()
 
     async def stop(self) -> None:
         """Abort what is still open."""
-        if self._port is not None:
-            await maybeDeferred(self._port.stopListening)
-            self._port = None
-        if self._store_scp is not None:
-            self._store_scp.stop()
         self.pool.abort()
+        if self._incoming is not None:
+            await self._incoming.stop()
 
     def state(self) -> dict[str, object]:
         """Describe the target."""
         return {
-            "target": self._settings.target or self._name,
-            "called_ae_title": self._settings.called_ae_title,
+            "target": self._target,
+            "called_ae_title": self._called_ae_title,
             "ready": not self.pool.circuit.is_open,
+            "information_model": self._model.name if self._model is not None else "not known yet",
             "retrieve": {True: "C-GET", False: "C-MOVE", None: "not known yet"}[self._get_works],
             "relational_queries": self._relational,
             "fuzzy_matching": self._fuzzy,
+            "incoming_store_port": self._incoming.port if self._incoming is not None else None,
             "moves_under_way": self.destination.under_way,
             **self.pool.state(),
         }
@@ -147,13 +128,8 @@ class DicomSCU:
         request.record.target = self._name
         try:
             return await self._carry_out(request, request.operation)
-        except CancelledError:
-            raise
         except HarmonyError as error:
-            if isinstance(error, RejectedError):
-                request.record.dimse_status = error.status
-            error.args = (f"{self._settings.target or self._name}: {error.detail}",)
-            raise
+            raise self._named(request, error) from error.__cause__
 
     async def _carry_out(self, request: Request, operation: Operation | None) -> Reply:
         match operation:
@@ -163,19 +139,37 @@ class DicomSCU:
             case Find():
                 return Reply(result=await self._find(request, operation))
             case Retrieve():
-                return Reply(result=await self._retrieve(request, operation))
+                return Reply(result=self._watched(request, await self._retrieve(request, operation)))
             case Store():
-                return Reply(result=await self._store(request, operation))
+                return Reply(result=self._watched(request, self._store(request, operation)))
             case None:
                 raise ConfigurationError(
                     (f"backends.{self._name}: no middleware of its pipeline makes operations (dicomweb_bridge)",)
                 )
 
+    async def _watched(self, request: Request, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """Pass a result on; what goes wrong after the reply is told as what goes wrong before it."""
+        try:
+            async with aclosing(items):
+                async for item in items:
+                    yield item
+        except HarmonyError as error:
+            raise self._named(request, error) from error.__cause__
+
+    def _named(self, request: Request, error: HarmonyError) -> HarmonyError:
+        """Return the error with the target's name before its sentence."""
+        if isinstance(error, RejectedError) and error.status is not None:
+            request.record.dimse_status = error.status
+        error.args = (f"{self._target}: {error.detail}",)
+        return error
+
     # Echo and Find
 
     async def _echo(self, request: Request) -> None:
-        association = await self._acquire(request, self._query_rq(), light=True)
+        association = await self._acquire(request, self._requesting.query_rq(self._models), light=True)
         try:
+            if not association.contexts_for(VERIFICATION):
+                raise _useless(association, VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN)
             status = await association.echo()
         finally:
             self.pool.give_back(association)
@@ -183,67 +177,110 @@ class DicomSCU:
         if status != statuses.SUCCESS:
             raise RejectedError(f"C-ECHO failed with status {describe(status)}", status=status)
 
-    async def _find(self, request: Request, find: Find) -> PACSMatches:
-        if find.relational and self._relational is False:
-            raise NotAcceptable("the archive has no relational queries")
-        fuzzy = find.fuzzy_matching and self._fuzzy is not False
-        rq = self._query_rq(fuzzy=fuzzy)
-        try:
-            matches = await self._find_once(request, find, rq)
-        except TransportError:
-            # An idle association may have died unnoticed; nothing has been answered yet.
-            matches = await self._find_once(request, find, rq, fresh=True)
+    async def _find(self, request: Request, find: Find) -> Matches:
+        model = await self._information_model(request)
+        if model is PATIENT_ROOT and find.level is not Level.PATIENT:
+            await self._learn_queries(request)
+            if not self._relational:
+                self._refuse_relational(find)
+                return PatientRootMatches(find, partial(self._find_in, request, model))
+            find = replace(find, relational=True)
+        elif model is STUDY_ROOT and find.level is Level.PATIENT:
+            raise NotAcceptable("the archive is asked in Study Root, which has no PATIENT level (information_model)")
+        return await self._find_in(request, model, find)
+
+    async def _find_in(self, request: Request, model: InformationModel, find: Find) -> Matches:
+        if self._relational is False:
+            self._refuse_relational(find)
+        rq = self._requesting.query_rq(self._models, fuzzy=find.fuzzy_matching and self._fuzzy is not False)
+        for fresh in (False, True):
+            association = await self._acquire(request, rq, light=True, fresh=fresh)
+            try:
+                self._learn(association, rq)
+                if not self._relational:
+                    self._refuse_relational(find)
+                operation = association.find(model.find, identifier(find))
+            finally:
+                self.pool.give_back(association)
+            matches = PACSMatches(operation, request.record)
+            try:
+                await matches.begin()
+                break
+            except TransportError:
+                if fresh:
+                    raise
+                request.record.note("the association was lost before the first answer; tried once more")
         if find.fuzzy_matching and not self._fuzzy:
             matches.warnings.append(LITERAL_MATCHING)
         return matches
 
-    async def _find_once(self, request: Request, find: Find, rq: AssociateRQ, *, fresh: bool = False) -> PACSMatches:
-        association = await self._acquire(request, rq, light=True, fresh=fresh)
-        try:
-            self._learn(association, fuzzy_asked=len(rq.extended_negotiation.get(self._model["find"], b"")) > 2)
-            if find.relational and not self._relational:
-                raise NotAcceptable("the archive has no relational queries")
-            operation = association.find(self._model["find"], identifier(find))
-        finally:
-            self.pool.give_back(association)
-        matches = PACSMatches(operation, request.record)
-        await matches.begin()
-        return matches
+    @staticmethod
+    def _refuse_relational(find: Find) -> None:
+        if find.relational:
+            raise NotAcceptable("the archive has no relational queries")
 
     async def _rows(self, request: Request, find: Find) -> list[Match]:
         rows: list[Match] = []
-        async with aclosing(await self._find(request, find)) as matches:
+        quiet = replace(request, record=Record())
+        async with aclosing(await self._find(quiet, find)) as matches:
             async for match in matches:
+                if len(rows) == MAX_ROWS:
+                    raise Incomplete(f"the archive answered a query with more than {MAX_ROWS} rows (MAX_ROWS)")
                 rows.append(match)
-                if len(rows) >= MAX_ROWS:
-                    break
         return rows
 
-    def _learn(self, association: Association, *, fuzzy_asked: bool) -> None:
+    async def _information_model(self, request: Request) -> InformationModel:
+        return self._model or await self._learn_queries(request)
+
+    async def _learn_queries(self, request: Request) -> InformationModel:
+        """Find out which information model the archive has, and whether relational queries."""
+        if self._model is None or self._relational is None:
+            rq = self._requesting.query_rq(self._models)
+            association = await self._acquire(request, rq, light=True)
+            try:
+                return self._learn(association, rq)
+            finally:
+                self.pool.give_back(association)
+        return self._model
+
+    def _learn(self, association: Association, rq: AssociateRQ) -> InformationModel:
+        model = next((one for one in self._models if association.contexts_for(one.find)), None)
+        if model is None:
+            classes = " or ".join(one.find for one in self._models)
+            raise _useless(association, classes, f"{EXPLICIT_VR_LITTLE_ENDIAN} or {IMPLICIT_VR_LITTLE_ENDIAN}")
         # SOP Class Extended Negotiation for Query/Retrieve, PS3.4 §C.5.1.1: one byte each for relational
         # queries, combined date-time matching, fuzzy matching and time zone adjustment.
-        answer = association.extended_negotiation(self._model["find"])
+        answer = association.extended_negotiation(model.find)
+        self._model = model
         self._relational = answer[:1] == b"\x01"
-        if fuzzy_asked:
+        if len(rq.extended_negotiation[model.find]) > 2:
             self._fuzzy = answer[2:3] == b"\x01"
+        return model
 
     # Retrieve
 
-    async def _retrieve(self, request: Request, retrieve: Retrieve) -> Stream[Any]:
+    async def _retrieve(self, request: Request, retrieve: Retrieve) -> AsyncGenerator[Instance, None]:
         search = partial(self._rows, request)
-        expectation = await expect(search, retrieve)
-        retrieval = Retrieval(
+        model = await self._information_model(request)
+        expectation = await expect(search, retrieve, patient_root=model is PATIENT_ROOT)
+        if model is PATIENT_ROOT:
+            if not expectation.patient.patient_id:
+                raise NotAcceptable("the study has no Patient ID, and the archive is asked in Patient Root")
+            retrieve = replace(retrieve, patient_id=expectation.patient.patient_id)
+        return Retrieval(
             retrieve,
             expectation,
-            partial(self._begin, request),
+            partial(self._begin, request, model),
             search,
             request.record,
-        )
-        return retrieval.instances()
+            default_character_set=self._requesting.default_character_set,
+            lossy_with_others=self._options.lossy_contexts == "with_others",
+        ).instances()
 
     async def _begin(
         self,
         request: Request,
+        model: InformationModel,
         retrieve: Retrieve,
         classes: tuple[str, ...],
         transfer_syntaxes: tuple[str, ...],
@@ -252,16 +289,17 @@ class DicomSCU:
     ) -> Attempt:
         if self._get_works is not False:
             try:
-                return await self._get(request, retrieve, classes, transfer_syntaxes, admit, fresh=fresh)
+                return await self._get(request, model, retrieve, classes, transfer_syntaxes, admit, fresh=fresh)
             except _GetNotAcceptedError:
-                if self._options.dimse_retrieve_mode == "get" or not self._options.incoming_store_port:
+                if not self._options.may_move:
                     raise
                 self._get_works = False
-        return await self._move(request, retrieve, admit, fresh=fresh)
+        return await self._move(request, model, retrieve, admit, fresh=fresh)
 
     async def _get(
         self,
         request: Request,
+        model: InformationModel,
         retrieve: Retrieve,
         classes: tuple[str, ...],
         transfer_syntaxes: tuple[str, ...],
@@ -269,129 +307,88 @@ class DicomSCU:
         *,
         fresh: bool,
     ) -> Attempt:
-        sop_class = self._model["get"]
         proposed = contexts.propose(classes, transfer_syntaxes, taken=1)
-        rq = self._rq((ProposedContext(1, sop_class, (IMPLICIT_VR_LITTLE_ENDIAN,)), *proposed))
+        rq = self._requesting.rq(ProposedContext(1, model.get, (IMPLICIT_VR_LITTLE_ENDIAN,)), *proposed)
         association = await self._acquire(request, rq, light=False, fresh=fresh)
         try:
-            if not association.contexts_for(sop_class):
-                raise _GetNotAcceptedError("the archive accepts no C-GET", status=statuses.SOP_CLASS_NOT_SUPPORTED)
+            if not association.contexts_for(model.get):
+                refusal = _useless(association, f"{model.get} (C-GET)", IMPLICIT_VR_LITTLE_ENDIAN)
+                raise _GetNotAcceptedError(refusal.detail, status=refusal.status)
             self._get_works = True
             if len(association.protocol.contexts) == 1:
-                raise NoContextError(
-                    f"the archive accepted no presentation context for SOP class {' or '.join(classes[:3])} "
-                    f"in transfer syntax {' or '.join(transfer_syntaxes[:4])}"
-                )
-            operation = association.get(sop_class, self._unique_keys(retrieve), admit=admit)
+                raise _no_context(association, classes, transfer_syntaxes)
+            operation = association.get(model.get, _unique_keys(model, retrieve), admit=admit)
         finally:
             self.pool.give_back(association)
         return Attempt(operation.instances, lambda: operation.outcome, operation.cancel)
 
-    async def _move(self, request: Request, retrieve: Retrieve, admit: Admit, *, fresh: bool) -> Attempt:
-        sop_class = self._model["move"]
-        rq = self._rq((ProposedContext(1, sop_class, (IMPLICIT_VR_LITTLE_ENDIAN,)),))
+    async def _move(
+        self, request: Request, model: InformationModel, retrieve: Retrieve, admit: Admit, *, fresh: bool
+    ) -> Attempt:
+        rq = self._requesting.rq(ProposedContext(1, model.move, (IMPLICIT_VR_LITTLE_ENDIAN,)))
         association = await self._acquire(request, rq, light=False, fresh=fresh)
         move = self.destination.expect(retrieve.study_instance_uid, admit, grace=self._options.move_grace_secs)
         try:
-            if not association.contexts_for(sop_class):
-                raise RejectedError(
-                    "the archive accepts neither C-GET nor C-MOVE", status=statuses.SOP_CLASS_NOT_SUPPORTED
-                )
-            move.begun(
-                association.move(
-                    sop_class,
-                    self._unique_keys(retrieve),
-                    destination=self._options.local_aet,
-                    message_id=move.message_id,
-                    on_final=move.final,
-                )
+            if not association.contexts_for(model.move):
+                raise _useless(association, f"{model.move} (C-MOVE)", IMPLICIT_VR_LITTLE_ENDIAN)
+            if self._incoming is not None:
+                await self._incoming.open()
+                move.instances.when_done().addBoth(lambda _: self._incoming_unused())
+            operation = association.move(
+                model.move,
+                _unique_keys(model, retrieve),
+                destination=self._options.local_aet,
+                message_id=move.message_id,
+                on_final=move.final,
             )
+            move.begun(operation)
         except BaseException:
             self.destination.forget(move)
+            self._incoming_unused()
             raise
         finally:
             self.pool.give_back(association)
-        return Attempt(move.instances, move.outcome, move.cancel)
+        return Attempt(move.instances, move.outcome, move.cancel, contexts_are_ours=False)
 
-    def _unique_keys(self, retrieve: Retrieve) -> dict[str, Any]:
-        keys: dict[str, Any] = {
-            "00080052": {"vr": "CS", "Value": [retrieve.level.value]},
-            "0020000D": {"vr": "UI", "Value": [retrieve.study_instance_uid]},
-        }
-        if self._model is PATIENT_ROOT:
-            keys["00100020"] = {"vr": "LO", "Value": [retrieve.patient_id]}
-        if retrieve.level is not Level.STUDY:
-            keys["0020000E"] = {"vr": "UI", "Value": [retrieve.series_instance_uid]}
-        if retrieve.level is Level.IMAGE:
-            keys["00080018"] = {"vr": "UI", "Value": list(retrieve.sop_instance_uids)}
-        return keys
+    def _incoming_unused(self) -> None:
+        if self._incoming is not None:
+            self._incoming.move_ended()
 
     # Store
 
-    async def _store(self, request: Request, store: Store) -> Stream[StoreResult]:
-        results: Feed[StoreResult] = Feed(limit=1)
-        async for instance in store.instances:
-            rq = self._rq((ProposedContext(1, instance.sop_class_uid, (instance.transfer_syntax_uid,)),))
-            association = await self._acquire(request, rq, light=False)
-            try:
-                outcome = await association.store(instance)
-            except NotAcceptable as error:
-                await instance.data_set.aclose()
-                outcome = Outcome(statuses.SOP_CLASS_NOT_SUPPORTED, error_comment=error.detail)
-            finally:
-                self.pool.give_back(association)
-            request.record.dimse_status = outcome.status
-            request.record.instances += 1
-            results.put(
-                StoreResult(instance.sop_class_uid, instance.sop_instance_uid, outcome.status, outcome.error_comment)
-            )
-        results.end()
-        return results
+    async def _store(self, request: Request, store: Store) -> AsyncGenerator[StoreResult, None]:
+        """Yield what becomes of each instance, one after another, as they come; a failure is that of its instance."""
+        record = request.record
+        async with aclosing(store.instances) as instances:
+            async for instance in instances:
+                try:
+                    outcome = await self._store_one(request, instance)
+                except HarmonyError as error:
+                    await instance.data_set.aclose()
+                    outcome = Outcome(_status_of(error), error_comment=error.detail)
+                    record.note(f"an instance was not stored: {error.detail}")
+                if category(outcome.status) in (Category.SUCCESS, Category.WARNING):
+                    record.instances += 1
+                if outcome.status != statuses.SUCCESS or record.dimse_status is None:
+                    record.dimse_status = outcome.status
+                yield StoreResult(
+                    instance.sop_class_uid, instance.sop_instance_uid, outcome.status, outcome.error_comment
+                )
+
+    async def _store_one(self, request: Request, instance: Instance) -> Outcome:
+        rq = self._requesting.rq(ProposedContext(1, instance.sop_class_uid, (instance.transfer_syntax_uid,)))
+        association = await self._acquire(request, rq, light=False)
+        try:
+            return await association.store(instance)
+        finally:
+            self.pool.give_back(association)
 
     # Associations
 
     async def _acquire(self, request: Request, rq: AssociateRQ, *, light: bool, fresh: bool = False) -> Association:
         return await self.pool.acquire(rq, client=request.client, light=light, deadline=request.deadline, fresh=fresh)
 
-    async def _open(self, rq: AssociateRQ) -> Association:
-        options = self._options
-        association = Association(
-            clock=self._reactor,
-            timing=self._timing,
-            silence_timeout=options.silence_timeout_secs,
-            association_timeout=options.association_timeout_secs,
-            default_character_set=tuple(options.default_character_set.split("\\")),
-            request_character_set=tuple(options.request_character_set.split("\\")),
-        )
-        await association.request(self._endpoint, rq)
-        return association
-
-    def _rq(self, proposed: tuple[ProposedContext, ...], extended: dict[str, bytes] | None = None) -> AssociateRQ:
-        return AssociateRQ(
-            called_ae_title=self._settings.called_ae_title,
-            calling_ae_title=self._options.local_aet,
-            contexts=proposed,
-            max_pdu_length=self._options.max_pdu,
-            extended_negotiation=extended or {},
-        )
-
-    def _query_rq(self, *, fuzzy: bool = False) -> AssociateRQ:
-        sop_class = self._model["find"]
-        return self._rq(
-            (
-                ProposedContext(1, sop_class, (EXPLICIT_VR_LITTLE_ENDIAN,)),
-                ProposedContext(3, sop_class, (IMPLICIT_VR_LITTLE_ENDIAN,)),
-                ProposedContext(5, VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,)),
-            ),
-            {sop_class: b"\x01\x00\x01" if fuzzy else b"\x01"},
-        )
-
-    @staticmethod
-    def _storage_contexts() -> dict[str, SupportedContext]:
-        syntaxes = (*contexts.NATIVE, *contexts.LOSSLESS, *contexts.LOSSY, *contexts.VIDEO)
-        supported = {uid: SupportedContext(syntaxes) for uid in contexts.STORAGE_CLASSES}
-        supported[VERIFICATION] = SupportedContext((IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
-        return supported
+    # What a C-MOVE brings
 
     def _unclaimed(self, unclaimed: Unclaimed) -> None:
         log.warn(
@@ -404,3 +401,49 @@ class DicomSCU:
 
 class _GetNotAcceptedError(RejectedError):
     """The PACS negotiated no C-GET; it may do C-MOVE."""
+
+
+def _useless(association: Association, sop_classes: str, transfer_syntaxes: str) -> RejectedError:
+    """Abort an association on which what is needed was not accepted, so that nobody takes it again; say so."""
+    refusal = RejectedError(
+        f"the archive accepted no presentation context for SOP class {sop_classes} in transfer syntax "
+        f"{transfer_syntaxes}",
+        status=statuses.SOP_CLASS_NOT_SUPPORTED,
+    )
+    association.abort(refusal)
+    return refusal
+
+
+def _no_context(association: Association, classes: tuple[str, ...], syntaxes: tuple[str, ...]) -> NoContextError:
+    acceptance = association.protocol.acceptance
+    results = {one.result for one in acceptance.contexts} if acceptance is not None else set()
+    refusal = _useless(association, _enumerated(classes, 3), _enumerated(syntaxes, 4))
+    return NoContextError(refusal.detail, for_syntax=TRANSFER_SYNTAXES_NOT_SUPPORTED in results)
+
+
+def _enumerated(uids: tuple[str, ...], most: int) -> str:
+    others = len(uids) - most
+    return " or ".join(uids[:most]) + (f" or {others} others" if others > 0 else "")
+
+
+def _unique_keys(model: InformationModel, retrieve: Retrieve) -> dict[str, Any]:
+    keys: dict[str, Any] = {
+        "00080052": {"vr": "CS", "Value": [retrieve.level.value]},
+        "0020000D": {"vr": "UI", "Value": [retrieve.study_instance_uid]},
+    }
+    if model is PATIENT_ROOT:
+        keys["00100020"] = {"vr": "LO", "Value": [retrieve.patient_id]}
+    if retrieve.level is not Level.STUDY:
+        keys["0020000E"] = {"vr": "UI", "Value": [retrieve.series_instance_uid]}
+    if retrieve.level is Level.IMAGE:
+        keys["00080018"] = {"vr": "UI", "Value": list(retrieve.sop_instance_uids)}
+    return keys
+
+
+def _status_of(error: HarmonyError) -> int:
+    """Return the status of an instance that the archive gave none (PS3.18 Table I.2-2)."""
+    if isinstance(error, NotAcceptable):
+        return statuses.SOP_CLASS_NOT_SUPPORTED
+    if isinstance(error, Busy):
+        return statuses.OUT_OF_RESOURCES
+    return statuses.PROCESSING_FAILURE

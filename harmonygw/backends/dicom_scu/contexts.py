@@ -169,16 +169,21 @@ def likely_classes(modalities: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(classes))
 
 
-def first_choice(acceptable: Sequence[str]) -> tuple[str, ...]:
+def first_choice(acceptable: Sequence[str], *, with_lossy: bool = False) -> tuple[str, ...]:
     """Return the transfer syntaxes of a retrieval's first association: native and lossless ones.
 
-    Every native syntax is proposed when one of them is acceptable, since one is made of another here.
+    Every native syntax is proposed when one of them is acceptable, since one is made of another here. With
+    `with_lossy` the acceptable lossy ones and video follow: for an archive that sends each object as it holds it,
+    whatever else is proposed.
     """
+    lossy: tuple[str, ...] = (*LOSSY, *VIDEO)
     if ANY_TRANSFER_SYNTAX in acceptable:
-        return (*NATIVE, *LOSSLESS)
-    named = [uid for uid in acceptable if uid not in LOSSY and uid not in VIDEO]
+        return (*NATIVE, *LOSSLESS, *(lossy if with_lossy else ()))
+    named = [uid for uid in acceptable if uid not in lossy]
     if any(uid in NATIVE for uid in named):
         named.extend(NATIVE)
+    if with_lossy:
+        named.extend(uid for uid in lossy if uid in acceptable)
     return tuple(dict.fromkeys(named))
 
 
@@ -222,8 +227,8 @@ def rounds(
 def propose(classes: Sequence[str], transfer_syntaxes: Sequence[str], *, taken: int = 0) -> tuple[ProposedContext, ...]:
     """Propose one context for each class and syntax, as an SCP of them (PS3.7 §D.3.3.4), as many as fit.
 
-    `taken` contexts are used already. When not all fit, the likeliest classes keep all their syntaxes, and the
-    others get the first syntax only.
+    `taken` contexts are used already. When not all fit, as many classes as do get the first syntax, and what room is
+    left goes to the other syntaxes of the first classes.
     """
     room = MAX_CONTEXTS - taken
     pairs = [(uid, syntax) for uid in classes for syntax in transfer_syntaxes]

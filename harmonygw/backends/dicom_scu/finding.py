@@ -2,19 +2,12 @@
 
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.statuses import Category, category, describe
+from harmonygw.dicom.web.attributes import QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS
 from harmonygw.errors import RejectedError
 from harmonygw.exchange import Record
 from harmonygw.net.association.operations import FindOperation
 from harmonygw.operations import DataSet, Find, Level
 from harmonygw.streams import Match
-
-UNIQUE_KEYS = {
-    Level.PATIENT: "00100020",
-    Level.STUDY: "0020000D",
-    Level.SERIES: "0020000E",
-    Level.IMAGE: "00080018",
-}
-"""The unique key of each level (PS3.4 §C.6)."""
 
 
 def identifier(find: Find) -> DataSet:
@@ -23,7 +16,7 @@ def identifier(find: Find) -> DataSet:
         UNIQUE_KEYS[find.level]: {"vr": "LO" if find.level is Level.PATIENT else "UI"},
         **find.return_keys,
         **find.keys,
-        "00080052": {"vr": "CS", "Value": [find.level.value]},
+        QUERY_RETRIEVE_LEVEL: {"vr": "CS", "Value": [find.level.value]},
     }
 
 
@@ -49,14 +42,15 @@ class PACSMatches:
 
     async def __anext__(self) -> Match:
         if self._ahead:
-            return self._ahead.pop()
-        if self._ended:
+            match = self._ahead.pop()
+        elif self._ended:
             raise StopAsyncIteration
-        try:
-            match = await self._operation.matches.__anext__()
-        except StopAsyncIteration:
-            self._judge()
-            raise
+        else:
+            try:
+                match = await self._operation.matches.__anext__()
+            except StopAsyncIteration:
+                self._judge()
+                raise
         self._record.matches += 1
         return match
 

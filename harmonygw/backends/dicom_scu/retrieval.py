@@ -1,111 +1,50 @@
-"""A Retrieve by C-GET or C-MOVE: what to expect, two attempts with different contexts, and the count at the end.
+"""A Retrieve by C-GET or C-MOVE: one association for all, further ones for what it left out, the count at the end.
 
 A success status of the PACS is not proof. What the archive says it holds (a C-FIND before the retrieval) is held
 against what arrived, and instances that no presentation context of the first association could carry are asked for
-again on a second one. What is still missing then ends the stream with an error, never in silence.
+again with others. What is still missing then ends the stream with an error, never in silence.
 """
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from harmonygw.backends.dicom_scu import contexts
+from harmonygw.backends.dicom_scu.expectation import Expectation, Search
+from harmonygw.backends.dicom_scu.patient import Patient
+from harmonygw.backends.dicom_scu.rows import asked, text, uids
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.dicom.dimse.statuses import Category, category, describe
-from harmonygw.errors import (
-    Conflict,
-    Incomplete,
-    NotAcceptable,
-    NotFound,
-    PeerError,
-    RejectedError,
-    TransportError,
-)
+from harmonygw.errors import Incomplete, NotAcceptable, PeerError, RejectedError, TransportError
 from harmonygw.exchange import Record
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.receiving import Admission, Admit, Refusal
-from harmonygw.operations import ANY_TRANSFER_SYNTAX, DataSet, Find, Level, Retrieve
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, Level, Retrieve
 from harmonygw.streams import Feed, Instance, Match
 
 MAX_LEFT_OUT = 20_000
-"""Instances whose UIDs are gathered to find out which of a study did not come: beyond it the retrieval fails at once."""
+"""Instances whose UIDs are gathered to find out which of a study did not come: beyond it the retrieval fails."""
 
-Search = Callable[[Find], Awaitable[list[Match]]]
-"""Runs a bounded query on the archive; raises what a Find raises."""
+MAX_ROUNDS = 64
+"""Associations that one retrieval spends on what the first one left out: two and a half times the transfer syntaxes
+that are tried alone. An archive that cannot send its objects must not be asked for each of them for ever."""
 
+BATCH = 500
+"""SOP Instance UIDs in one identifier at most: 64 bytes each, so that it stays within one PDU."""
 
-@dataclass(slots=True)
-class Expectation:
-    """What the archive says, before anything is retrieved."""
-
-    patient_id: str = ""
-    issuer_of_patient_id: str = ""
-    classes: tuple[str, ...] = ()
-    """The SOP classes there are; empty when it does not say."""
-    modalities: tuple[str, ...] = ()
-    count: int | None = None
-    """The number of instances; None when it does not say."""
-    transfer_syntaxes: tuple[str, ...] = ()
-    """Available Transfer Syntax UID (0008,3002) of a single instance, when it says."""
-
-
-async def expect(search: Search, retrieve: Retrieve) -> Expectation:
-    """Ask the archive what there is under the unique keys; raises `NotFound` when there is nothing."""
-    study_keys = {"0020000D": {"vr": "UI", "Value": [retrieve.study_instance_uid]}}
-    rows = await search(
-        Find(
-            Level.STUDY,
-            study_keys,
-            _return_keys("00100020", "00100021", "00080061", "00080062", "00201208"),
-        )
+_REFUSALS = frozenset(
+    (
+        statuses.OUT_OF_RESOURCES,
+        statuses.UNABLE_TO_CALCULATE_MATCHES,
+        statuses.MOVE_DESTINATION_UNKNOWN,
+        statuses.IDENTIFIER_DOES_NOT_MATCH,
+        statuses.NOT_AUTHORIZED,
     )
-    rows = [row for row in rows if _text(row, "0020000D") in ("", retrieve.study_instance_uid)]
-    if not rows:
-        raise NotFound("there is no such study")
-    patients = {(_text(row, "00100020"), _text(row, "00100021")) for row in rows}
-    if len(patients) > 1:
-        raise Conflict("the archive gives this Study Instance UID to several patients")
-    study = rows[0]
-    found = Expectation(
-        patient_id=_text(study, "00100020"),
-        issuer_of_patient_id=_text(study, "00100021"),
-        classes=_texts(study, "00080062"),
-        modalities=_texts(study, "00080061"),
-        count=_number(study, "00201208"),
-    )
-    if retrieve.level is Level.STUDY and (found.classes or found.modalities):
-        return found
-    keys = dict(study_keys)
-    if retrieve.series_instance_uid:
-        keys["0020000E"] = {"vr": "UI", "Value": [retrieve.series_instance_uid]}
-    series = await search(Find(Level.SERIES, keys, _return_keys("00080060", "00201209")))
-    series = [row for row in series if retrieve.series_instance_uid in ("", _text(row, "0020000E"))]
-    if not series:
-        raise NotFound("there is no such series in the study")
-    found.modalities = tuple(dict.fromkeys(_text(row, "00080060") for row in series))
-    if retrieve.level is Level.STUDY:
-        return found
-    counts = [_number(row, "00201209") for row in series]
-    found.count = None if None in counts else sum(count or 0 for count in counts)
-    found.classes = ()
-    if retrieve.level is Level.IMAGE:
-        instances = await search(
-            Find(
-                Level.IMAGE,
-                {**keys, "00080018": {"vr": "UI", "Value": list(retrieve.sop_instance_uids)}},
-                _return_keys("00080016", "00083002"),
-            )
-        )
-        wanted = set(retrieve.sop_instance_uids)
-        instances = [row for row in instances if _text(row, "00080018") in wanted]
-        if not instances:
-            raise NotFound("there is no such instance in the series")
-        found.classes = tuple(dict.fromkeys(uid for row in instances if (uid := _text(row, "00080016"))))
-        found.transfer_syntaxes = tuple(dict.fromkeys(uid for row in instances for uid in _texts(row, "00083002")))
-        found.count = len(wanted)
-    return found
+)
+"""Final statuses that another attempt with other presentation contexts does not change."""
+
+_SUB_OPERATIONS_FAILED = (statuses.SUB_OPERATIONS_WARNING, statuses.UNABLE_TO_PERFORM_SUB_OPERATIONS)
 
 
 @dataclass(slots=True)
@@ -115,10 +54,19 @@ class Attempt:
     instances: Feed[Instance]
     outcome: Callable[[], Outcome | None]
     cancel: Callable[[BaseException], None]
+    contexts_are_ours: bool = True
+    """Whether we propose the presentation contexts (C-GET); of a C-MOVE the archive does."""
 
 
 class NoContextError(NotAcceptable):
-    """The archive accepted none of the storage presentation contexts that were proposed."""
+    """The archive accepted none of the storage presentation contexts that were proposed.
+
+    `for_syntax` says that it knows a SOP class, and refused the transfer syntaxes.
+    """
+
+    def __init__(self, detail: str, *, for_syntax: bool) -> None:
+        super().__init__(detail)
+        self.for_syntax = for_syntax
 
 
 Begin = Callable[[Retrieve, tuple[str, ...], tuple[str, ...], Admit, bool], Awaitable[Attempt]]
@@ -127,28 +75,34 @@ Begin = Callable[[Retrieve, tuple[str, ...], tuple[str, ...], Admit, bool], Awai
 
 @dataclass(slots=True)
 class Retrieval:
-    """One Retrieve, from its expectation to its last instance. Iterate `instances()`."""
+    """One Retrieve, from its expectation to its last instance. Iterate `instances()`, once."""
 
     retrieve: Retrieve
     expectation: Expectation
     begin: Begin
     search: Search
     record: Record
+    default_character_set: tuple[str, ...] = ("ISO_IR 6",)
+    lossy_with_others: bool = False
+    """Whether lossy transfer syntaxes are proposed together with the others (`lossy_contexts`)."""
     _received: set[str] = field(default_factory=set)
     _attempt: Attempt | None = None
+    _no_context: NoContextError | None = None
+    _patient: Patient | None = None
 
     async def instances(self) -> AsyncGenerator[Instance, None]:
         """Yield every instance, once; raises what went wrong, `Incomplete` when some are missing at the end."""
-        classes = self.expectation.classes or contexts.likely_classes(self.expectation.modalities)
-        first = contexts.first_choice(self.retrieve.transfer_syntaxes)
+        expected = self.expectation
+        self._patient = expected.patient if expected.patient.patient_id else None
+        classes = expected.classes or contexts.likely_classes(expected.modalities)
+        first = contexts.first_choice(self.retrieve.transfer_syntaxes, with_lossy=self.lossy_with_others)
         first = tuple(dict.fromkeys((*self._as_stored(), *first)))
         if first:
-            with suppress(NoContextError):
-                async with aclosing(self._run(self.retrieve, classes, first)) as stream:
-                    async for instance in stream:
-                        yield instance
-                if self._complete(self._outcome()):
-                    return
+            async with aclosing(self._offer(self.retrieve, classes, first)) as stream:
+                async for instance in stream:
+                    yield instance
+            if self._attempt is not None and self._complete(self._outcome()):
+                return
         async with aclosing(self._rest()) as rest:
             async for instance in rest:
                 yield instance
@@ -158,6 +112,18 @@ class Retrieval:
         accepted = self.retrieve.transfer_syntaxes
         anything = ANY_TRANSFER_SYNTAX in accepted
         return tuple(uid for uid in self.expectation.transfer_syntaxes if anything or uid in accepted)
+
+    async def _offer(
+        self, retrieve: Retrieve, classes: tuple[str, ...], transfer_syntaxes: tuple[str, ...]
+    ) -> AsyncGenerator[Instance, None]:
+        """Yield what comes in these classes and syntaxes: nothing when the archive accepts none of them."""
+        try:
+            async with aclosing(self._run(retrieve, classes, transfer_syntaxes)) as stream:
+                async for instance in stream:
+                    yield instance
+        except NoContextError as refusal:
+            if self._no_context is None or refusal.for_syntax > self._no_context.for_syntax:
+                self._no_context = refusal
 
     async def _run(
         self, retrieve: Retrieve, classes: tuple[str, ...], transfer_syntaxes: tuple[str, ...]
@@ -190,72 +156,54 @@ class Retrieval:
         missing = await self._missing()
         if missing:
             self.record.note(f"{sum(map(len, missing.values()))} instances were left out by the first association")
+        rounds = 0
         for (series_uid, modality), rows in missing.items():
             for start in range(0, len(rows), BATCH):
                 part = rows[start : start + BATCH]
-                known = tuple(dict.fromkeys(uid for row in part if (uid := _text(row, "00080016"))))
+                known = tuple(dict.fromkeys(uid for row in part if (uid := text(row, "00080016"))))
                 for classes, syntaxes in contexts.rounds(known, modality, self.retrieve.transfer_syntaxes):
-                    left = tuple(uid for row in part if (uid := _text(row, "00080018")) not in self._received)
-                    if not left:
+                    left = tuple(text(row, "00080018") for row in part if self._lacks(row))
+                    if not left or rounds == MAX_ROUNDS:
                         break
+                    rounds += 1
                     one = replace(
-                        self.retrieve,
-                        level=Level.IMAGE,
-                        series_instance_uid=series_uid,
-                        sop_instance_uids=left,
+                        self.retrieve, level=Level.IMAGE, series_instance_uid=series_uid, sop_instance_uids=left
                     )
-                    with suppress(NoContextError):
-                        async with aclosing(self._run(one, classes, syntaxes)) as stream:
-                            async for instance in stream:
-                                yield instance
-        still = [
-            (uid, _text(row, "00080016"))
-            for rows in missing.values()
-            for row in rows
-            if (uid := _text(row, "00080018")) not in self._received
-        ]
+                    async with aclosing(self._offer(one, classes, syntaxes)) as stream:
+                        async for instance in stream:
+                            yield instance
+                    if self._attempt is not None and not self._attempt.contexts_are_ours:
+                        break
+        still = [row for rows in missing.values() for row in rows if self._lacks(row)]
         if still or not self._received:
             self._fail(still)
 
-    def _fail(self, still: list[tuple[str, str]]) -> None:
-        outcome = self._attempt.outcome() if self._attempt is not None else None
-        status = outcome.status if outcome is not None else None
-        classes = ", ".join(sorted({sop_class for _, sop_class in still}))
-        said = f" (the archive's final status: {describe(status)})" if status is not None else ""
-        if not self._received:
-            if status is None or category(status) is not Category.SUCCESS:
-                named = " or ".join(self.retrieve.transfer_syntaxes)
-                if "*" not in self.retrieve.transfer_syntaxes and still:
-                    raise NotAcceptable(
-                        f"the archive sends these objects (SOP class {classes}) in none of {named}{said}"
-                    )
-            raise RejectedError(f"the archive sent nothing of what it lists{said}", status=status)
-        raise Incomplete(
-            f"{len(still)} of {len(still) + len(self._received)} instances did not come{said}",
-            log_detail=", ".join(uid for uid, _ in still[:10]),
-        )
-
     async def _missing(self) -> dict[tuple[str, str], list[Match]]:
         """Enumerate the instances that should have come and did not, by series and its modality."""
-        keys: dict[str, Any] = {"0020000D": {"vr": "UI", "Value": [self.retrieve.study_instance_uid]}}
+        keys = self.expectation.study_keys
         if self.retrieve.series_instance_uid:
-            keys["0020000E"] = {"vr": "UI", "Value": [self.retrieve.series_instance_uid]}
-        series = await self.search(Find(Level.SERIES, keys, _return_keys("00080060")))
+            keys = {**keys, **uids("0020000E", self.retrieve.series_instance_uid)}
+        series = await self.search(Find(Level.SERIES, keys, asked("00080060")))
         if self.retrieve.sop_instance_uids:
-            keys["00080018"] = {"vr": "UI", "Value": list(self.retrieve.sop_instance_uids)}
+            keys = {**keys, **uids("00080018", *self.retrieve.sop_instance_uids)}
         missing: dict[tuple[str, str], list[Match]] = {}
         total = 0
         for one in series:
-            series_uid = _text(one, "0020000E")
-            keys["0020000E"] = {"vr": "UI", "Value": [series_uid]}
-            rows = await self.search(Find(Level.IMAGE, dict(keys), _return_keys("00080016")))
-            left = [row for row in rows if _text(row, "00080018") not in self._received]
+            series_uid = text(one, "0020000E")
+            keys = {**keys, **uids("0020000E", series_uid)}
+            rows = await self.search(Find(Level.IMAGE, keys, asked("00080016")))
+            left = [row for row in rows if self._lacks(row)]
             total += len(left)
             if total > MAX_LEFT_OUT:
                 raise Incomplete(f"more than {MAX_LEFT_OUT} instances did not come (MAX_LEFT_OUT)")
             if left:
-                missing[series_uid, _text(one, "00080060")] = left
+                missing[series_uid, text(one, "00080060")] = left
         return missing
+
+    def _lacks(self, row: Match) -> bool:
+        return text(row, "00080018") not in self._received
+
+    # Judging
 
     def _outcome(self) -> Outcome:
         outcome = self._attempt.outcome() if self._attempt is not None else None
@@ -279,13 +227,43 @@ class Retrieval:
             return False
         return bool(self._received)
 
+    def _fail(self, still: list[Match]) -> None:
+        """Raise what describes best why instances are missing."""
+        outcome = self._attempt.outcome() if self._attempt is not None else None
+        status = outcome.status if outcome is not None else None
+        said = f" (the archive's final status: {describe(status)})" if status is not None else ""
+        if self._received:
+            raise Incomplete(
+                f"{len(still)} of {len(still) + len(self._received)} instances did not come{said}",
+                log_detail=", ".join(text(row, "00080018") for row in still[:10]),
+            )
+        if self._syntax_is_why(outcome):
+            classes = " or ".join(sorted({text(row, "00080016") for row in still} - {""})) or "not told"
+            named = " or ".join(self.retrieve.transfer_syntaxes)
+            raise NotAcceptable(f"the archive sends these objects (SOP class {classes}) in none of {named}{said}")
+        if outcome is None and self._no_context is not None:
+            raise RejectedError(self._no_context.detail, status=statuses.SOP_CLASS_NOT_SUPPORTED)
+        raise RejectedError(f"the archive sent nothing of what it lists{said}", status=status)
+
+    def _syntax_is_why(self, outcome: Outcome | None) -> bool:
+        if ANY_TRANSFER_SYNTAX in self.retrieve.transfer_syntaxes:
+            return False
+        if self._attempt is None:
+            return self._no_context is not None and self._no_context.for_syntax
+        if outcome is None or not self._attempt.contexts_are_ours:
+            return False
+        return bool(outcome.failed) or outcome.status in _SUB_OPERATIONS_FAILED
+
     def _admit(self, command: CStoreRQ, instance: Instance) -> Admission | Refusal:
         attempt = self._attempt
         if attempt is None:
             return Refusal(statuses.UNABLE_TO_PROCESS, "the retrieval has not begun")
         wrong = self._mismatch(instance)
         if wrong:
-            violation = PeerError(f"the archive sent an object that was not asked for: {wrong}")
+            violation = PeerError(
+                f"the archive sent an object that was not asked for: {wrong}",
+                log_detail=f"SOP Instance UID {instance.sop_instance_uid}",
+            )
             attempt.instances.fail(violation)
             attempt.cancel(violation)
             return Refusal(statuses.NOT_AUTHORIZED, "this object was not asked for")
@@ -304,52 +282,7 @@ class Retrieval:
             return "another SOP instance"
         if instance.sop_instance_uid in self._received:
             return "a SOP instance that has come already"
-        patient_id = instance.leading.get("PatientID", "")
-        if self.expectation.patient_id and patient_id != self.expectation.patient_id:
-            return "another patient"
-        issuer = instance.leading.get("IssuerOfPatientID", "")
-        if self.expectation.issuer_of_patient_id and issuer and issuer != self.expectation.issuer_of_patient_id:
-            return "another issuer of the patient ID"
-        return ""
-
-
-BATCH = 500
-"""SOP Instance UIDs in one identifier at most: 64 bytes each, so that it stays within one PDU."""
-
-_REFUSALS = frozenset(
-    (statuses.OUT_OF_RESOURCES, 0xA701, statuses.MOVE_DESTINATION_UNKNOWN, statuses.IDENTIFIER_DOES_NOT_MATCH)
-)
-
-
-def _return_keys(*tags: str) -> DataSet:
-    return {tag: {"vr": _VR[tag]} for tag in tags}
-
-
-_VR = {
-    "00080016": "UI",
-    "00080060": "CS",
-    "00080061": "CS",
-    "00080062": "UI",
-    "00083002": "UI",
-    "00100020": "LO",
-    "00100021": "LO",
-    "00201208": "IS",
-    "00201209": "IS",
-}
-
-
-def _texts(row: Match, tag: str) -> tuple[str, ...]:
-    return tuple(value for value in row.get(tag, {}).get("Value", ()) if isinstance(value, str) and value)
-
-
-def _text(row: Match, tag: str) -> str:
-    return next(iter(_texts(row, tag)), "")
-
-
-def _number(row: Match, tag: str) -> int | None:
-    for value in row.get(tag, {}).get("Value", ()):
-        try:
-            return int(value)
-        except (TypeError, ValueError):
-            return None
-    return None
+        patient = Patient.of_instance(instance.leading, self.default_character_set)
+        if self._patient is None:
+            self._patient = patient  # the archive did not say whose it is: all must be of one patient
+        return self._patient.difference(patient)

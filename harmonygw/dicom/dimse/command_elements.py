@@ -1,6 +1,8 @@
 """The elements of a command set: their numbers in group 0000, reading and writing them (PS3.7 §6.3.1).
 
-A command set is Implicit VR Little Endian and holds elements of group 0000 only.
+A command set is Implicit VR Little Endian. It should hold elements of group 0000 only, and all that is written here
+does; what is read may have others behind them, which are passed over: DCMTK appends its status detail to the command
+set of a response that failed, such as the Failed SOP Instance UID List (0008,0058) that belongs into the identifier.
 """
 
 from collections.abc import Mapping
@@ -61,31 +63,29 @@ def invalid(detail: str) -> PeerError:
     return PeerError(f"command set: {detail}", source=2, reason=6)
 
 
-def describe(element: int) -> str:
+def describe(element: int, group: int = 0) -> str:
     """Return keyword and tag of an element for a message."""
-    return f"{keyword_for_tag(element)} (0000,{element:04X})".lstrip()
+    return f"{keyword_for_tag(group << 16 | element)} ({group:04X},{element:04X})".lstrip()
 
 
 def read_elements(data: bytes) -> Elements:
-    """Read a command set up to its end, whatever its group length says.
+    """Read a command set up to its end, whatever its group length says; elements of other groups are passed over.
 
-    Raises `PeerError` for an element that is cut short or of another group.
+    Raises `PeerError` for an element that is cut short.
     """
     values: dict[int, bytes] = {}
-    unpack, offset, end, element = _unpack_header, 0, len(data), 0
+    unpack, offset, end, group, element = _unpack_header, 0, len(data), 0, 0
     try:
         while offset < end:
             group, element, length = unpack(data, offset)
-            if group:
-                raise invalid(f"({group:04X},{element:04X}) at byte {offset} is not of group 0000")
             start = offset + 8
             offset = start + length
-            if length:
+            if length and not group:
                 values[element] = data[start:offset]
     except StructError as error:
         raise invalid(f"the header of an element is cut short at byte {offset}") from error
     if offset != end:
-        raise invalid(f"{describe(element)} is cut short")
+        raise invalid(f"{describe(element, group)} is cut short")
     return values
 
 

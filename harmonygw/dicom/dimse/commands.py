@@ -1,8 +1,8 @@
 """DIMSE-C command sets (PS3.7 §9.3): messages to bytes and back.
 
-A command set is Implicit VR Little Endian and holds elements of group 0000 only (PS3.7 §6.3.1). What a peer
-sends is read as far as it can be read without guessing: the group length is not relied upon, elements nobody
-knows are passed over, and where the standard makes an attribute of a response optional its absence shows as
+A command set is Implicit VR Little Endian (PS3.7 §6.3.1). What a peer sends is read as far as it can be read
+without guessing: the group length is not relied upon, elements nobody knows and those of other groups than 0000 are
+passed over, and where the standard makes an attribute of a response optional its absence shows as
 None or as an empty string. Anything else raises `PeerError` with source 2 and reason 6, service provider and
 invalid PDU parameter value (PS3.8 Table 9-26), and a sentence that says what is wrong.
 """

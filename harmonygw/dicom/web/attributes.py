@@ -45,7 +45,10 @@ EVERY_LEVEL: Final = frozenset(
 )
 """What describes a match and not an entity, PS3.4 §C.4.1.1.3; it goes with whatever level is asked."""
 
-_IF_KNOWN = (RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET_FROM_UTC)
+_AT_EVERY_LEVEL: Final = (RETRIEVE_AE_TITLE, INSTANCE_AVAILABILITY, TIMEZONE_OFFSET_FROM_UTC)
+
+IF_KNOWN: Final = frozenset({*_AT_EVERY_LEVEL, AVAILABLE_TRANSFER_SYNTAX_UID})
+"""What a match has with a value or not at all, PS3.18 Tables 10.6.3-3 to 10.6.3-5."""
 
 
 def _tags(keywords: str) -> Iterator[str]:
@@ -66,7 +69,7 @@ REQUIRED: Final = MappingProxyType(
                 NumberOfStudyRelatedInstances
                 """
             ),
-            *_IF_KNOWN,
+            *_AT_EVERY_LEVEL,
         ),
         Level.SERIES: (
             *_tags(
@@ -75,12 +78,12 @@ REQUIRED: Final = MappingProxyType(
                 PerformedProcedureStepStartDate PerformedProcedureStepStartTime RequestAttributesSequence
                 """
             ),
-            *_IF_KNOWN,
+            *_AT_EVERY_LEVEL,
         ),
         Level.IMAGE: (
             *_tags("SOPClassUID SOPInstanceUID InstanceNumber NumberOfFrames Rows Columns BitsAllocated"),
             AVAILABLE_TRANSFER_SYNTAX_UID,
-            *_IF_KNOWN,
+            *_AT_EVERY_LEVEL,
         ),
     }
 )

@@ -113,9 +113,7 @@ def _resource(elements: dict[str, ElementTree.Element], path: str) -> ElementTre
 
 
 def _add_method(resource: ElementTree.Element, transaction: Transaction, answer: _Answer) -> None:
-    method = ElementTree.SubElement(
-        resource, "method", {"name": transaction.method, "id": _identifier(transaction)}
-    )
+    method = ElementTree.SubElement(resource, "method", {"name": transaction.method, "id": _identifier(transaction)})
     request = ElementTree.SubElement(method, "request")
     accept = {"name": "Accept", "style": "header", "type": "xs:string", "default": str(answer.offers[0])}
     options = ElementTree.SubElement(request, "param", accept)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
+from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, FORBIDDEN_ON_THE_WEB
 from harmonygw.errors import NotAcceptable
 
 DICOM: Final = "application/dicom"
@@ -22,10 +23,6 @@ WADL: Final = "application/vnd.sun.wadl+xml"
 ZIP: Final = "application/zip"
 
 ANY_TRANSFER_SYNTAX: Final = "*"
-EXPLICIT_VR_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
-FORBIDDEN_TRANSFER_SYNTAXES: Final = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"})
-"""Implicit VR Little Endian and Explicit VR Big Endian, which never travel the web, PS3.18 §8.7.3."""
-
 MAX_MEDIA_RANGES: Final = 100
 """Media ranges read of one list. A viewer that names every transfer syntax has forty."""
 
@@ -98,7 +95,7 @@ class RetrieveChoice:
 
 
 SEARCH_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON))
-METADATA_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON))
+METADATA_OFFERS: Final = SEARCH_OFFERS
 CAPABILITIES_OFFERS: Final = (Offer(JSON), Offer(WADL))
 RETRIEVE_OFFERS: Final = (Offer(DICOM, multipart=True),)
 RETRIEVE_INSTANCE_OFFERS: Final = (*RETRIEVE_OFFERS, Offer(DICOM))
@@ -135,9 +132,7 @@ def parse_accept(text: str) -> tuple[MediaRange, ...]:
     return tuple(ranges)
 
 
-def select(
-    accept_header: str | None, accept_params: Sequence[str], offers: Sequence[Offer]
-) -> list[Selection]:
+def select(accept_header: str | None, accept_params: Sequence[str], offers: Sequence[Offer]) -> list[Selection]:
     """Return the offers that the client accepts, its favourite first, the server's where it has none.
 
     The `accept` query parameters decide; the header is asked only if they accept nothing (PS3.18 §8.7.8.1).
@@ -165,6 +160,11 @@ def _accepting(offer: Offer, ranges: Sequence[MediaRange]) -> tuple[MediaRange, 
     if not naming or not naming[0].q:
         return ()
     return tuple(one for one in naming if one.q)
+
+
+def accept_parameters(query: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the values of the `accept` query parameters among decoded names and values (PS3.18 §8.3.3.1)."""
+    return [value for name, value in query if name == "accept"]
 
 
 def negotiate_search(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
@@ -207,7 +207,7 @@ def negotiate_retrieve(
 
 
 def _travels(transfer_syntax: str) -> bool:
-    if transfer_syntax in FORBIDDEN_TRANSFER_SYNTAXES:
+    if transfer_syntax in FORBIDDEN_ON_THE_WEB:
         return False
     return transfer_syntax == ANY_TRANSFER_SYNTAX or bool(re.fullmatch("[0-9.]{1,64}", transfer_syntax))
 

@@ -37,9 +37,7 @@ def part_header(
     that cannot stand in a header line, which a forged `X-Forwarded-Host` could bring about.
     """
     if not content_location.isascii() or not content_location.isprintable() or " " in content_location:
-        raise BadRequest(
-            "The service's own URL, as the request gives it, has characters that no URL can have."
-        )
+        raise BadRequest("The service's own URL, as the request gives it, has characters that no URL can have.")
     line_break = "" if first else "\r\n"
     start = f"--{boundary}\r\nContent-Type: {media_type}; transfer-syntax={transfer_syntax}\r\n"
     location = f"Content-Location: {content_location}\r\n"

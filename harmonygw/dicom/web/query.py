@@ -1,15 +1,12 @@
 """The query language of a Search: query parameters to matching keys and return keys (PS3.18 §8.3.4).
 
-Every value is checked against its VR before an archive sees it. Two rules stand above convenience: what is
-malformed is refused by its name, and nothing that the client meant as a restriction turns into universal
-matching.
+What is here is about names: of parameters, of attributes, of attributes within sequences. What a key may hold
+is in `key_values`. A name that means nothing is refused: a typo must not return the whole archive.
 """
 
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from difflib import get_close_matches
 from typing import Any, Final, Literal, NamedTuple
 
@@ -33,7 +30,8 @@ from harmonygw.dicom.web.attributes import (
     UNIQUE_KEYS,
     Level,
 )
-from harmonygw.dicom.web.resources import Resource, check_uid
+from harmonygw.dicom.web.key_values import key_values
+from harmonygw.dicom.web.resources import Resource
 from harmonygw.errors import BadRequest, TooLarge
 
 DataSet = dict[str, Any]
@@ -47,9 +45,6 @@ MAX_PATH_DEPTH: Final = 8
 
 MAX_COUNT_DIGITS: Final = 18
 """Digits of `limit` and `offset`: more than any archive holds, and what 64 bits hold."""
-
-MAX_TEXT_LENGTH: Final = 10240
-"""Characters of a key whose VR sets no limit (UC, UR, UT): that of LT, PS3.5 Table 6.2-1."""
 
 _FIRST_GROUP, _LAST_GROUP = 0x0008, 0xFFFD
 """Groups of a data set, PS3.5 §7.1: those below hold commands and file meta information, FFFE delimits."""
@@ -70,18 +65,6 @@ _NOT_MATCHED: Final = {
     QUERY_RETRIEVE_LEVEL: "cannot be given; the path states the level",
     RETRIEVE_URL: "is made by this service and cannot be matched",
 }
-
-_EMPTY: Final = '""'
-"""What asks for an attribute without value, PS3.4 §C.2.2.2.7."""
-
-_WILDCARDS: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
-"""VRs with Wild Card Matching, PS3.4 §C.2.2.2.4."""
-
-_MULTIPLE: Final = frozenset({"AE", "AS", "AT", "CS", "LO", "PN", "SH", "UC"})
-"""VRs with Multiple Value Matching, PS3.4 §C.2.2.2.8."""
-
-_ONE_VALUE: Final = frozenset({"LT", "ST", "UR", "UT"})
-"""VRs in which a backslash is a character like any other, PS3.5 §6.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +93,7 @@ class _Attribute(NamedTuple):
     tag: str
     vr: str
     multiple: bool
+    """Whether its value multiplicity allows more than one value."""
 
 
 _Path = tuple[_Attribute, ...]
@@ -136,9 +120,7 @@ def parse_search(
             keyed.append((name, value))
     included = [name.strip() for value in general.get("includefield", ()) for name in value.split(",")]
     if (count := len(pairs) + len(included)) > MAX_PARAMETERS:
-        raise TooLarge(
-            f"The request has {count} query parameters and fields; at most {MAX_PARAMETERS} are read."
-        )
+        raise TooLarge(f"The request has {count} query parameters and fields; at most {MAX_PARAMETERS} are read.")
 
     names = _Names(keyed, strict=unknown_keys == "error")
     empty_allowed = _flag(general, "emptyvaluematching")
@@ -157,9 +139,11 @@ def parse_search(
 
     keys: DataSet = {}
     for path, (name, given) in texts.items():
-        values = _values(name, path[-1], given, empty_allowed=empty_allowed, multiple=multiple)
+        tag, vr, several = path[-1]
+        several = tag == MODALITIES_IN_STUDY or (multiple and several)
+        values = key_values(name, vr, given, several=several, empty_allowed=empty_allowed)
         if values:
-            _put(keys, path, {"vr": path[-1].vr, "Value": values})
+            _put(keys, path, {"vr": vr, "Value": values})
         else:
             returned[path] = None
     _restrict_to_path(keys, resource)
@@ -303,149 +287,3 @@ def _unknown(name: str) -> str:
     nearest += (keyword for keyword in nearest_keywords(part, 3) if _tag(keyword) is not None)
     sentence = f"{part!r} is neither an attribute nor a parameter of a Search"
     return f"{sentence}; the nearest: {', '.join(nearest)}." if nearest else f"{sentence}."
-
-
-def _values(
-    name: str, attribute: _Attribute, texts: Sequence[str], *, empty_allowed: bool, multiple: bool
-) -> list[Any]:
-    """Return the key's values in the DICOM JSON model, none for universal matching."""
-    tag, vr, _ = attribute
-    parts = [part for text in texts if text for part in _split(vr, text)]
-    wild = vr in _WILDCARDS and any("*" in part or "?" in part for part in parts)
-    if len(parts) > 1 and vr != "UI":
-        allowed = tag == MODALITIES_IN_STUDY or (multiple and attribute.multiple and vr in _MULTIPLE)
-        if not allowed:
-            raise BadRequest(f"{name} has several values; only one can be matched.")
-        if wild:
-            raise BadRequest(f"{name} has several values; none of them can have wildcards.")
-    if wild and not parts[0].strip("*"):
-        return []
-    return [_value(name, vr, part, empty_allowed=empty_allowed) for part in parts]
-
-
-def _split(vr: str, text: str) -> list[str]:
-    if vr in _ONE_VALUE:
-        return [text.strip(" ")]
-    if vr in ("UI", "CS"):
-        text = text.replace(",", "\\")
-    return [part.strip(" ") for part in text.split("\\")]
-
-
-def _value(name: str, vr: str, text: str, *, empty_allowed: bool) -> Any:
-    if _UNFIT.search(text):
-        raise BadRequest(f"{name} has a control character, or one that is not UTF-8.")
-    if not text:
-        raise BadRequest(f"{name} has an empty value in a list, or one of blanks.")
-    if empty_allowed and text == _EMPTY and vr in _TEXTS:
-        return {"Alphabetic": text} if vr == "PN" else text
-    if vr == "UI":
-        return check_uid(text, name)
-    if vr == "PN":
-        return _person_name(name, text)
-    if vr in _INTEGERS:
-        return _integer(name, vr, text)
-    if vr in ("FL", "FD"):
-        return _real(name, text)
-    if vr not in _TEXTS:
-        raise BadRequest(f"{name} has VR {vr}, which cannot be matched.")
-    kind = _TEXTS[vr]
-    if (
-        len(text.replace("*", "") if vr in _WILDCARDS else text) > kind.length
-        or (kind.pattern and not kind.pattern.fullmatch(text))
-        or (kind.check and not kind.check(text))
-    ):
-        raise BadRequest(f"{name} is not a {vr}: {kind.expected}.")
-    return text.upper() if vr == "AT" else text
-
-
-def _person_name(name: str, text: str) -> dict[str, str]:
-    groups = text.split("=")
-    if len(groups) > 3 or not any(groups) or any(len(group.replace("*", "")) > 64 for group in groups):
-        raise BadRequest(f"{name} is not a PN: at most three component groups of at most 64 characters.")
-    return {form: group for form, group in zip(_FORMS, groups, strict=False) if group}
-
-
-def _integer(name: str, vr: str, text: str) -> int:
-    least, most = _INTEGERS[vr]
-    if not re.fullmatch("[+-]?[0-9]{1,20}", text) or not least <= int(text) <= most:
-        raise BadRequest(f"{name} is not a {vr}: a whole number from {least} to {most}.")
-    return int(text)
-
-
-def _real(name: str, text: str) -> float:
-    if not re.fullmatch(_DECIMAL, text) or not math.isfinite(float(text)):
-        raise BadRequest(f"{name} is not a number.")
-    return float(text)
-
-
-_UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
-"""Control characters, and what decoding leaves of bytes that are not UTF-8."""
-
-_FORMS: Final = ("Alphabetic", "Ideographic", "Phonetic")
-"""The component groups of a PN, PS3.18 §F.2.2."""
-
-_INTEGERS: Final = {
-    "US": (0, 2**16 - 1),
-    "SS": (-(2**15), 2**15 - 1),
-    "UL": (0, 2**32 - 1),
-    "SL": (-(2**31), 2**31 - 1),
-    "UV": (0, 2**64 - 1),
-    "SV": (-(2**63), 2**63 - 1),
-}
-
-_DECIMAL = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
-_DATE = "[0-9]{4}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
-_TIME = r"([01][0-9]|2[0-3])([0-5][0-9](([0-5][0-9]|60)(\.[0-9]{1,6})?)?)?"
-_DATE_TIME = f"([0-9]{{4}}(0[1-9]|1[0-2])?|{_DATE}({_TIME})?)([+-](0[0-9]|1[0-4])[0-5][0-9])?"
-
-
-def _range(value: str) -> re.Pattern[str]:
-    """Return the pattern of Single Value and Range Matching, PS3.4 §C.2.2.2.5: `A`, `A-B`, `A-`, `-B`."""
-    return re.compile(f"{value}(-({value})?)?|-{value}")
-
-
-def _dates_exist(text: str) -> bool:
-    for day in re.findall(r"(?<![0-9.])[0-9]{8}", text):
-        try:
-            date(int(day[:4]), int(day[4:6]), int(day[6:]))
-        except ValueError:
-            return False
-    return True
-
-
-class _Text(NamedTuple):
-    length: int
-    expected: str
-    pattern: re.Pattern[str] | None = None
-    check: Callable[[str], bool] | None = None
-
-
-_TEXTS: Final = {
-    "AE": _Text(16, "at most 16 ASCII characters", re.compile("[ -~]+")),
-    "AS": _Text(4, "three digits and one of D, W, M, Y", re.compile("[0-9]{3}[DWMY]")),
-    "AT": _Text(8, "eight hexadecimal digits", re.compile("[0-9A-Fa-f]{8}")),
-    "CS": _Text(
-        16, "at most 16 upper-case letters, digits, blanks or underscores", re.compile("[A-Z0-9 _*?]+")
-    ),
-    "DA": _Text(17, "YYYYMMDD, or a range of two with a hyphen", _range(_DATE), _dates_exist),
-    "DS": _Text(16, "a decimal number of at most 16 characters", re.compile(_DECIMAL)),
-    "DT": _Text(
-        53, "YYYYMMDDHHMMSS.FFFFFF&ZZXX, cut short or a range of two", _range(f"({_DATE_TIME})"), _dates_exist
-    ),
-    "IS": _Text(
-        12,
-        "a whole number from -2147483648 to 2147483647",
-        re.compile("[+-]?[0-9]+"),
-        lambda text: -(2**31) <= int(text) < 2**31,
-    ),
-    "LO": _Text(64, "at most 64 characters"),
-    "LT": _Text(10240, "at most 10240 characters"),
-    "PN": _Text(64 * 3 + 2, "at most three component groups of at most 64 characters"),
-    "SH": _Text(16, "at most 16 characters"),
-    "ST": _Text(1024, "at most 1024 characters"),
-    "TM": _Text(27, "HHMMSS.FFFFFF, cut short or a range of two with a hyphen", _range(_TIME)),
-    "UC": _Text(MAX_TEXT_LENGTH, f"at most {MAX_TEXT_LENGTH} characters"),
-    "UR": _Text(MAX_TEXT_LENGTH, f"at most {MAX_TEXT_LENGTH} characters"),
-    "UT": _Text(MAX_TEXT_LENGTH, f"at most {MAX_TEXT_LENGTH} characters"),
-}
-"""What a key of each text VR looks like, PS3.5 Table 6.2-1, with what matching adds (PS3.4 §C.2.2.2)."""

@@ -10,11 +10,9 @@ from enum import Enum
 from typing import Final, NamedTuple
 from urllib.parse import quote
 
+from harmonygw.dicom.dataset.part10 import MAX_UID_LENGTH
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.errors import BadRequest, NotFound
-
-MAX_UID_LENGTH: Final = 64
-"""Characters of a UID, PS3.5 §9.1: a longer one cannot be encoded, so nothing can have it."""
 
 MAX_FRAMES: Final = 4096
 """Frame numbers in one list. A viewer asks for one, a client for batches of some dozens."""
@@ -257,9 +255,7 @@ def _uid(variables: dict[str, str], variable: str, name: str) -> str:
 def _frames(text: str) -> tuple[int, ...]:
     numbers = text.split(",")
     if len(numbers) > MAX_FRAMES:
-        raise BadRequest(
-            f"The frame list has {len(numbers)} numbers; at most {MAX_FRAMES} are answered at once."
-        )
+        raise BadRequest(f"The frame list has {len(numbers)} numbers; at most {MAX_FRAMES} are answered at once.")
     return tuple(map(_frame, numbers))
 
 

@@ -26,9 +26,7 @@ MAX_FAILED_UIDS: Final = 1000
 """SOP Instance UIDs that a final response lists as failed: a value of VR UI has 65,534 bytes in Explicit VR, and a
 UID with its delimiter up to 65. The counters count them all."""
 
-_NO_KEYS: Final = frozenset(
-    {SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, QUERY_RETRIEVE_VIEW, RETRIEVE_AE_TITLE}
-)
+_NO_KEYS: Final = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, QUERY_RETRIEVE_VIEW, RETRIEVE_AE_TITLE})
 """What speaks of the request or of the response, and not of what is looked for."""
 
 
@@ -42,7 +40,7 @@ def decode_identifier(data: memoryview, transfer_syntax_uid: str) -> DataSet:
 
 def level_of(identifier: DataSet, model: InformationModel) -> Level:
     """Return the Query/Retrieve Level (0008,0052); raises `BadRequest` for none, or one that the model lacks."""
-    values = _values(identifier, QUERY_RETRIEVE_LEVEL)
+    values = _texts(identifier, QUERY_RETRIEVE_LEVEL)
     level = next((one for one in model.levels if values == [one.value]), None)
     if level is None:
         named = ", ".join(model.levels)
@@ -60,7 +58,7 @@ def find_of(identifier: DataSet, model: InformationModel) -> Find:
             wanted = keys if "Value" in attribute or "InlineBinary" in attribute else return_keys
             wanted[tag] = attribute
     upper = model.levels[: model.levels.index(level)]
-    relational = any(not _is_single(_values(identifier, UNIQUE_KEYS[one])) for one in upper)
+    relational = any(not _is_single(_texts(identifier, UNIQUE_KEYS[one])) for one in upper)
     return Find(level, keys, return_keys, relational=relational)
 
 
@@ -73,7 +71,8 @@ class Matches:
 
     def __init__(self, identifier: DataSet, transfer_syntax_uid: str, retrieve_ae_title: str) -> None:
         self._transfer_syntax_uid = transfer_syntax_uid
-        self._character_set = tuple(term for term in _values(identifier, SPECIFIC_CHARACTER_SET) if term)
+        asked = tuple(_texts(identifier, SPECIFIC_CHARACTER_SET))
+        self._character_sets = (asked,) if asked == UTF_8 else (asked, UTF_8)
         self._blank: dict[str, Any] = {
             tag: {"vr": attribute["vr"]} for tag, attribute in identifier.items() if tag not in _NO_KEYS
         }
@@ -84,17 +83,12 @@ class Matches:
     def encode(self, match: Match) -> bytes:
         """Return the identifier of a match; raises `Incomplete` when it holds what no data set can."""
         found = {tag: match.get(tag, blank) for tag, blank in self._blank.items()} | self._fixed
-        try:
-            return from_json(found, self._transfer_syntax_uid, character_set=self._character_set)
-        except BadRequest:
-            if self._character_set == UTF_8:
-                raise
-        except ValueError:
-            pass
-        try:
-            return from_json(found, self._transfer_syntax_uid, character_set=UTF_8)
-        except BadRequest as error:
-            raise Incomplete(f"a match cannot be encoded: {error.detail}") from error
+        for terms in self._character_sets:
+            try:
+                return from_json(found, self._transfer_syntax_uid, character_set=terms)
+            except BadRequest as error:
+                problem = error.detail
+        raise Incomplete(f"a match cannot be encoded: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +108,9 @@ class Selection:
         above = model.levels[: model.levels.index(level)]
         found: dict[Level, tuple[str, ...]] = dict.fromkeys(Level, ())
         for one in (*above, level):
-            values = _values(identifier, UNIQUE_KEYS[one])
+            values = _texts(identifier, UNIQUE_KEYS[one])
             several = one is level and one is not Level.PATIENT
-            if not values or not all(values) or (len(values) > 1 and not several):
+            if not all(values) or not ((several and values) or _is_single(values)):
                 raise BadRequest(f"a {level} retrieval needs ({_shown(UNIQUE_KEYS[one])})")
             if one is not Level.PATIENT:
                 for uid in values:
@@ -130,16 +124,12 @@ class Selection:
             found[Level.IMAGE],
         )
 
-    def operations(
-        self, studies: tuple[str, ...], transfer_syntaxes: tuple[str, ...]
-    ) -> Iterator[Retrieve]:
+    def operations(self, studies: tuple[str, ...], transfer_syntaxes: tuple[str, ...]) -> Iterator[Retrieve]:
         """Yield what retrieves it; `studies` are its own, or those of its patient."""
         level = Level.STUDY if self.level is Level.PATIENT else self.level
         for study in studies:
             for series in self.series or ("",):
-                yield Retrieve(
-                    level, study, series, self.instances, transfer_syntaxes, patient_id=self.patient_id
-                )
+                yield Retrieve(level, study, series, self.instances, transfer_syntaxes, patient_id=self.patient_id)
 
 
 def failed_list(uids: list[str], transfer_syntax_uid: str) -> bytes:
@@ -148,13 +138,14 @@ def failed_list(uids: list[str], transfer_syntax_uid: str) -> bytes:
     return from_json({FAILED_SOP_INSTANCE_UID_LIST: listed}, transfer_syntax_uid, character_set=())
 
 
-def _values(identifier: DataSet, tag: str) -> list[Any]:
-    values: list[Any] = identifier.get(tag, {}).get("Value") or []
-    return values
+def _texts(identifier: DataSet, tag: str) -> list[str]:
+    """Return the values of a key, `""` for one that is empty or no text."""
+    values = identifier.get(tag, {}).get("Value") or ()
+    return [value if isinstance(value, str) else "" for value in values]
 
 
-def _is_single(values: list[Any]) -> bool:
-    return len(values) == 1 and isinstance(values[0], str) and not set(values[0]) & set("*?")
+def _is_single(values: list[str]) -> bool:
+    return len(values) == 1 and values[0] != "" and not set(values[0]) & set("*?")
 
 
 def _shown(tag: str) -> str:

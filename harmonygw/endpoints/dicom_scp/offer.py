@@ -44,9 +44,7 @@ PATIENT_ROOT: Final = InformationModel(
     "1.2.840.10008.5.1.4.1.2.1.3",
 )
 MODELS: Final[Mapping[str, InformationModel]] = {
-    sop_class: model
-    for model in (STUDY_ROOT, PATIENT_ROOT)
-    for sop_class in (model.find, model.move, model.get)
+    sop_class: model for model in (STUDY_ROOT, PATIENT_ROOT) for sop_class in (model.find, model.move, model.get)
 }
 """SOP class to its information model."""
 
@@ -63,9 +61,7 @@ STORAGE_TRANSFER_SYNTAXES: Final = tuple(
 first is mostly what it holds."""
 
 
-def supported_contexts(
-    options: DicomSCPOptions, *, receives_moves: bool
-) -> Mapping[str, SupportedContext]:
+def supported_contexts(options: DicomSCPOptions, *, receives_moves: bool) -> Mapping[str, SupportedContext]:
     """Return what the options enable; `receives_moves` adds storage for C-MOVEs that this process requests."""
     query = SupportedContext(QUERY_TRANSFER_SYNTAXES)
     supported: dict[str, SupportedContext] = {}

@@ -6,9 +6,11 @@ from harmonygw import errors
 from harmonygw.dicom.dimse.statuses import (
     CANNOT_UNDERSTAND,
     IDENTIFIER_DOES_NOT_MATCH,
+    MOVE_DESTINATION_UNKNOWN,
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
+    SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
     UNABLE_TO_PERFORM_SUB_OPERATIONS,
     UNABLE_TO_PROCESS,
@@ -46,11 +48,15 @@ UNFORESEEN = (PROCESSING_FAILURE, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)
 """Of an exception that is none of `errors`."""
 
 
+REFUSALS = frozenset({NOT_AUTHORIZED, SOP_CLASS_NOT_SUPPORTED, MOVE_DESTINATION_UNKNOWN, IDENTIFIER_DOES_NOT_MATCH})
+"""Statuses of requests that were wrong, or not allowed: nothing of ours failed."""
+
+
 def status_of(error: errors.HarmonyError, service: Service) -> int:
     """Return the status of a response that `error` prevented; a failure that the archive gave is passed on."""
-    if isinstance(error, errors.RejectedError) and error.status is not None:
-        if category(error.status) is Category.FAILURE:
-            return error.status
+    given = error.status if isinstance(error, errors.RejectedError) else None
+    if given is not None and category(given) is Category.FAILURE:
+        return given
     return next(statuses[service] for kind, statuses in STATUSES if isinstance(error, kind))
 
 

@@ -3,14 +3,17 @@
 from zope.interface import implementer
 
 from harmonygw.dicom.web import capabilities, media_types
-from harmonygw.dicom.web.resources import Kind, Resource, parse
-from harmonygw.errors import NotFound
+from harmonygw.dicom.web.resources import Kind, parse
+from harmonygw.errors import ConfigurationError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dicomweb_bridge.metadata import retrieve_metadata
 from harmonygw.middleware.dicomweb_bridge.retrieving import retrieve_instances
 from harmonygw.middleware.dicomweb_bridge.searching import SearchTransaction
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.streams import Body
+
+NOT_YET = (("partial", "report"), ("metadata_source", "without_bulk_data"))
+"""Options with values that the dialect has and this build does not."""
 
 
 @implementer(IMiddleware)
@@ -19,7 +22,14 @@ class DICOMwebBridge:
 
     def __init__(self, context: Context) -> None:
         self._options = context.options
-        self._search = SearchTransaction(context.options, context.reactor)
+        problems = tuple(
+            f'middleware.{context.name}: {option} = "{value}" is not in this build yet'
+            for option, value in NOT_YET
+            if getattr(self._options, option) == value
+        )
+        if problems:
+            raise ConfigurationError(problems)
+        self._search = SearchTransaction(self._options, context.reactor)
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Translate a DICOMweb request; what did not begin as HTTP is an operation already and passes."""
@@ -37,15 +47,12 @@ class DICOMwebBridge:
                 return await retrieve_metadata(request, origin, resource, proceed, self._options)
             case Kind.CAPABILITIES:
                 return _capabilities(origin)
-        raise NotFound(_not_served(resource))
+        raise NotFound(f"The transaction {resource.kind.value} is not served by this version of the gateway.")
 
 
 def _capabilities(origin: HTTPOrigin) -> Reply:
-    accepted = [value for name, value in origin.query if name == "accept"]
-    media_type = media_types.negotiate_capabilities(origin.headers.get("accept"), accepted)
+    media_type = media_types.negotiate_capabilities(
+        origin.headers.get("accept"), media_types.accept_parameters(origin.query)
+    )
     describe = capabilities.as_wadl if media_type == media_types.WADL else capabilities.as_json
     return Reply(headers=(("Content-Type", media_type),), body=Body.of(describe(origin.base_url)))
-
-
-def _not_served(resource: Resource) -> str:
-    return f"The transaction {resource.kind.value} is not served by this version of the gateway."

@@ -1,12 +1,12 @@
 """What a Search has found, kept for a short time: the next page of a walk comes from the same answer.
 
-C-FIND has no offset, so each page asks the archive from the start. What an earlier page has seen stays the
-beginning of the answer, so that a walk neither repeats nor skips a match when the archive changes meanwhile.
+C-FIND has no offset, so each page asks the archive from the start. What an earlier page has seen stays the beginning of
+the answer, so that a walk neither repeats nor skips a match when the archive changes meanwhile.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -14,7 +14,7 @@ MAX_ANSWERS = 64
 """Answers that are kept: as many viewers page at one time."""
 
 MAX_BYTES = 64 * 1024 * 1024
-"""Bytes of all the matches that are kept, encoded."""
+"""Bytes of all the answers that are kept."""
 
 Key = tuple[object, ...]
 """Who asked what: two clients never share an answer, since they may not be allowed to see the same."""
@@ -22,18 +22,40 @@ Key = tuple[object, ...]
 
 @dataclass(slots=True)
 class Answer:
-    """The beginning of an answer: encoded matches by their UID, in order."""
+    """The beginning of an answer."""
 
+    first: int = 0
+    """Where the page began that asked first: what is before it was counted and not encoded."""
     matches: dict[str, bytes] = field(default_factory=dict)
+    """Encoded matches by their identity, in order; empty before `first`."""
+    rejected: set[str] = field(default_factory=set)
+    """Identities of what the archive sent and a closer look dropped."""
     complete: bool = False
     """Whether there are no others."""
-    warnings: tuple[str, ...] = ()
-    expires: float = 0.0
-    size: int = 0
+    warnings: dict[str, None] = field(default_factory=dict)
 
-    def reaches(self, count: int) -> bool:
-        """Whether the first `count` matches are here, as far as there are as many."""
-        return self.complete or len(self.matches) >= count
+    def covers(self, offset: int, needed: int) -> bool:
+        """Tell whether the matches from `offset` to `needed` are here, as far as there are as many."""
+        return self.first <= offset and (self.complete or len(self.matches) >= needed)
+
+    def page(self, offset: int, size: int) -> list[bytes]:
+        """Return the matches of a page."""
+        return list(islice(self.matches.values(), offset, offset + size))
+
+    def copy(self) -> "Answer":
+        """Return a copy that can grow while others read this one."""
+        return replace(self, matches=dict(self.matches), rejected=set(self.rejected), warnings=dict(self.warnings))
+
+    def size(self) -> int:
+        """Return the bytes that are kept, as far as they grow with the archive."""
+        return sum(map(len, self.matches)) + sum(map(len, self.matches.values())) + sum(map(len, self.rejected))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    answer: Answer
+    size: int
+    expires: float
 
 
 class PageMemory:
@@ -42,37 +64,28 @@ class PageMemory:
     def __init__(self, clock: IReactorTime, secs: float) -> None:
         self._clock = clock
         self._secs = secs
-        self._answers: OrderedDict[Key, Answer] = OrderedDict()
+        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
         self._size = 0
 
     def recall(self, key: Key) -> Answer | None:
         """Return what is known of an answer, unless it is too old."""
-        self._forget_old()
-        return self._answers.get(key)
-
-    def remember(
-        self, key: Key, matches: Iterable[tuple[str, bytes]], *, complete: bool, warnings: tuple[str, ...]
-    ) -> Answer:
-        """Keep an answer; what an earlier page of it has seen stays its beginning."""
-        earlier = self._answers.pop(key, None)
-        answer = Answer(dict(earlier.matches) if earlier is not None else {}, complete, warnings)
-        if earlier is not None:
-            self._size -= earlier.size
-        for uid, match in matches:
-            answer.matches.setdefault(uid, match)
-        answer.size = sum(map(len, answer.matches.values()))
-        answer.expires = self._clock.seconds() + self._secs
-        if self._secs and answer.size <= MAX_BYTES:
-            self._answers[key] = answer
-            self._size += answer.size
-            while len(self._answers) > MAX_ANSWERS or self._size > MAX_BYTES:
-                self._forget_oldest()
-        return answer
-
-    def _forget_old(self) -> None:
         now = self._clock.seconds()
-        while self._answers and next(iter(self._answers.values())).expires <= now:
+        while self._kept and next(iter(self._kept.values())).expires <= now:
             self._forget_oldest()
+        kept = self._kept.get(key)
+        return None if kept is None else kept.answer
+
+    def remember(self, key: Key, answer: Answer) -> None:
+        """Keep an answer instead of what was known of it, unless it is too large."""
+        replaced = self._kept.pop(key, None)
+        if replaced is not None:
+            self._size -= replaced.size
+        size = answer.size()
+        if self._secs and size <= MAX_BYTES:
+            self._kept[key] = _Kept(answer, size, self._clock.seconds() + self._secs)
+            self._size += size
+            while len(self._kept) > MAX_ANSWERS or self._size > MAX_BYTES:
+                self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        self._size -= self._answers.popitem(last=False)[1].size
+        self._size -= self._kept.popitem(last=False)[1].size

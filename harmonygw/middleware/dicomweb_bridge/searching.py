@@ -1,45 +1,55 @@
 """Search (PS3.18 §10.6): one page of matches, each encoded as it comes, checked, completed and warned about."""
 
-from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from twisted.internet.interfaces import IReactorTime
 
-from harmonygw.dicom.dataset.matching import Matcher
-from harmonygw.dicom.web.attributes import (
-    MODALITIES_IN_STUDY,
-    QUERY_RETRIEVE_LEVEL,
-    RETRIEVE_URL,
-    UNIQUE_KEYS,
-)
+from harmonygw.dicom.web.attributes import QUERY_RETRIEVE_LEVEL, RETRIEVE_URL, UNIQUE_KEYS
 from harmonygw.dicom.web.media_types import negotiate_search
 from harmonygw.dicom.web.query import SearchQuery, parse_search
 from harmonygw.dicom.web.resources import Resource, url
 from harmonygw.errors import TooLarge
 from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.middleware.dicomweb_bridge.hierarchy import LEVELS, Plan, Walk, plan
+from harmonygw.middleware.dicomweb_bridge.checking import down_to, identity, lacks, text
+from harmonygw.middleware.dicomweb_bridge.hierarchy import Plan, plan
+from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.middleware.dicomweb_bridge.pages import Answer, PageMemory
-from harmonygw.middleware.dicomweb_bridge.synthesis import (
-    NUMBER_OF_SERIES_RELATED_INSTANCES,
-    SYNTHESISED,
-    Synthesis,
-)
-from harmonygw.operations import Find, Level, Matches
+from harmonygw.middleware.dicomweb_bridge.synthesis import NEVER_WITHOUT_VALUE, SYNTHESISED, Synthesis
+from harmonygw.middleware.dicomweb_bridge.utf8 import state_utf8
+from harmonygw.middleware.dicomweb_bridge.walking import Walk, unchecked
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Body, Match
 
 MAX_REACH = 100_000
 """Matches that are read for one page, those before its offset included: C-FIND starts each page from the first."""
 
-EXCEEDED = (
-    "The number of results exceeded the maximum supported by the server. Additional results can be requested."
-)
+MAX_NAMED = 10
+"""Ignored keys that are named in a Warning, by as many characters as an attribute's keyword may have."""
+
+MAX_NAME_LENGTH = 64
+"""Characters of an ignored key's name in a Warning: as many as a keyword has."""
+
+EXCEEDED = "The number of results exceeded the maximum supported by the server. Additional results can be requested."
 """PS3.18 §8.3.4.4."""
 
-_CHECKED_VRS = frozenset(("UI", "CS", "DA"))
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The part of an answer that a request asks for, in matches."""
+
+    offset: int
+    size: int
+    capped: bool
+    """Whether the size is the server's choice, so that it has to say when there are more."""
+
+    @property
+    def needed(self) -> int:
+        """The number of matches that have to be known: the one beyond the page tells whether there are more."""
+        end = self.offset + self.size
+        return MAX_REACH if end > MAX_REACH else end + self.capped
 
 
 class SearchTransaction:
@@ -50,186 +60,162 @@ class SearchTransaction:
         self._memory = PageMemory(clock, options.page_memory_secs)
 
     async def run(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
-        """Answer a Search with one page."""
-        options = self._options
-        query = parse_search(resource, origin.query, unknown_keys=options.unknown_keys)
+        """Answer a Search with one page.
+
+        Raises `BadRequest` for what `parse_search` refuses, `NotAcceptable`, and `TooLarge` when the page cannot be
+        reached within the bounds; and what the archive's queries raise.
+        """
+        query = parse_search(resource, origin.query, unknown_keys=self._options.unknown_keys)
         media_type = negotiate_search(origin.headers.get("accept"), query.accept)
-        limit = query.limit if query.limit is not None else options.default_limit or None
-        capped = limit is None or limit > options.max_results
-        page = options.max_results if capped or limit is None else limit
-        needed = query.offset + page + (1 if capped else 0)
-        if needed > MAX_REACH:
+        page = self._page(query)
+        answer = await self._answer(request, origin, resource, query, page, proceed) if page.size else Answer()
+        warnings = [*answer.warnings]
+        if page.capped and len(answer.matches) > page.offset + page.size:
+            warnings.append(EXCEEDED)
+        return Reply(
+            headers=(("Content-Type", media_type), *(("Warning", _warning(sentence)) for sentence in warnings)),
+            body=Body.of(b"[" + b",".join(answer.page(page.offset, page.size)) + b"]"),
+        )
+
+    def _page(self, query: SearchQuery) -> Page:
+        options = self._options
+        asked = query.limit if query.limit is not None else options.default_limit or options.max_results
+        size = min(asked, options.max_results)
+        return Page(query.offset, size, capped=query.limit is None or size < asked)
+
+    async def _answer(
+        self,
+        request: Request,
+        origin: HTTPOrigin,
+        resource: Resource,
+        query: SearchQuery,
+        page: Page,
+        proceed: Proceed,
+    ) -> Answer:
+        """Return an answer that covers the page, from memory as far as it reaches; the first page asks anew."""
+        paging = ("limit", "offset", "accept")
+        same = tuple(pair for pair in origin.query if pair[0] not in paging)
+        key = (request.client, origin.base_url, resource, same)
+        known = self._memory.recall(key) if page.offset else None
+        if known is None or known.first > page.offset:
+            known = Answer(first=page.offset)
+        if known.covers(page.offset, page.needed):
+            return known
+        inquiry = Inquiry(request, proceed)
+        gathering = _Gathering(plan(resource, query), inquiry, self._options, origin.base_url, known.copy())
+        answer = await gathering.run(query, page)
+        self._memory.remember(key, answer)
+        return answer
+
+
+class _Gathering:
+    """An answer being gathered from the archive until it covers a page."""
+
+    def __init__(self, plan: Plan, inquiry: Inquiry, options: Any, base_url: str, answer: Answer) -> None:
+        self._plan = plan
+        self._inquiry = inquiry
+        self._options = options
+        self._base_url = base_url
+        self._answer = answer
+        self._synthesis = Synthesis(inquiry, options.synthesis_limit)
+        self._check = plan.check
+        asked = {**plan.return_keys[plan.level], **plan.keys[plan.level]}
+        self._completed = tuple(tag for tag in SYNTHESISED[plan.level] if tag in asked)
+
+    async def run(self, query: SearchQuery, page: Page) -> Answer:
+        """Return the answer, with as many matches as the page needs, or all there are."""
+        answer = self._answer
+        for sentence in (*_ignored(query.ignored), *self._plan.warnings):
+            self._inquiry.warn(sentence)
+        walk = Walk(
+            self._plan,
+            self._inquiry,
+            self._synthesis,
+            limit=page.needed,
+            hierarchy_limit=self._options.hierarchy_limit,
+            fuzzy_matching=query.fuzzymatching,
+        )
+        candidates, exhausted = await self._read(walk, page.needed)
+        answer.complete = await self._complete(candidates, page.needed) and exhausted
+        if not answer.complete and len(answer.matches) < page.offset + page.size:
             raise TooLarge(
                 f"The page ends beyond the first {MAX_REACH} matches, which is as far as a search reaches "
                 "(MAX_REACH). Restrict the search instead."
             )
-        key = (request.client, origin.base_url, resource, _without_paging(origin))
-        answer = self._memory.recall(key)
-        if answer is None or not answer.reaches(needed):
-            known = answer.matches if answer is not None else {}
-            gathering = _Gathering(request, resource, query, proceed, options, origin.base_url, known)
-            found = await gathering.run(needed)
-            if query.offset and not known:
-                # Nobody walks from here on: the matches before the page were not completed, so none are kept.
-                answer = Answer(dict(found), gathering.complete, gathering.warnings)
-            else:
-                answer = self._memory.remember(
-                    key, found, complete=gathering.complete, warnings=gathering.warnings
-                )
-        matches = list(answer.matches.values())
-        headers = [("Content-Type", media_type)]
-        warnings = list(answer.warnings)
-        if capped and len(matches) > query.offset + page:
-            warnings.append(EXCEEDED)
-        headers.extend(("Warning", f'299 harmonygw "{_header_text(one)}"') for one in warnings)
-        selected = matches[query.offset : query.offset + page]
-        return Reply(headers=tuple(headers), body=Body.of(b"[" + b",".join(selected) + b"]"))
+        answer.warnings.update(self._inquiry.warnings)
+        return answer
 
+    async def _read(self, walk: Walk, needed: int) -> tuple[dict[str, bytes | Match], bool]:
+        """Read until enough matches are certain; return them by identity, and whether there are no others.
 
-@dataclass(slots=True)
-class _Gathering:
-    """One answer being gathered from the archive."""
-
-    request: Request
-    resource: Resource
-    query: SearchQuery
-    proceed: Proceed
-    options: Any
-    base_url: str
-    known: Mapping[str, bytes]
-    """Matches that an earlier page has encoded."""
-    complete: bool = False
-    _warnings: dict[str, None] = field(default_factory=dict)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        return tuple(self._warnings)
-
-    async def run(self, needed: int) -> list[tuple[str, bytes]]:
-        """Return matches by their UIDs until `needed` are there, or there are no others."""
-        query = self.query
-        self._warnings.update(
-            (f"The key {name} is not known and was ignored.", None) for name in query.ignored
-        )
-        if query.emptyvaluematching:
-            self._warnings["The emptyvaluematching parameter is not supported by the archive."] = None
-        searched = plan(self.resource, query)
-        walk = Walk(
-            searched,
-            self._ask,
-            hierarchy_limit=self.options.hierarchy_limit,
-            fuzzy_matching=query.fuzzymatching,
-            limit=needed,
-        )
-        candidates, exhausted = await self._candidates(walk, searched, needed)
-        found = await self._complete(candidates, searched, needed)
-        self.complete = exhausted and len(found) < needed
-        self._warnings.update(walk.warnings)
-        return found
-
-    async def _ask(self, find: Find) -> Matches:
-        reply = await self.proceed(replace(self.request, operation=find))
-        matches: Matches = reply.result
-        return matches
-
-    async def _candidates(
-        self, walk: Walk, searched: Plan, needed: int
-    ) -> tuple[list[tuple[str, Match | bytes]], bool]:
-        """Read until enough matches are certain; those that lack something wait, unencoded, for `_complete`."""
-        level = searched.level
-        unique = UNIQUE_KEYS[level]
-        matcher, checked = _matcher(searched)
-        completed = _completed_tags(searched)
-        check_later = MODALITIES_IN_STUDY in checked
-        rows: list[tuple[str, Match | bytes]] = []
-        certain = 0
-        bound = max(needed, self.options.max_results)
-        async with aclosing(walk.matches()) as matches:
-            async for row in matches:
-                if matcher.definite_mismatches(row):
+        What lacks something that may be made of the level below waits, unencoded, for `_complete`: as many matches as
+        the bound of that allows.
+        """
+        answer, check, level = self._answer, self._check, self._plan.level
+        candidates: dict[str, bytes | Match] = {}
+        waiting = doubtful = 0
+        async with aclosing(walk.matches()) as rows:
+            async for row in rows:
+                key = identity(row, level)
+                if key in answer.matches or key in answer.rejected or key in candidates:
                     continue
-                uid = _first(row, unique)
-                lacking = any(not row.get(tag, {}).get("Value") for tag in completed)
-                certain += not (lacking and check_later)
-                for tag in checked:
-                    if tag not in completed and not row.get(tag, {}).get("Value"):
-                        self._warn_unchecked(tag)
-                rows.append((uid, row if lacking else self._encode(row, level)))
-                if certain >= needed or len(rows) >= bound:
-                    return rows, False
-        return rows, True
+                lacking = [tag for tag in self._completed if lacks(row, tag)]
+                unknown = check.unknown(row)
+                on_page = len(answer.matches) + len(candidates) >= answer.first
+                in_doubt = not set(lacking).isdisjoint(unknown)
+                if lacking and (on_page or in_doubt) and waiting < self._options.synthesis_limit:
+                    candidates[key] = row
+                    waiting += 1
+                    doubtful += in_doubt
+                else:
+                    self._warn(unknown)
+                    candidates[key] = self._encode(row) if on_page else b""
+                if len(answer.matches) + len(candidates) - doubtful >= needed:
+                    return candidates, False
+        return candidates, True
 
-    async def _complete(
-        self, candidates: list[tuple[str, Match | bytes]], searched: Plan, needed: int
-    ) -> list[tuple[str, bytes]]:
-        """Complete and check what was lacking, now that no association is held for the search itself."""
-        level = searched.level
-        matcher, checked = _matcher(searched)
-        synthesis = Synthesis(self._ask, self.options.synthesis_limit)
-        wanted = set(_completed_tags(searched))
-        found: list[tuple[str, bytes]] = []
-        for uid, row in candidates:
-            if isinstance(row, bytes):
-                found.append((uid, row))
-            else:
-                earlier = self.known.get(uid)
-                if earlier is None:
-                    if len(found) >= self.query.offset or MODALITIES_IN_STUDY in checked:
-                        await synthesis.complete(row, level, wanted)
-                    if matcher.definite_mismatches(row):
-                        continue
-                    if MODALITIES_IN_STUDY in checked and MODALITIES_IN_STUDY not in row:
-                        self._warn_unchecked(MODALITIES_IN_STUDY)
-                    earlier = self._encode(row, level)
-                found.append((uid, earlier))
-            if len(found) >= needed:
-                break
-        if synthesis.exhausted:
-            self.request.record.note(
-                "attributes were left out that the archive does not give (synthesis_limit)"
-            )
-        return found
+    async def _complete(self, candidates: dict[str, bytes | Match], needed: int) -> bool:
+        """Add the candidates to the answer, completed and checked; tell whether all of them were looked at."""
+        matches = self._answer.matches
+        for key, candidate in candidates.items():
+            if len(matches) >= needed:
+                return False
+            if isinstance(candidate, dict):
+                await self._synthesis.complete(candidate, self._plan.level, self._completed)
+                if not self._check.fits(candidate):
+                    self._answer.rejected.add(key)
+                    continue
+                self._warn(self._check.unknown(candidate))
+                candidate = self._encode(candidate)
+            matches[key] = candidate
+        return True
 
-    def _warn_unchecked(self, tag: str) -> None:
-        self._warnings[f"Some matches lack ({tag[:4]},{tag[4:]}); whether they match it is not known."] = None
+    def _warn(self, unknown: list[str]) -> None:
+        for tag in unknown:
+            self._inquiry.warn(unchecked(tag))
 
-    def _encode(self, row: Match, level: Level) -> bytes:
-        row.pop(QUERY_RETRIEVE_LEVEL, None)
-        uids = [_first(row, UNIQUE_KEYS[one]) for one in LEVELS[: LEVELS.index(level) + 1]]
+    def _encode(self, row: Match) -> bytes:
+        match = {**self._plan.required, **row}
+        match.pop(QUERY_RETRIEVE_LEVEL, None)
+        for tag in NEVER_WITHOUT_VALUE:
+            if tag in match and lacks(match, tag):
+                del match[tag]
+        uids = [text(match, UNIQUE_KEYS[one]) for one in down_to(self._plan.level)]
+        match.pop(RETRIEVE_URL, None)
         if all(uids):
-            row[RETRIEVE_URL] = {"vr": "UR", "Value": [url(self.base_url, *uids)]}
-        return orjson.dumps(dict(sorted(row.items())))
+            match[RETRIEVE_URL] = {"vr": "UR", "Value": [url(self._base_url, *uids)]}
+        return orjson.dumps(dict(sorted(state_utf8(match).items())))
 
 
-def _matcher(searched: Plan) -> tuple[Matcher, tuple[str, ...]]:
-    keys = {
-        tag: element
-        for level in LEVELS[: LEVELS.index(searched.level) + 1]
-        for tag, element in searched.keys[level].items()
-    }
-    checked = tuple(
-        tag for tag, element in searched.keys[searched.level].items() if element["vr"] in _CHECKED_VRS
-    )
-    return Matcher(keys), checked
+def _ignored(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    named = ", ".join(name[:MAX_NAME_LENGTH] for name in names[:MAX_NAMED])
+    others = f" and {len(names) - MAX_NAMED} others" if len(names) > MAX_NAMED else ""
+    return (f"Keys that are not known were ignored: {named}{others}.",)
 
 
-def _completed_tags(searched: Plan) -> tuple[str, ...]:
-    """Return the tags of the level's matches that are synthesised when the archive leaves them out."""
-    asked = {*searched.return_keys[searched.level], *searched.keys[searched.level]}
-    tags = SYNTHESISED if searched.level is Level.STUDY else (NUMBER_OF_SERIES_RELATED_INSTANCES,)
-    return tuple(tag for tag in tags if tag in asked) if searched.level is not Level.IMAGE else ()
-
-
-def _without_paging(origin: HTTPOrigin) -> tuple[tuple[str, str], ...]:
-    return tuple(pair for pair in origin.query if pair[0] not in ("limit", "offset", "accept"))
-
-
-def _first(row: Match, tag: str) -> str:
-    values = row.get(tag, {}).get("Value")
-    return str(values[0]) if values else ""
-
-
-def _header_text(sentence: str) -> str:
-    return "".join(
-        one if one.isascii() and one.isprintable() and one not in '"\\' else "'" for one in sentence
-    )
+def _warning(sentence: str) -> str:
+    """Return the value of a Warning header field (RFC 7234 §5.5)."""
+    quotable = (one if one.isascii() and one.isprintable() and one not in '"\\' else "'" for one in sentence)
+    return f'299 harmonygw "{"".join(quotable)}"'

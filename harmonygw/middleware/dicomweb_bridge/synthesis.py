@@ -1,110 +1,115 @@
-"""What an archive leaves out of a study's match, made of its series: study lists depend on it.
+"""What an archive leaves out of a match, made of the level below: study lists depend on it.
 
-A count that cannot be had is left out, never 0, and so is ModalitiesInStudy: viewers crash on it when it has no
-value. Every query that this costs counts against one bound for the whole request.
+A count that cannot be had is left out, never 0, and so is ModalitiesInStudy: viewers crash on it when it has no value.
+Every query that this costs counts against one bound for the whole request.
 """
 
+import re
+from collections.abc import Iterable
 from contextlib import aclosing
-from typing import Any
+from typing import Final
 
-from harmonygw.dicom.web.attributes import MODALITIES_IN_STUDY, UNIQUE_KEYS
-from harmonygw.middleware.dicomweb_bridge.hierarchy import Ask
+from harmonygw.dicom.web.attributes import IF_KNOWN, MODALITIES_IN_STUDY, UNIQUE_KEYS
+from harmonygw.errors import RejectedError
+from harmonygw.middleware.dicomweb_bridge.checking import down_to, identity, lacks, text
+from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.operations import Find, Level
 from harmonygw.streams import Match
 
-NUMBER_OF_STUDY_RELATED_SERIES = "00201206"
-NUMBER_OF_STUDY_RELATED_INSTANCES = "00201208"
-NUMBER_OF_SERIES_RELATED_INSTANCES = "00201209"
-MODALITY = "00080060"
+NUMBER_OF_STUDY_RELATED_SERIES: Final = "00201206"
+NUMBER_OF_STUDY_RELATED_INSTANCES: Final = "00201208"
+NUMBER_OF_SERIES_RELATED_INSTANCES: Final = "00201209"
+_MODALITY: Final = "00080060"
 
-SYNTHESISED = (
-    MODALITIES_IN_STUDY,
-    NUMBER_OF_STUDY_RELATED_SERIES,
-    NUMBER_OF_STUDY_RELATED_INSTANCES,
-)
-"""Of a study, in this order."""
+SYNTHESISED: Final = {
+    Level.STUDY: (MODALITIES_IN_STUDY, NUMBER_OF_STUDY_RELATED_SERIES, NUMBER_OF_STUDY_RELATED_INSTANCES),
+    Level.SERIES: (NUMBER_OF_SERIES_RELATED_INSTANCES,),
+    Level.IMAGE: (),
+}
+"""What can be made of the level below, by level."""
 
-MAX_CHILDREN = 5000
+NEVER_WITHOUT_VALUE: Final = IF_KNOWN.union(*SYNTHESISED.values())
+"""What a match has with a value or not at all."""
+
+MAX_CHILDREN: Final = 5000
 """Series of a study, or instances of a series, that are counted; a count beyond it is not given."""
+
+LEFT_OUT: Final = "attributes that the archive does not give were left out (synthesis_limit, MAX_CHILDREN)"
 
 
 class Synthesis:
     """The queries that one request may still spend on what its matches lack."""
 
-    def __init__(self, ask: Ask, budget: int) -> None:
-        self._ask = ask
+    def __init__(self, inquiry: Inquiry, budget: int) -> None:
+        self._inquiry = inquiry
         self._budget = budget
-        self.exhausted = False
-        """Whether something was left out for want of budget."""
 
-    async def complete(self, row: Match, level: Level, wanted: set[str]) -> None:
-        """Fill in what `row` lacks of `wanted`, and drop what stays without value."""
-        if level is Level.STUDY and any(_lacks(row, tag) for tag in SYNTHESISED if tag in wanted):
-            await self._study(row, wanted)
-        elif level is Level.SERIES and NUMBER_OF_SERIES_RELATED_INSTANCES in wanted:
-            await self._series(row)
-        for tag in (*SYNTHESISED, NUMBER_OF_SERIES_RELATED_INSTANCES):
-            if tag in row and _lacks(row, tag):
-                del row[tag]
-
-    async def _study(self, row: Match, wanted: set[str]) -> None:
-        uid = row.get(UNIQUE_KEYS[Level.STUDY], {})
-        series = await self._children(
-            Find(
-                Level.SERIES,
-                {UNIQUE_KEYS[Level.STUDY]: uid},
-                {MODALITY: {"vr": "CS"}, NUMBER_OF_SERIES_RELATED_INSTANCES: {"vr": "IS"}},
-            )
-        )
-        if not series:
+    async def complete(self, row: Match, level: Level, tags: Iterable[str]) -> None:
+        """Fill in what `row` lacks of `tags`, as far as it can be made and the budget allows."""
+        lacking = {tag for tag in tags if tag in SYNTHESISED[level] and lacks(row, tag)}
+        if not lacking:
             return
-        if _lacks(row, MODALITIES_IN_STUDY):
-            modalities = sorted({value for one in series for value in _values(one, MODALITY) if value})
-            if modalities:
-                row[MODALITIES_IN_STUDY] = {"vr": "CS", "Value": modalities}
-        if _lacks(row, NUMBER_OF_STUDY_RELATED_SERIES):
+        if level is Level.STUDY:
+            await self._complete_study(row, lacking)
+        else:
+            await self._count_instances(row)
+
+    async def _complete_study(self, row: Match, lacking: set[str]) -> None:
+        return_keys = {UNIQUE_KEYS[Level.SERIES]: {"vr": "UI"}}
+        if MODALITIES_IN_STUDY in lacking:
+            return_keys[_MODALITY] = {"vr": "CS"}
+        if NUMBER_OF_STUDY_RELATED_INSTANCES in lacking:
+            return_keys[NUMBER_OF_SERIES_RELATED_INSTANCES] = {"vr": "IS"}
+        series = await self._children(Level.SERIES, row, return_keys)
+        modalities = sorted({text(one, _MODALITY) for one in series} - {""})
+        if modalities and MODALITIES_IN_STUDY in lacking:
+            row[MODALITIES_IN_STUDY] = {"vr": "CS", "Value": modalities}
+        if series and NUMBER_OF_STUDY_RELATED_SERIES in lacking:
             row[NUMBER_OF_STUDY_RELATED_SERIES] = {"vr": "IS", "Value": [len(series)]}
-        if NUMBER_OF_STUDY_RELATED_INSTANCES in wanted and _lacks(row, NUMBER_OF_STUDY_RELATED_INSTANCES):
-            total = 0
-            for one in series:
-                one.setdefault(UNIQUE_KEYS[Level.STUDY], uid)
-                await self._series(one)
-                counts = _values(one, NUMBER_OF_SERIES_RELATED_INSTANCES)
-                if not counts or not isinstance(counts[0], int):
-                    return
-                total += counts[0]
-            row[NUMBER_OF_STUDY_RELATED_INSTANCES] = {"vr": "IS", "Value": [total]}
+        if series and NUMBER_OF_STUDY_RELATED_INSTANCES in lacking:
+            await self._sum_up_instances(row, series)
 
-    async def _series(self, row: Match) -> None:
-        if not _lacks(row, NUMBER_OF_SERIES_RELATED_INSTANCES):
+    async def _sum_up_instances(self, row: Match, series: list[Match]) -> None:
+        uncounted = [one for one in series if _count(one) is None]
+        if len(uncounted) > self._budget:
+            self._inquiry.note(LEFT_OUT)
             return
-        above = (UNIQUE_KEYS[Level.STUDY], UNIQUE_KEYS[Level.SERIES])
-        if any(_lacks(row, tag) for tag in above):
-            return
-        instances = await self._children(Find(Level.IMAGE, {tag: row[tag] for tag in above}))
+        study = UNIQUE_KEYS[Level.STUDY]
+        for one in uncounted:
+            one[study] = row[study]
+            await self._count_instances(one)
+        counts = [_count(one) for one in series]
+        if None not in counts:
+            row[NUMBER_OF_STUDY_RELATED_INSTANCES] = {"vr": "IS", "Value": [sum(filter(None, counts))]}
+
+    async def _count_instances(self, series: Match) -> None:
+        instances = await self._children(Level.IMAGE, series, {UNIQUE_KEYS[Level.IMAGE]: {"vr": "UI"}})
         if instances:
-            row[NUMBER_OF_SERIES_RELATED_INSTANCES] = {"vr": "IS", "Value": [len(instances)]}
+            series[NUMBER_OF_SERIES_RELATED_INSTANCES] = {"vr": "IS", "Value": [len(instances)]}
 
-    async def _children(self, find: Find) -> list[Match]:
-        """Return all children, or none when there are too many to count or the budget is spent."""
-        if self._budget <= 0:
-            self.exhausted = True
+    async def _children(self, level: Level, parent: Match, return_keys: dict[str, dict[str, str]]) -> list[Match]:
+        """Return all children, or none when they cannot be had: nameless, too many, refused, or the budget is spent."""
+        uids = {UNIQUE_KEYS[one]: text(parent, UNIQUE_KEYS[one]) for one in down_to(level)[:-1]}
+        if self._budget <= 0 or not all(uids.values()):
+            self._inquiry.note(LEFT_OUT)
             return []
         self._budget -= 1
-        rows: list[Match] = []
-        async with aclosing(await self._ask(find)) as matches:
-            async for row in matches:
-                rows.append(row)
-                if len(rows) > MAX_CHILDREN:
-                    self.exhausted = True
-                    return []
-        return rows
+        keys = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}
+        found: dict[str, Match] = {}
+        try:
+            async with aclosing(self._inquiry.matches(Find(level, keys, return_keys))) as rows:
+                async for row in rows:
+                    found[identity(row, level)] = row
+                    if len(found) > MAX_CHILDREN:
+                        self._inquiry.note(LEFT_OUT)
+                        return []
+        except RejectedError as error:
+            self._budget = 0
+            self._inquiry.note(f"the archive refused to tell more of its matches: {error}")
+            return []
+        return list(found.values())
 
 
-def _values(row: Match, tag: str) -> list[Any]:
-    values: list[Any] = row.get(tag, {}).get("Value", [])
-    return values
-
-
-def _lacks(row: Match, tag: str) -> bool:
-    return not any(value not in (None, "") for value in _values(row, tag))
+def _count(series: Match) -> int | None:
+    given = text(series, NUMBER_OF_SERIES_RELATED_INSTANCES)
+    return int(given) if re.fullmatch("[0-9]{1,12}", given) else None

@@ -18,7 +18,7 @@ from harmonygw.dicom.upperlayer.negotiation import (
     negotiate,
 )
 from harmonygw.dicom.upperlayer.provider import UpperLayer
-from harmonygw.errors import Busy, HarmonyError, TimedOut
+from harmonygw.errors import Busy, TimedOut
 from harmonygw.net.association.protocol import AssociationProtocol, AssociationUser, describe_rejection
 
 log = Logger()
@@ -82,7 +82,7 @@ class AssociationFactory(Factory):
         self.open: set[Acceptor] = set()
         """The connections that are open, with an association or without."""
         self.associations: set[Acceptor] = set()
-        """Those whose association has been accepted, and neither released nor aborted."""
+        """Those whose association was accepted, and neither released nor aborted since."""
         self.draining = False
 
     def buildProtocol(self, addr: IAddress | None) -> AssociationProtocol | None:
@@ -98,9 +98,7 @@ class AssociationFactory(Factory):
             max_pdu_length=acceptance.max_pdu_length,
             artim_timeout=acceptance.association_timeout,
         )
-        user.protocol = AssociationProtocol(
-            upper_layer, user, self.clock, silence_timeout=acceptance.silence_timeout
-        )
+        user.protocol = AssociationProtocol(upper_layer, user, self.clock, silence_timeout=acceptance.silence_timeout)
         self.open.add(user)
         return user.protocol
 
@@ -111,9 +109,8 @@ class AssociationFactory(Factory):
         return self.acceptance.refuse(request, peer)
 
     def remove(self, user: "Acceptor") -> None:
-        """Forget a connection that is closed."""
+        """Forget a connection that is gone."""
         self.open.discard(user)
-        self.associations.discard(user)
         if not self.open:
             watchers, self._drained = self._drained, []
             for watcher in watchers:
@@ -209,8 +206,7 @@ class Acceptor(AssociationUser):
         """Take note."""
 
     def release_indication(self) -> None:
-        """Give the place back; what is left is to close the connection."""
-        self._factory.associations.discard(self)
+        """Take note."""
 
     def hurry(self) -> None:
         """End it soon: by the peer, or when it is not used for `DRAIN_IDLE`."""
@@ -224,11 +220,15 @@ class Acceptor(AssociationUser):
         """End it at once."""
         self.protocol.abort(Busy("the gateway is stopping"))
 
-    def closed(self, reason: HarmonyError | None) -> None:
-        """Take note that it is over."""
+    def closed(self, reason: object) -> None:
+        """Give the association's place back."""
         if self._idle_check is not None:
             self._idle_check.cancel()
             self._idle_check = None
+        self._factory.associations.discard(self)
+
+    def disconnected(self) -> None:
+        """Give the connection's place back."""
         self._factory.remove(self)
 
     def _check_idle_in(self, seconds: float) -> None:

@@ -2,11 +2,14 @@
 
 A PACS grants a handful of associations. A heavy operation (a retrieval, a storage) holds one for as long as the
 bytes take; a light one (an Echo, a query) for milliseconds. One place of a quota above one is kept for the light
-ones, so that a Search never waits behind study transfers. Heavy ones wait in turn, client by client, so that who
-asks for a hundred studies does not starve who asks for one; each client's own are served in order of arrival.
+ones, so that a Search never waits behind study transfers. Who waits is served client by client, so that who asks for
+a hundred studies does not starve who asks for one; each client's own are served in order of arrival.
+
+An association takes a place from the attempt to open it until its connection is gone: it is opening, leased, idle or
+closing, and the peer may count it in each of these.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -15,18 +18,22 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
-from harmonygw.errors import Busy, RejectedError, TimedOut, TransportError
+from harmonygw.errors import Busy, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.net.association.circuit import Circuit
 from harmonygw.net.association.requestor import Association
 
 MAX_WAITING = 1000
-"""Requests that may wait for a place at one target: more than a hospital's viewers open at once; beyond it, 503."""
+"""Requests of one kind that may wait for a place at one target: more than a hospital's viewers open at once; beyond
+it, 503."""
 
 RETRY_DELAY = 0.1
 """Seconds before a refused connection is tried again; doubled each time."""
 
 LONGEST_RETRY_DELAY = 2.0
 """Seconds between two attempts at most, while a PACS says that it is busy."""
+
+BUSY_RETRY_AFTER = 5
+"""Seconds after which a client may try again when there was no place: what holds the places are transfers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +55,52 @@ class _Waiter:
     rq: AssociateRQ
     client: str
     light: bool
-    turn: Deferred["Association | None"] = field(default_factory=Deferred)
+    turn: Deferred[Association | None] = field(default_factory=Deferred)
+    """Fires with an idle association, or with None: a place to open one."""
+
+
+class _Queue:
+    """Round-robin across clients, first come first served within one."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, dict[_Waiter, None]] = OrderedDict()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __contains__(self, waiter: _Waiter) -> bool:
+        return waiter in self._clients.get(waiter.client, ())
+
+    def first(self) -> _Waiter | None:
+        """Return whose turn it is."""
+        return next((next(iter(waiters)) for waiters in self._clients.values()), None)
+
+    def append(self, waiter: _Waiter) -> None:
+        """Let one wait."""
+        self._clients.setdefault(waiter.client, {})[waiter] = None
+        self._length += 1
+
+    def serve(self, waiter: _Waiter) -> None:
+        """Take one out whose turn has come; the next turn is another client's."""
+        self.remove(waiter)
+        if waiter.client in self._clients:
+            self._clients.move_to_end(waiter.client)
+
+    def remove(self, waiter: _Waiter) -> None:
+        """Take one out that waits no more."""
+        waiters = self._clients[waiter.client]
+        del waiters[waiter]
+        if not waiters:
+            del self._clients[waiter.client]
+        self._length -= 1
+
+    def clear(self) -> list[_Waiter]:
+        """Take all out."""
+        waiters = [waiter for waiters in self._clients.values() for waiter in waiters]
+        self._clients.clear()
+        self._length = 0
+        return waiters
 
 
 class AssociationPool:
@@ -67,25 +119,29 @@ class AssociationPool:
         self._limits = limits
         self._echo_rq = echo_rq
         self._heavy_quota = max(1, limits.max_associations - 1)
-        self._places = 0
+        self._opening: dict[_Waiter, Deferred[Association] | None] = {}
         self._leased: dict[Association, bool] = {}
-        self._heavy = 0
-        self._idle: dict[Association, tuple[AssociateRQ, IDelayedCall]] = {}
-        self._profiles: dict[Association, AssociateRQ] = {}
-        self._light_waiters: deque[_Waiter] = deque()
-        self._heavy_waiters: OrderedDict[str, deque[_Waiter]] = OrderedDict()
+        self._idle: dict[Association, IDelayedCall] = {}
+        self._closing: set[Association] = set()
+        self._light = _Queue()
+        self._heavy = _Queue()
         self._stopped = False
         self.circuit = Circuit(clock, self._echo)
 
     @property
     def waiting(self) -> int:
         """Requests that wait for a place."""
-        return len(self._light_waiters) + sum(map(len, self._heavy_waiters.values()))
+        return len(self._light) + len(self._heavy)
+
+    @property
+    def places(self) -> int:
+        """Places taken: never more than `max_associations`."""
+        return len(self._opening) + len(self._leased) + len(self._idle) + len(self._closing)
 
     def state(self) -> dict[str, object]:
         """Describe the pool for the management endpoint."""
         return {
-            "associations": self._places,
+            "associations": self.places,
             "max_associations": self._limits.max_associations,
             "idle": len(self._idle),
             "waiting": self.waiting,
@@ -101,20 +157,17 @@ class AssociationPool:
         `fresh` takes none that was idle: one of those has just turned out to be dead. Raises `Busy` when there is
         no place by the deadline, when too many wait or the circuit is open, and what `Association.request` raises.
         """
-        self.circuit.check()
         if self._stopped:
             raise Busy("the gateway is stopping")
-        if self.waiting >= MAX_WAITING:
-            raise Busy(f"{MAX_WAITING} requests wait for this target already (MAX_WAITING)", retry_after=5)
+        self.circuit.check()
+        if len(self._light if light else self._heavy) >= MAX_WAITING:
+            raise Busy(
+                f"{MAX_WAITING} requests wait for this target already (MAX_WAITING)", retry_after=BUSY_RETRY_AFTER
+            )
         if fresh:
             for association in list(self._idle):
-                self._evict(association)
-        if deadline is None:
-            deadline = self._clock.seconds() + self._limits.queue_secs
-        waiter = _Waiter(rq, client, light)
-        self._enqueue(waiter)
-        self._serve()
-        return await self._wait(waiter, deadline) or await self._open(waiter, deadline)
+                self._release(association)
+        return await self._acquire(_Waiter(rq, client, light), deadline)
 
     def give_back(self, association: Association) -> None:
         """Take an association back: it is used again once its operation has ended, and not before."""
@@ -125,128 +178,125 @@ class AssociationPool:
         self._stopped = True
         self.circuit.stop()
         for association in list(self._idle):
-            self._evict(association)
-        waiters = [*self._light_waiters, *(one for queue in self._heavy_waiters.values() for one in queue)]
-        self._light_waiters.clear()
-        self._heavy_waiters.clear()
-        for waiter in waiters:
-            waiter.turn.errback(Busy("the gateway is stopping"))
+            self._release(association)
+        self._refuse_all(lambda: Busy("the gateway is stopping"))
 
     def abort(self) -> None:
-        """End everything at once."""
+        """End everything at once; what is being opened is cancelled."""
         self.stop()
-        for association in list(self._leased):
+        for opening in list(self._opening.values()):
+            if opening is not None:
+                opening.cancel()
+        for association in [*self._leased, *self._closing]:
             association.abort()
 
     # Waiting
 
-    def _enqueue(self, waiter: _Waiter) -> None:
-        if waiter.light:
-            self._light_waiters.append(waiter)
-        else:
-            self._heavy_waiters.setdefault(waiter.client, deque()).append(waiter)
-
-    def _dequeue(self, waiter: _Waiter) -> None:
-        if waiter.light:
-            self._light_waiters.remove(waiter)
-            return
-        queue = self._heavy_waiters[waiter.client]
-        queue.remove(waiter)
-        if queue:
-            self._heavy_waiters.move_to_end(waiter.client)
-        else:
-            del self._heavy_waiters[waiter.client]
-
-    def _is_queued(self, waiter: _Waiter) -> bool:
-        if waiter.light:
-            return waiter in self._light_waiters
-        return waiter in self._heavy_waiters.get(waiter.client, ())
+    async def _acquire(self, waiter: _Waiter, deadline: float | None) -> Association:
+        if deadline is None:
+            deadline = self._clock.seconds() + self._limits.queue_secs
+        self._queue_of(waiter).append(waiter)
+        self._serve()
+        return await self._wait(waiter, deadline) or await self._open(waiter, deadline)
 
     async def _wait(self, waiter: _Waiter, deadline: float) -> Association | None:
-        if not waiter.turn.called:
-            waiting_for = max(0.0, deadline - self._clock.seconds())
-            timer = self._clock.callLater(waiting_for, self._refuse, waiter)
-            try:
-                return await waiter.turn
-            except CancelledError:
-                if self._is_queued(waiter):
-                    self._dequeue(waiter)
-                raise
-            finally:
-                if timer.active():
-                    timer.cancel()
-        return await waiter.turn
+        if waiter.turn.called:
+            return await waiter.turn
+        timer = self._clock.callLater(max(0.0, deadline - self._clock.seconds()), self._refuse, waiter)
+        try:
+            return await waiter.turn
+        except CancelledError:
+            if waiter in self._queue_of(waiter):
+                self._queue_of(waiter).remove(waiter)
+            raise
+        finally:
+            if timer.active():
+                timer.cancel()
 
     def _refuse(self, waiter: _Waiter) -> None:
-        if self._is_queued(waiter):
-            self._dequeue(waiter)
-            waiter.turn.errback(
-                Busy("no association with the target became free in time (queue_timeout_secs)", retry_after=5)
+        self._queue_of(waiter).remove(waiter)
+        waiter.turn.errback(
+            Busy(
+                "no association with the target became free in time (queue_timeout_secs)",
+                retry_after=BUSY_RETRY_AFTER,
             )
+        )
+
+    def _refuse_all(self, why: Callable[[], Busy]) -> None:
+        for waiter in self._light.clear() + self._heavy.clear():
+            waiter.turn.errback(why())
+
+    def _queue_of(self, waiter: _Waiter) -> _Queue:
+        return self._light if waiter.light else self._heavy
+
+    def _heavy_room(self) -> int:
+        """Return how many heavy operations may begin before their quota is used up."""
+        opening = sum(not waiter.light for waiter in self._opening)
+        leased = sum(not light for light in self._leased.values())
+        return self._heavy_quota - opening - leased
 
     def _next(self) -> _Waiter | None:
-        if self._light_waiters:
-            return self._light_waiters[0]
-        if self._heavy_waiters and self._heavy < self._heavy_quota:
-            return next(iter(self._heavy_waiters.values()))[0]
-        return None
+        waiter = self._light.first()
+        if waiter is None and self._heavy_room() > 0:
+            waiter = self._heavy.first()
+        return waiter
 
     def _serve(self) -> None:
         while (waiter := self._next()) is not None:
-            association = next((one for one, (rq, _) in self._idle.items() if rq == waiter.rq), None)
+            association = next((one for one in self._idle if one.rq == waiter.rq), None)
             if association is not None:
-                self._idle.pop(association)[1].cancel()
-                self._lease(association, waiter)
-            elif self._places < self._limits.max_associations:
-                self._places += 1
-            elif self._idle:
-                self._evict(next(iter(self._idle)))
-                return
+                self._idle.pop(association).cancel()
+                self._leased[association] = waiter.light
+            elif self.places < self._limits.max_associations:
+                self._opening[waiter] = None
             else:
+                self._make_room()
                 return
-            self._dequeue(waiter)
-            if not waiter.light:
-                self._heavy += 1
+            self._queue_of(waiter).serve(waiter)
             waiter.turn.callback(association)
+
+    def _make_room(self) -> None:
+        """Close as many idle associations as there are waiters for whom none is closing yet, the oldest first."""
+        needed = len(self._light) + min(len(self._heavy), self._heavy_room())
+        for association in list(self._idle)[: max(0, needed - len(self._closing))]:
+            self._release(association)
 
     # Opening and closing
 
     async def _open(self, waiter: _Waiter, deadline: float) -> Association:
+        opening = self._opening[waiter] = Deferred.fromCoroutine(self._persistently(waiter.rq, deadline))
         try:
-            association = await self._persistently(waiter.rq, deadline)
+            association = await opening
         except BaseException:
-            self._places -= 1
-            if not waiter.light:
-                self._heavy -= 1
+            del self._opening[waiter]
             self._serve()
             raise
-        self._profiles[association] = waiter.rq
-        self._lease(association, waiter)
+        del self._opening[waiter]
+        self._leased[association] = waiter.light
         association.on_close(lambda: self._closed(association))
+        association.on_disconnect(lambda: self._disconnected(association))
         return association
 
     async def _persistently(self, rq: AssociateRQ, deadline: float) -> Association:
         delay = RETRY_DELAY
-        retries = 0
+        retries_left = self._limits.max_retries
         while True:
+            too_late = self._clock.seconds() + delay > deadline
             try:
                 association = await self._open_association(rq)
-            except (TransportError, RejectedError) as error:
-                rejected = isinstance(error, RejectedError)
-                again = (
-                    error.transient
-                    if isinstance(error, RejectedError)
-                    else retries < self._limits.max_retries
-                )
-                if not again or self._clock.seconds() + delay > deadline:
-                    if isinstance(error, RejectedError) and error.transient:
-                        raise Busy(error.detail, retry_after=5) from error
-                    if not rejected:
-                        self.circuit.failed(error)
+            except RejectedError as error:
+                self.circuit.succeeded()
+                if not error.transient:
                     raise
-                retries += 1
-            except TimedOut as error:
-                self.circuit.failed(error)
+                if too_late:
+                    raise Busy(error.detail, retry_after=BUSY_RETRY_AFTER) from error
+            except TransportError as error:
+                if too_late or not retries_left:
+                    self._failed(error)
+                    raise
+                retries_left -= 1
+            except (TimedOut, PeerError) as error:
+                self._failed(error)
                 raise
             else:
                 self.circuit.succeeded()
@@ -254,41 +304,42 @@ class AssociationPool:
             await deferLater(self._clock, delay)
             delay = min(delay * 2, LONGEST_RETRY_DELAY)
 
-    def _lease(self, association: Association, waiter: _Waiter) -> None:
-        self._leased[association] = waiter.light
+    def _failed(self, error: TransportError | TimedOut | PeerError) -> None:
+        self.circuit.failed(error)
+        if self.circuit.is_open:
+            self._refuse_all(self.circuit.refusal)
 
     def _returned(self, association: Association) -> None:
-        light = self._leased.pop(association, None)
-        if light is None:
+        if association not in self._leased or association.is_closed:
             return
-        if not light:
-            self._heavy -= 1
-        if not association.is_closed:
-            timer = self._clock.callLater(self._limits.idle_secs, self._evict, association)
-            self._idle[association] = (self._profiles[association], timer)
-            if self._stopped:
-                self._evict(association)
+        del self._leased[association]
+        self._idle[association] = self._clock.callLater(self._limits.idle_secs, self._release, association)
+        if self._stopped:
+            self._release(association)
         self._serve()
 
-    def _evict(self, association: Association) -> None:
-        _, timer = self._idle.pop(association)
+    def _release(self, association: Association) -> None:
+        timer = self._idle.pop(association)
         if timer.active():
             timer.cancel()
+        self._closing.add(association)
         association.release()
 
     def _closed(self, association: Association) -> None:
-        self._places -= 1
-        self._profiles.pop(association, None)
-        if association in self._idle:
-            self._idle.pop(association)[1].cancel()
-        light = self._leased.pop(association, None)
-        if light is False:
-            self._heavy -= 1
+        self._leased.pop(association, None)
+        timer = self._idle.pop(association, None)
+        if timer is not None:
+            timer.cancel()
+        self._closing.add(association)
+        self._serve()
+
+    def _disconnected(self, association: Association) -> None:
+        self._closing.discard(association)
         self._serve()
 
     async def _echo(self) -> None:
-        association = await self._open_association(self._echo_rq)
+        association = await self._acquire(_Waiter(self._echo_rq, "", light=True), None)
         try:
             await association.echo()
         finally:
-            association.release()
+            self.give_back(association)

@@ -3,26 +3,27 @@
 Used by both roles: a C-GET's sub-operations arrive on the association that asked for them, a C-MOVE's on one that
 the PACS opens. Leading attributes are scanned (64 KB at most) before the first byte is released, so that what goes
 out is what was asked for; from then on nothing is parsed and nothing is copied.
+
+An object is refused by its C-STORE-RSP, at its end, and the association lives on: its data set is framed by PDUs, so
+nonsense inside it does no harm to what follows.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
-from harmonygw.dicom.dataset.header_scan import HeaderScan
+from harmonygw.dicom.dataset.header_scan import HEADER_SCAN_LIMIT, HeaderScan
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ, CStoreRSP
 from harmonygw.errors import HarmonyError, PeerError
 from harmonygw.net.association.protocol import AssociationProtocol
+from harmonygw.net.association.valve import Valve
 from harmonygw.streams import Feed, Instance, Piece, Pieces
 
 DATA_SET_WINDOW = 262_144
 """Bytes of one object that may wait for its reader before its association is paused: one read of the socket."""
-
-
-MAX_ERROR_COMMENT = 64
-"""Characters of an Error Comment (0000,0902): its VR is LO."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,9 @@ class Admission:
     """The stream it belongs to. When nobody reads it any more, the object is taken and dropped."""
     status: Deferred[int] | None = None
     """Fires with the status of the C-STORE-RSP; None when arriving whole is all that counts."""
+    through: Callable[[Valve, Feed[Pieces]], None] | None = None
+    """Told, before the object is put into `instances`, the valve of its association and its data set: who reads from
+    several associations slows each down by its own."""
 
 
 Admit = Callable[[CStoreRQ, Instance], Admission | Refusal]
@@ -48,48 +52,54 @@ Admit = Callable[[CStoreRQ, Instance], Admission | Refusal]
 
 
 class InstanceReceiver:
-    """The C-STORE sub-operations of one association, one after another."""
+    """The C-STORE sub-operations of one association, one after another.
 
-    def __init__(self, protocol: AssociationProtocol, admit: Admit, *, source_ae_title: str) -> None:
+    `on_malformed` is told of each object that is refused because its header cannot be read, or does not tell its
+    study: nobody has admitted that one.
+    """
+
+    def __init__(
+        self,
+        protocol: AssociationProtocol,
+        admit: Admit,
+        *,
+        source_ae_title: str,
+        on_malformed: Callable[[CStoreRQ, PeerError], None] | None = None,
+    ) -> None:
         self._protocol = protocol
         self._admit = admit
         self._source_ae_title = source_ae_title
+        self._on_malformed = on_malformed
         self._command: CStoreRQ | None = None
         self._context_id = 0
-        self._transfer_syntax_uid = ""
         self._scan: HeaderScan | None = None
         self._body: Feed[Pieces] | None = None
         self._pieces: list[Piece] = []
         self._refusal: Refusal | None = None
         self._status: Deferred[int] | None = None
-
-    @property
-    def receiving(self) -> bool:
+        self.receiving = False
         """Whether an object has begun and not ended."""
-        return self._command is not None
+        self.refused = 0
+        """How many objects were not taken."""
 
     def command(self, context_id: int, command: CStoreRQ) -> None:
         """Begin an object."""
         context = self._protocol.contexts[context_id]
         self._command = command
         self._context_id = context_id
-        self._transfer_syntax_uid = context.transfer_syntax
-        self._body = self._refusal = self._status = None
-        if context.abstract_syntax != command.affected_sop_class_uid:
-            self._refusal = Refusal(
-                statuses.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not the presentation context's"
-            )
-            self._scan = None
-        else:
+        self.receiving = True
+        if context.abstract_syntax == command.affected_sop_class_uid:
             self._scan = HeaderScan(context.transfer_syntax)
+        else:
+            self._refusal = Refusal(statuses.SOP_CLASS_NOT_SUPPORTED, "the SOP class is not the presentation context's")
 
     def fragment(self, data: memoryview, is_last: bool) -> None:
         """Take a part of the object."""
-        if self._scan is not None:
-            if self._scan.feed(data) or is_last:
-                self._identify(self._scan)
-        elif self._body is not None:
-            self._pieces.append(data)
+        if self._body is not None:
+            if data:
+                self._pieces.append(data)
+        elif self._scan is not None:
+            self._look_at(self._scan, data, is_last)
         if is_last:
             self._finish()
 
@@ -99,36 +109,63 @@ class InstanceReceiver:
             pieces, self._pieces = self._pieces, []
             self._body.put(pieces, sum(map(len, pieces)))
 
+    def drop(self, reason: BaseException) -> None:
+        """Take the rest of the object under way, and drop it."""
+        self._pieces = []
+        body, self._body = self._body, None
+        if body is not None:
+            body.abort(reason)
+
     def lost(self, reason: HarmonyError) -> None:
         """Fail the object that is under way."""
-        self._pieces = []
-        if self._body is not None:
-            self._body.fail(reason)
-        self._body = self._command = self._scan = None
+        body = self._body
+        self._reset()
+        if body is not None:
+            body.fail(reason)
+
+    def _look_at(self, scan: HeaderScan, data: memoryview, is_last: bool) -> None:
+        try:
+            if not scan.feed(data) and is_last:
+                scan.end()
+            if scan.truncated and "StudyInstanceUID" not in scan.values:
+                raise PeerError(
+                    f"an object has no StudyInstanceUID in its first {HEADER_SCAN_LIMIT} bytes (HEADER_SCAN_LIMIT)",
+                    source=0,
+                )
+        except PeerError as error:
+            self._refuse_malformed(error)
+        else:
+            if scan.done:
+                self._identify(scan)
+
+    def _refuse_malformed(self, error: PeerError) -> None:
+        self._scan = None
+        self._refusal = Refusal(statuses.CANNOT_UNDERSTAND, error.detail)
+        if self._on_malformed is not None and self._command is not None:
+            self._on_malformed(self._command, error)
 
     def _identify(self, scan: HeaderScan) -> None:
         self._scan = None
         command = self._command
         if command is None:
-            raise PeerError("a data set arrived without its C-STORE-RQ", reason=2)
+            return
         values = scan.values
+        if values.get("SOPInstanceUID", "") not in ("", command.affected_sop_instance_uid):
+            self._refusal = Refusal(
+                statuses.DATA_SET_DOES_NOT_MATCH, "the data set's SOP Instance UID is not the command's"
+            )
+            return
         body: Feed[Pieces] = Feed(limit=DATA_SET_WINDOW, flow=self._protocol.valve.flow())
         instance = Instance(
             sop_class_uid=command.affected_sop_class_uid,
             sop_instance_uid=command.affected_sop_instance_uid,
-            transfer_syntax_uid=self._transfer_syntax_uid,
+            transfer_syntax_uid=self._protocol.contexts[self._context_id].transfer_syntax,
             data_set=body,
             study_instance_uid=values.get("StudyInstanceUID", ""),
             series_instance_uid=values.get("SeriesInstanceUID", ""),
             source_ae_title=self._source_ae_title,
             leading=values,
         )
-        scanned_uid = values.get("SOPInstanceUID", "")
-        if scanned_uid and scanned_uid != command.affected_sop_instance_uid:
-            self._refusal = Refusal(
-                statuses.IDENTIFIER_DOES_NOT_MATCH, "the data set's SOP Instance UID is not the command's"
-            )
-            return
         decision = self._admit(command, instance)
         if isinstance(decision, Refusal):
             self._refusal = decision
@@ -137,36 +174,46 @@ class InstanceReceiver:
         if decision.instances.done:
             return
         self._body = body
+        self._pieces = scan.gathered
+        if decision.through is not None:
+            decision.through(self._protocol.valve, body)
         decision.instances.put(instance)
-        self._pieces = list(scan.gathered)
 
     def _finish(self) -> None:
         command, body, refusal, status = self._command, self._body, self._refusal, self._status
         if command is None:
             return
         self.read_ended()
-        self._command = self._body = self._status = None
-        self._pieces = []
         context_id = self._context_id
+        self._reset()
         if body is not None:
             body.end()
         if refusal is not None:
+            self.refused += 1
             self._respond(context_id, command, refusal.status, refusal.detail)
         elif status is None:
             self._respond(context_id, command, statuses.SUCCESS)
         else:
+            status.addErrback(_could_not_be_kept)
             status.addCallback(lambda value: self._respond(context_id, command, value))
 
+    def _reset(self) -> None:
+        self._command = self._scan = self._body = self._refusal = self._status = None
+        self._pieces = []
+        self.receiving = False
+
     def _respond(self, context_id: int, command: CStoreRQ, status: int, detail: str = "") -> None:
-        if self._protocol.is_closed:
-            return
         self._protocol.send(
             context_id,
             CStoreRSP(
-                message_id_being_responded_to=command.message_id,
-                affected_sop_class_uid=command.affected_sop_class_uid,
-                affected_sop_instance_uid=command.affected_sop_instance_uid,
-                status=status,
-                error_comment=detail[:MAX_ERROR_COMMENT],
+                command.message_id,
+                command.affected_sop_class_uid,
+                command.affected_sop_instance_uid,
+                status,
+                detail,
             ),
         )
+
+
+def _could_not_be_kept(failure: Failure) -> int:
+    return statuses.OUT_OF_RESOURCES

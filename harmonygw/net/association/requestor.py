@@ -1,12 +1,11 @@
 """The SCU's side: requesting an association, and running operations on it, one at a time."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
 
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.endpoints import connectProtocol
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 
 from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ
@@ -17,8 +16,8 @@ from harmonygw.net.association.operations import (
     EchoOperation,
     FindOperation,
     GetOperation,
+    Invocation,
     MoveOperation,
-    Operation,
     Outcome,
     StoreOperation,
     Timing,
@@ -26,9 +25,9 @@ from harmonygw.net.association.operations import (
 from harmonygw.net.association.protocol import AssociationProtocol
 from harmonygw.net.association.receiving import Admit
 from harmonygw.operations import DataSet
-from harmonygw.streams import Instance, Pieces
+from harmonygw.streams import Instance
 
-OperationT = TypeVar("OperationT", bound=Operation)
+AnyOperation = EchoOperation | FindOperation | GetOperation | MoveOperation | StoreOperation
 
 VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -56,13 +55,16 @@ class Association:
         self._association_timeout = association_timeout
         self._default_character_set = default_character_set
         self._request_character_set = request_character_set
-        self._operation: Operation | None = None
+        self._operation: AnyOperation | None = None
         self._last_message_id = 0
-        self._established: Deferred[Association] | None = None
+        self._established: Deferred[None] | None = None
         self._idle_waiters: list[Deferred[None]] = []
         self._close_watchers: list[Callable[[], None]] = []
+        self._disconnect_watchers: list[Callable[[], None]] = []
+        self._disconnected = False
         self.protocol: AssociationProtocol
         self.closed_because: HarmonyError | None = None
+        """Why it is over; None while it is not, and after an orderly release."""
 
     # Opening and closing
 
@@ -75,11 +77,8 @@ class Association:
         upper_layer = UpperLayer(
             requestor=True, max_pdu_length=rq.max_pdu_length, association_timeout=self._association_timeout
         )
-        self.protocol = AssociationProtocol(
-            upper_layer, self, self._clock, silence_timeout=self._silence_timeout
-        )
-        established: Deferred[Association] = Deferred(self._request_cancelled)
-        self._established = established
+        self.protocol = AssociationProtocol(upper_layer, self, self._clock, silence_timeout=self._silence_timeout)
+        established = self._established = Deferred(self._request_cancelled)
         self.protocol.associate(rq)
         await _connect(endpoint, self.protocol)
         await established
@@ -109,6 +108,13 @@ class Association:
         else:
             self._close_watchers.append(watcher)
 
+    def on_disconnect(self, watcher: Callable[[], None]) -> None:
+        """Call `watcher` once when its connection is gone too, and the peer can count it no longer."""
+        if self._disconnected:
+            watcher()
+        else:
+            self._disconnect_watchers.append(watcher)
+
     def release(self) -> None:
         """End it in order (A-RELEASE), or abort it when an operation is under way."""
         if self._operation is not None:
@@ -122,6 +128,11 @@ class Association:
 
     # Negotiated facts
 
+    @property
+    def rq(self) -> AssociateRQ | None:
+        """The A-ASSOCIATE-RQ that it was negotiated with."""
+        return self.protocol.request
+
     def contexts_for(self, abstract_syntax: str) -> list[AcceptedContext]:
         """Return the accepted presentation contexts of a SOP class, in the order in which they were proposed."""
         return [one for one in self.protocol.contexts.values() if one.abstract_syntax == abstract_syntax]
@@ -131,42 +142,38 @@ class Association:
         accepted = self.contexts_for(abstract_syntax)
         if not accepted:
             raise NotAcceptable(f"the peer accepted no presentation context for SOP class {abstract_syntax}")
-        return next(
-            (one for one in accepted if one.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN), accepted[0]
-        )
+        return next((one for one in accepted if one.transfer_syntax == EXPLICIT_VR_LITTLE_ENDIAN), accepted[0])
 
     def extended_negotiation(self, sop_class_uid: str) -> bytes:
         """Return the application information that the peer answered for a SOP class (PS3.7 §D.3.3.5), or nothing."""
         acceptance = self.protocol.acceptance
         return acceptance.extended_negotiation.get(sop_class_uid, b"") if acceptance is not None else b""
 
-    # Operations
+    # Operations: each raises `NotAcceptable` without a presentation context for it, `BadRequest` for an identifier
+    # that cannot be encoded, and `TransportError` when the association is over.
 
     async def echo(self) -> int:
         """C-ECHO; returns the status."""
         context = self.context_for(VERIFICATION)
-        operation = self._begin(EchoOperation, context.context_id)
-        self._send(context, CEchoRQ(operation.message_id, VERIFICATION))
+        operation = EchoOperation(self._invocation(context))
+        self._ask(operation, CEchoRQ(operation.message_id, VERIFICATION))
         return await operation.done
 
     def find(self, sop_class_uid: str, identifier: DataSet) -> FindOperation:
         """C-FIND; the matches and the outcome are in the operation that is returned."""
         context = self.context_for(sop_class_uid)
         data = from_json(identifier, context.transfer_syntax, character_set=self._request_character_set)
-        operation = self._begin(
-            FindOperation, context.context_id, default_character_set=self._default_character_set
-        )
-        self._send(context, CFindRQ(operation.message_id, sop_class_uid), data)
+        operation = FindOperation(self._invocation(context), default_character_set=self._default_character_set)
+        self._ask(operation, CFindRQ(operation.message_id, sop_class_uid), data)
         return operation
 
     def get(self, sop_class_uid: str, identifier: DataSet, *, admit: Admit) -> GetOperation:
         """C-GET; `admit` decides each instance, once its identity is known."""
         context = self.context_for(sop_class_uid)
         data = from_json(identifier, context.transfer_syntax, character_set=())
-        operation = self._begin(
-            GetOperation, context.context_id, admit=admit, source_ae_title=self._peer_ae_title
-        )
-        self._send(context, CGetRQ(operation.message_id, sop_class_uid), data)
+        source = self.rq.called_ae_title if self.rq is not None else ""
+        operation = GetOperation(self._invocation(context), admit=admit, source_ae_title=source)
+        self._ask(operation, CGetRQ(operation.message_id, sop_class_uid), data)
         return operation
 
     def move(
@@ -181,15 +188,8 @@ class Association:
         """C-MOVE to the AE title `destination`, under a message ID that is unique among the moves of this process."""
         context = self.context_for(sop_class_uid)
         data = from_json(identifier, context.transfer_syntax, character_set=())
-        operation = self._begin(
-            MoveOperation,
-            context.context_id,
-            message_id=message_id,
-            admit=_nothing_is_stored_here,
-            source_ae_title=self._peer_ae_title,
-            on_final=on_final,
-        )
-        self._send(context, CMoveRQ(message_id, sop_class_uid, move_destination=destination), data)
+        operation = MoveOperation(self._invocation(context, message_id), on_final=on_final)
+        self._ask(operation, CMoveRQ(message_id, sop_class_uid, destination), data)
         return operation
 
     async def store(
@@ -197,22 +197,11 @@ class Association:
     ) -> Outcome:
         """C-STORE of one instance, streamed in its own transfer syntax; returns the outcome.
 
-        Raises `NotAcceptable` when no presentation context carries it; the instance is then still unread.
+        Raises `NotAcceptable` when no presentation context carries it; the instance is then still unread. When its
+        data set ends in an error, the association is aborted: half an object cannot be taken back.
         """
-        context = next(
-            (
-                one
-                for one in self.contexts_for(instance.sop_class_uid)
-                if one.transfer_syntax == instance.transfer_syntax_uid
-            ),
-            None,
-        )
-        if context is None:
-            raise NotAcceptable(
-                f"the peer accepted no presentation context for SOP class {instance.sop_class_uid} "
-                f"in transfer syntax {instance.transfer_syntax_uid}"
-            )
-        operation = self._begin(StoreOperation, context.context_id)
+        context = self._storage_context(instance)
+        operation = self._operation = StoreOperation(self._invocation(context))
         command = CStoreRQ(
             operation.message_id,
             instance.sop_class_uid,
@@ -220,15 +209,15 @@ class Association:
             move_originator_ae_title=originator_ae_title,
             move_originator_message_id=originator_message_id,
         )
+        sent = False
         try:
             await send_instance(self.protocol, context.context_id, command, instance)
-        except CancelledError:
-            self.abort()
-            raise
-        except HarmonyError as failure:
-            self.abort(failure)
-            operation.done.addErrback(lambda _: None)
-            raise
+            sent = True
+        finally:
+            if not sent:
+                operation.done.addErrback(lambda _: None)
+                self.abort(TransportError("an instance could not be sent whole"))
+        operation.asked()
         return await operation.done
 
     # What the protocol tells
@@ -241,7 +230,7 @@ class Association:
         """Wake who requested it."""
         established, self._established = self._established, None
         if established is not None:
-            established.callback(self)
+            established.callback(None)
 
     def command_received(self, context_id: int, command: Command) -> None:
         """Hand a command to the operation under way."""
@@ -266,8 +255,8 @@ class Association:
         """Fail the operation under way, and tell who watches."""
         self.closed_because = reason
         why = reason or TransportError("the peer released the association")
-        if self._established is not None:
-            established, self._established = self._established, None
+        established, self._established = self._established, None
+        if established is not None:
             established.errback(why)
         if self._operation is not None:
             self._operation.lost(why)
@@ -275,29 +264,37 @@ class Association:
         for watcher in watchers:
             watcher()
 
+    def disconnected(self) -> None:
+        """Tell who watches."""
+        self._disconnected = True
+        watchers, self._disconnect_watchers = self._disconnect_watchers, []
+        for watcher in watchers:
+            watcher()
+
     # What happens inside
 
-    @property
-    def _peer_ae_title(self) -> str:
-        request = self.protocol.request
-        return request.called_ae_title if request is not None else ""
+    def _storage_context(self, instance: Instance) -> AcceptedContext:
+        for context in self.contexts_for(instance.sop_class_uid):
+            if context.transfer_syntax == instance.transfer_syntax_uid and context.as_scu:
+                return context
+        raise NotAcceptable(
+            f"the peer accepted no presentation context for SOP class {instance.sop_class_uid} "
+            f"in transfer syntax {instance.transfer_syntax_uid}"
+        )
 
-    def _begin(
-        self, kind: type[OperationT], context_id: int, *, message_id: int = 0, **more: Any
-    ) -> OperationT:
+    def _invocation(self, context: AcceptedContext, message_id: int = 0) -> Invocation:
         if self._operation is not None:
             raise RuntimeError("an association carries one operation at a time")
+        if self.is_closed:
+            raise self.closed_because or TransportError("the peer released the association")
         if not message_id:
             message_id = self._last_message_id = self._last_message_id % MAX_MESSAGE_ID + 1
-        operation = kind(
-            self.protocol, self._clock, context_id, message_id, self._timing, self._operation_ended, **more
-        )
-        self._operation = operation
-        self.protocol.expect(True)
-        return operation
+        return Invocation(self.protocol, self._clock, context, message_id, self._timing, self._operation_ended)
 
-    def _send(self, context: AcceptedContext, command: Command, data: bytes | None = None) -> None:
-        self.protocol.send(context.context_id, command, data)
+    def _ask(self, operation: AnyOperation, command: Command, data: bytes | None = None) -> None:
+        self.protocol.send(operation.context_id, command, data)
+        self._operation = operation
+        operation.asked()
 
     def _operation_ended(self) -> None:
         self._operation = None
@@ -306,44 +303,38 @@ class Association:
         for waiter in waiters:
             waiter.callback(None)
 
-    def _request_cancelled(self, _: "Deferred[Association]") -> None:
+    def _request_cancelled(self, _: "Deferred[None]") -> None:
         self._established = None
         self.abort()
 
 
-async def send_instance(
-    protocol: AssociationProtocol, context_id: int, command: CStoreRQ, instance: Instance
-) -> None:
-    """Send a C-STORE-RQ and its data set as it arrives, one read held back so that the last fragment is marked."""
+async def send_instance(protocol: AssociationProtocol, context_id: int, command: CStoreRQ, instance: Instance) -> None:
+    """Send a C-STORE-RQ and its data set as it arrives, one read held back so that the last fragment is marked.
+
+    Every other fragment has an even number of bytes, whatever the reads had (PS3.8 §E.1).
+    """
     protocol.send(context_id, command)
-    held: Pieces | None = None
+    held = b""
     async for pieces in instance.data_set:
-        if held is not None:
-            for piece in held:
-                protocol.send_fragment(context_id, piece, is_last=False)
+        even = len(held) & ~1
+        if even:
+            protocol.send_fragment(context_id, held[:even], is_last=False)
             await protocol.drained()
-        held = pieces
-    *rest, last = held or (b"",)
-    for piece in rest:
-        protocol.send_fragment(context_id, piece, is_last=False)
-    protocol.send_fragment(context_id, last, is_last=True)
+        held = b"".join((held[even:], *pieces))
+    protocol.send_fragment(context_id, held, is_last=True)
     await protocol.drained()
 
 
 async def _connect(endpoint: IStreamClientEndpoint, protocol: AssociationProtocol) -> None:
     try:
-        await endpoint.connect(Factory.forProtocol(lambda: protocol))
-    except CancelledError:
-        raise
-    except error.TimeoutError as failure:
+        await connectProtocol(endpoint, protocol)
+    except error.ConnectingCancelledError as cancelled:
+        raise CancelledError from cancelled
+    except (error.TimeoutError, error.TCPTimedOutError) as failure:
         raise TimedOut("the connection was not made in time (connect_timeout_secs)") from failure
     except error.ConnectionRefusedError as failure:
         raise TransportError("the connection was refused") from failure
-    except error.DNSLookupError as failure:
+    except (error.DNSLookupError, error.UnknownHostError) as failure:
         raise TransportError("the host name was not found") from failure
     except (error.ConnectError, OSError) as failure:
         raise TransportError("the connection could not be made", log_detail=str(failure)) from failure
-
-
-def _nothing_is_stored_here(command: CStoreRQ, instance: Instance) -> Any:
-    raise PeerError("a C-STORE-RQ came on the association of a C-MOVE", reason=2)

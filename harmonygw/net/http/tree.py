@@ -1,12 +1,19 @@
 """The top of a site: resources by path prefix, and an honest answer for every other path."""
+# mypy: allow-untyped-calls
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
-from twisted.web.resource import IResource, Resource
+from twisted.logger import Logger
+from twisted.web.resource import IResource, Resource, getChildForRequest
 from zope.interface import implementer
 
 from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
+from harmonygw.errors import ConfigurationError
+from harmonygw.net.http.forwarded import authority
+
+log = Logger()
 
 
 @implementer(IResource)
@@ -18,26 +25,35 @@ class PrefixTree(Resource):
         self._prefixes: dict[tuple[bytes, ...], IResource] = {}
 
     def put(self, path_prefix: str, resource: IResource) -> None:
-        """Serve `resource` below `path_prefix`, which begins with a slash, or is empty for everything."""
-        self._prefixes[tuple(part.encode() for part in path_prefix.split("/") if part)] = resource
+        """Serve `resource` below `path_prefix`, which begins with a slash, or is empty for everything.
+
+        Raises `ConfigurationError` when something else is served there.
+        """
+        segments = tuple(segment.encode() for segment in path_prefix.split("/") if segment)
+        if self._prefixes.setdefault(segments, resource) is not resource:
+            raise ConfigurationError((f'path prefix "{path_prefix or "/"}" is taken',))
 
     def getChild(self, path: bytes, request: Any) -> IResource:
         """Find the resource; what is left of the path is its `postpath`."""
         whole = (path, *request.postpath)
         for length in range(len(whole), -1, -1):
-            found = self._prefixes.get(tuple(whole[:length]))
+            found = self._prefixes.get(whole[:length])
             if found is not None:
-                request.prepath.extend(request.postpath[: max(0, length - 1)])
-                del request.postpath[: max(0, length - 1)]
-                if length == 0:
-                    request.postpath.insert(0, request.prepath.pop())
+                # Twisted has moved the first segment to prepath already.
+                request.prepath[-1:] = whole[:length]
+                request.postpath[:] = whole[length:]
                 return found
         return Problem(404, "There is nothing at this path.")
+
+    def render(self, request: Any) -> Any:
+        """Answer where the tree itself is mounted, without a slash behind it."""
+        nothing = Problem(404, "There is nothing at this path.")
+        return self._prefixes.get((), nothing).render(request)
 
 
 @implementer(IResource)
 class Problem(Resource):
-    """A leaf that answers every method with one problem document."""
+    """A leaf that answers every method with one problem document, whose correlation id is in the log."""
 
     isLeaf = True
 
@@ -48,9 +64,18 @@ class Problem(Resource):
 
     def render(self, request: Any) -> bytes:
         """Answer."""
+        correlation_id = uuid4().hex
+        log.info(
+            "{status} for {method} {path} from {peer} ({correlation_id})",
+            status=self._status,
+            method=request.method.decode("latin-1"),
+            path=request.path.decode("latin-1"),
+            peer=getattr(request.getClientAddress(), "host", ""),
+            correlation_id=correlation_id,
+        )
         request.setResponseCode(self._status)
         request.setHeader(b"content-type", CONTENT_TYPE.encode())
-        return b"" if request.method == b"HEAD" else problem(self._status, self._detail, "")
+        return b"" if request.method == b"HEAD" else problem(self._status, self._detail, correlation_id)
 
 
 @implementer(IResource)
@@ -67,8 +92,7 @@ class Text(Resource):
         """Answer, or refuse any other method."""
         if request.method not in (b"GET", b"HEAD"):
             request.setHeader(b"allow", b"GET, HEAD")
-            body: bytes = Problem(405, "The resource does not answer this method.").render(request)
-            return body
+            return Problem(405, "The resource does not answer this method.").render(request)
         status, media_type, text = self._answer()
         request.setResponseCode(status)
         request.setHeader(b"content-type", media_type.encode())
@@ -78,21 +102,24 @@ class Text(Resource):
 
 @implementer(IResource)
 class ToHTTPS(Resource):
-    """Answers everything with 301 to the same URL over https (`force_https`)."""
+    """Answers with 301 to the same URL over https, on its default port, what did not come over it (`force_https`)."""
 
     isLeaf = True
 
-    def render(self, request: Any) -> bytes:
-        """Redirect."""
-        host = request.getRequestHostname()
+    def __init__(self, root: IResource) -> None:
+        super().__init__()
+        self._root = root
+
+    def render(self, request: Any) -> Any:
+        """Redirect; what does not say which host it wants is refused."""
+        if request.isSecure():
+            return getChildForRequest(self._root, request).render(request)
+        host = authority(request)
+        if not host:
+            return Problem(400, "The Host header field is missing, or not a host and port.").render(request)
+        name, colon, port = host.rpartition(":")
         request.setResponseCode(301)
-        request.setHeader(b"location", b"https://" + host + request.uri)
+        request.setHeader(
+            b"location", b"https://" + (name if colon and port.isdigit() else host).encode() + request.uri
+        )
         return b""
-
-
-def health(checks: Mapping[str, Callable[[], tuple[int, str, bytes]]]) -> PrefixTree:
-    """Return a tree that answers `checks` by their paths."""
-    tree = PrefixTree()
-    for path, answer in checks.items():
-        tree.put(path, Text(answer))
-    return tree

@@ -283,13 +283,20 @@ def test_what_cannot_be_an_ae_title_is_refused(ae_title: bytes) -> None:
         (ECHO_RQ + b"\0\0\0\0\2\0\0", "cut short at byte 56"),
         (ECHO_RQ + other(0x7777, b"ab")[:-1], "(0000,7777) is cut short"),
         (pack("<HHI", 0, 0x0100, 0xFFFFFFFF), "CommandField (0000,0100) is cut short"),
-        (ECHO_RQ + pack("<HHI", 8, 0x0018, 0), "(0008,0018) at byte 56 is not of group 0000"),
+        (ECHO_RQ + pack("<HHI", 8, 0x0058, 2), "FailedSOPInstanceUIDList (0008,0058) is cut short"),
     ],
 )
 def test_a_malformed_command_set_is_refused_with_what_is_wrong(encoded: bytes, complaint: str) -> None:
     with pytest.raises(PeerError) as caught:
         decode_command(encoded)
     assert complaint in caught.value.detail
+
+
+def test_the_status_detail_that_dcmtk_appends_to_a_failed_c_get_rsp_is_passed_over() -> None:
+    failed = by_pynetdicom("C_GET_RSP", **RSP, **COUNTS, AffectedSOPClassUID=STUDY_ROOT_FIND, Status=0xA702)
+    uids = b"1.2.3\\1.2.4 "
+    detail = pack("<HHII", 8, 0x0000, 4, 8 + len(uids)) + pack("<HHI", 8, 0x0058, len(uids)) + uids
+    assert decode_command(failed + detail) == CGetRSP(7, STUDY_ROOT_FIND, 0xA702, False, 1, 2, 3, 4)
 
 
 def test_a_response_may_leave_out_its_uids_and_counts() -> None:

@@ -1,10 +1,21 @@
 import pytest
 
-from harmonygw.dicom.web.attributes import EVERY_LEVEL, REQUIRED, UNIQUE_KEYS, Level, _tags, level_of
+from harmonygw.dicom.web.attributes import (
+    EVERY_LEVEL,
+    IF_KNOWN,
+    REQUIRED,
+    UNIQUE_KEYS,
+    Level,
+    _tags,
+    attributes_of,
+    level_of,
+    vr_of_tag,
+)
 
 
 def test_required_attributes_are_those_of_the_contract() -> None:
     if_known = {"00080054", "00080056", "00080201"}
+    assert {*if_known, "00083002"} == IF_KNOWN
     study = "0020000D 00080020 00080030 00080050 00080061 00080090 00100010 00100020 00100030 00100040"
     assert set(REQUIRED[Level.STUDY]) == {*study.split(), "00200010", "00201206", "00201208", *if_known}
     series = "0008103E 00080060 0020000E 00200011 00201209 00400244 00400245 00400275"
@@ -56,3 +67,26 @@ def test_what_describes_the_match_and_private_attributes_belong_to_no_level() ->
 def test_a_keyword_that_the_dictionary_lacks_cannot_enter_the_tables() -> None:
     with pytest.raises(LookupError, match="PatentName"):
         list(_tags("PatientID PatentName"))
+
+
+@pytest.mark.parametrize(
+    ("level", "some", "none"),
+    [
+        (Level.STUDY, {"00100010", "00101010", "00081030", "00201206"}, {"00080060", "00280010"}),
+        (Level.SERIES, {"00080060", "00180015", "00080070"}, {"00100010", "00081030", "00280010"}),
+        (Level.IMAGE, {"00080016", "00280010"}, {"00100010", "00081030", "00080060"}),
+    ],
+)
+def test_all_attributes_of_a_level_are_its_own_and_the_required_ones(
+    level: Level, some: set[str], none: set[str]
+) -> None:
+    attributes = attributes_of(level)
+    assert some | set(REQUIRED[level]) <= set(attributes)
+    assert not none & set(attributes)
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr"), [("00100010", "PN"), ("0020000D", "UI"), ("00400275", "SQ"), ("00280106", "US")]
+)
+def test_vr_of_an_attribute(tag: str, vr: str) -> None:
+    assert vr_of_tag(tag) == vr

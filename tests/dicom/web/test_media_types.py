@@ -8,6 +8,7 @@ from harmonygw.dicom.web.media_types import (
     Offer,
     RetrieveChoice,
     RetrieveMedia,
+    accept_parameters,
     negotiate_capabilities,
     negotiate_metadata,
     negotiate_retrieve,
@@ -20,10 +21,7 @@ from harmonygw.errors import NotAcceptable
 EXPLICIT = "1.2.840.10008.1.2.1"
 JPEG = "1.2.840.10008.1.2.4.50"
 LOSSLESS = "1.2.840.10008.1.2.4.70"
-OHIF = (
-    "application/dicom+json, multipart/related; type=application/octet-stream; "
-    "transfer-syntax=*; transfer-syntax=*"
-)
+OHIF = "application/dicom+json, multipart/related; type=application/octet-stream; transfer-syntax=*; transfer-syntax=*"
 DICOM = 'multipart/related; type="application/dicom"'
 
 
@@ -150,8 +148,8 @@ def test_capabilities_are_json_unless_wadl_is_asked_for() -> None:
 def test_a_retrieve_is_multipart_in_the_syntaxes_preferred(
     header: str | None, transfer_syntaxes: tuple[str, ...]
 ) -> None:
-    choice = RetrieveChoice(RetrieveMedia.MULTIPART, transfer_syntaxes)
-    assert negotiate_retrieve(header, one_instance=False) == choice
+    choice = negotiate_retrieve(header, one_instance=False)
+    assert (choice.media, choice.transfer_syntaxes) == (RetrieveMedia.MULTIPART, transfer_syntaxes)
     assert negotiate_retrieve(header, one_instance=True) == choice
 
 
@@ -160,16 +158,35 @@ def test_one_instance_can_be_sent_by_itself() -> None:
     header = f"application/dicom; transfer-syntax={LOSSLESS}"
     assert negotiate_retrieve(header, one_instance=True) == single
     assert negotiate_retrieve("application/dicom, */*", one_instance=True).media is RetrieveMedia.SINGLE
-    assert (
-        negotiate_retrieve(f"{DICOM}, application/dicom", one_instance=True).media is RetrieveMedia.MULTIPART
-    )
+    assert negotiate_retrieve(f"{DICOM}, application/dicom", one_instance=True).media is RetrieveMedia.MULTIPART
     with pytest.raises(NotAcceptable):
         negotiate_retrieve(header, one_instance=False)
 
 
 def test_syntaxes_that_cannot_be_sent_by_one_way_are_tried_by_the_next() -> None:
     header = f"{DICOM}; transfer-syntax=1.2.840.10008.1.2, application/dicom;q=0.5"
-    assert negotiate_retrieve(header, one_instance=True) == RetrieveChoice(RetrieveMedia.SINGLE, (EXPLICIT,))
+    choice = RetrieveChoice(RetrieveMedia.SINGLE, (EXPLICIT,), by_default=True)
+    assert negotiate_retrieve(header, one_instance=True) == choice
+
+
+@pytest.mark.parametrize(
+    ("header", "by_default"),
+    [
+        (None, True),
+        ("*/*", True),
+        (DICOM, True),
+        (f"{DICOM}; transfer-syntax=*", False),
+        (f"{DICOM}; transfer-syntax={EXPLICIT}", False),
+        (f"{DICOM}; transfer-syntax={JPEG}, */*;q=0.1", False),
+    ],
+)
+def test_explicit_vr_little_endian_is_the_default_of_who_names_nothing(header: str | None, by_default: bool) -> None:
+    assert negotiate_retrieve(header, one_instance=False).by_default is by_default
+
+
+def test_accept_parameters_are_found_among_others_in_their_order() -> None:
+    query = (("accept", "application/json"), ("limit", "1"), ("accept", "*/*"), ("Accept", "text/html"))
+    assert accept_parameters(query) == ["application/json", "*/*"]
 
 
 @pytest.mark.parametrize("uid", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "JPEG", ""])

@@ -45,8 +45,7 @@ def test_a_reader_gets_back_the_parts_that_were_written() -> None:
     mark = boundary()
     bodies = [b"\r\n--not\r\n\x00\x01", b"", b"--"]
     written = b"".join(
-        part_header(mark, "1.2", f"{LOCATION}/{number}", number == 0) + body
-        for number, body in enumerate(bodies)
+        part_header(mark, "1.2", f"{LOCATION}/{number}", number == 0) + body for number, body in enumerate(bodies)
     )
     head = f"Content-Type: {content_type(mark)}\r\n\r\n".encode()
     read = message_from_bytes(head + written + closing(mark), policy=HTTP.clone(cte_type="8bit"))

@@ -8,7 +8,6 @@ from harmonygw.dicom.web.query import (
     MAX_COUNT_DIGITS,
     MAX_PARAMETERS,
     MAX_PATH_DEPTH,
-    MAX_TEXT_LENGTH,
     SearchQuery,
     parse_search,
 )
@@ -324,7 +323,7 @@ def test_a_value_that_restricts_nothing_by_mistake_is_refused(name: str, text: s
 
 
 def test_uid_lists_are_comma_separated_backslash_joined_or_repeated() -> None:
-    for texts in (("1.2,1.3",), ("1.2\\1.3",), ("1.2", "1.3"), ("1.2, 1.3",), ("", "1.2", "1.3")):
+    for texts in (("1.2,1.3",), ("1.2\\1.3",), ("1.2", "1.3"), ("1.2, 1.3",), ("", "1.2", "1.3", "1.2")):
         assert values("StudyInstanceUID", *texts) == ["1.2", "1.3"]
 
 
@@ -356,16 +355,6 @@ def test_multiple_value_matching_is_for_attributes_that_have_several_values() ->
             values(name, text, **flag)
 
 
-def test_several_values_have_no_wildcards() -> None:
-    with pytest.raises(BadRequest, match="wildcards"):
-        values("ModalitiesInStudy", "CT,M?")
-
-
-def test_a_comma_or_backslash_in_text_is_text() -> None:
-    assert values("PatientID", "1,2") == ["1,2"]
-    assert values("PatientComments", "a\\b, c") == ["a\\b, c"]
-
-
 def test_an_empty_value_is_asked_for_with_two_quotes() -> None:
     flag = {"emptyvaluematching": "true"}
     assert values("StudyDate", '""', **flag) == ['""']
@@ -373,125 +362,6 @@ def test_an_empty_value_is_asked_for_with_two_quotes() -> None:
     for pairs in ((("StudyDate", '""'),), (("StudyInstanceUID", '""'), ("emptyvaluematching", "true"))):
         with pytest.raises(BadRequest):
             search(*pairs)
-
-
-# Values by VR (PS3.5 §6.2, PS3.4 §C.2.2.2)
-
-LONG = "1" * MAX_TEXT_LENGTH
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "value"),
-    [
-        ("RetrieveAETitle", "A" * 16, "A" * 16),
-        ("RetrieveAETitle", "PACS*", "PACS*"),
-        ("PatientAge", "045Y", "045Y"),
-        ("FrameIncrementPointer", "0018106a", "0018106A"),
-        ("Modality", "C?", "C?"),
-        ("PatientSex", " M ", "M"),
-        ("StudyDate", "20240229", "20240229"),
-        ("StudyDate", "20250101-", "20250101-"),
-        ("StudyDate", "-20250101", "-20250101"),
-        ("StudyDate", "20250101-20251231", "20250101-20251231"),
-        ("PatientWeight", "-7.25e1", "-7.25e1"),
-        ("AcquisitionDateTime", "2025", "2025"),
-        ("AcquisitionDateTime", "20250101120000.000001+0100-2026", "20250101120000.000001+0100-2026"),
-        ("AcquisitionDateTime", "-20251231235960-0500", "-20251231235960-0500"),
-        ("InstanceNumber", "-2147483648", "-2147483648"),
-        ("StudyTime", "09", "09"),
-        ("StudyTime", "0930-1015", "0930-1015"),
-        ("StudyTime", "235960.123456-", "235960.123456-"),
-        ("StudyDescription", "x" * 64, "x" * 64),
-        ("StudyDescription", "*" + "é" * 64 + "*", "*" + "é" * 64 + "*"),
-        ("AccessionNumber", "x" * 16, "x" * 16),
-        ("InstitutionAddress", "x" * 1024, "x" * 1024),
-        ("PatientComments", "x" * 10240, "x" * 10240),
-        ("StrainDescription", LONG, LONG),
-        ("TextValue", LONG, LONG),
-        ("CodingSchemeURL", LONG, LONG),
-        ("StudyInstanceUID", "1." * 31 + "a2", "1." * 31 + "a2"),
-        ("PatientName", "山田　太郎", {"Alphabetic": "山田　太郎"}),
-        (
-            "PatientName",
-            "Yamada^T*=山田^太郎=やまだ",
-            {"Alphabetic": "Yamada^T*", "Ideographic": "山田^太郎", "Phonetic": "やまだ"},
-        ),
-        ("PatientName", "==やまだ", {"Phonetic": "やまだ"}),
-        ("Rows", "65535", 65535),
-        ("TagAngleSecondAxis", "-32768", -32768),
-        ("SimpleFrameList", "4294967295", 4294967295),
-        ("ReferencePixelX0", "-2147483648", -(2**31)),
-        ("FileLengthInContainer", "18446744073709551615", 2**64 - 1),
-        ("SelectorSVValue", "-9223372036854775808", -(2**63)),
-        ("DiffusionBValue", "1.5", 1.5),
-    ],
-)
-def test_values_that_their_vr_allows(name: str, text: str, value: Any) -> None:
-    assert values(name, text) == [value]
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("RetrieveAETitle", "A" * 17),
-        ("RetrieveAETitle", "PÄCS"),
-        ("PatientAge", "45Y"),
-        ("PatientAge", "*"),
-        ("FrameIncrementPointer", "0018,106A"),
-        ("Modality", "ct"),
-        ("Modality", "C-T"),
-        ("Modality", "C" * 17),
-        ("StudyDate", "2025"),
-        ("StudyDate", "2025-01-01"),
-        ("StudyDate", "20251301"),
-        ("StudyDate", "20250229"),
-        ("StudyDate", "20250101-20250231"),
-        ("StudyDate", "00000101"),
-        ("StudyDate", "20250101-20250102-20250103"),
-        ("StudyDate", "٢٠٢٥٠١٠١"),
-        ("PatientWeight", "1.9.10.0"),
-        ("PatientWeight", "1,5"),
-        ("PatientWeight", "1" * 17),
-        ("AcquisitionDateTime", "20250230120000"),
-        ("AcquisitionDateTime", "2025010125"),
-        ("AcquisitionDateTime", "2025+1500"),
-        ("InstanceNumber", "2147483648"),
-        ("InstanceNumber", "1-5"),
-        ("InstanceNumber", "0000000000001"),
-        ("StudyTime", "9"),
-        ("StudyTime", "2400"),
-        ("StudyTime", "10:30"),
-        ("StudyTime", "1030.5"),
-        ("StudyDescription", "x" * 65),
-        ("AccessionNumber", "x" * 17),
-        ("InstitutionAddress", "x" * 1025),
-        ("PatientComments", "x" * 10241),
-        ("StrainDescription", LONG + "1"),
-        ("StudyInstanceUID", "1" * 65),
-        ("StudyInstanceUID", "1.2/3"),
-        ("StudyInstanceUID", "1.2,1.2 3"),
-        ("PatientName", "a=b=c=d"),
-        ("PatientName", "x" * 65),
-        ("Rows", "65536"),
-        ("Rows", "-1"),
-        ("Rows", "5*"),
-        ("Rows", "1" * 5000),
-        ("DiffusionBValue", "nan"),
-        ("DiffusionBValue", "1e999"),
-        ("PixelData", "AAAA"),
-        ("RequestAttributesSequence", "1"),
-    ],
-)
-def test_values_that_their_vr_does_not_allow_are_refused_by_name(name: str, text: str) -> None:
-    with pytest.raises(BadRequest, match=name):
-        search((name, text))
-
-
-@pytest.mark.parametrize("character", ["\x00", "\n", "\x1b", "\x7f", "\x85", chr(0xD800), chr(0xFFFD)])
-@pytest.mark.parametrize("name", ["PatientName", "PatientComments", "StudyInstanceUID", "StudyDate", "Rows"])
-def test_control_characters_and_what_was_not_utf_8_are_refused(name: str, character: str) -> None:
-    with pytest.raises(BadRequest, match=name):
-        search((name, f"1{character}2"))
 
 
 # What clients send

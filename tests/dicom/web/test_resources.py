@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harmonygw.dicom.dataset.part10 import MAX_UID_LENGTH
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.dicom.web.resources import (
     MAX_FRAME_DIGITS,
     MAX_FRAMES,
-    MAX_UID_LENGTH,
     SERVED,
     TRANSACTIONS,
     Kind,

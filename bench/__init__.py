@@ -1,0 +1,1 @@
+"""Benchmarks: the gateway beside a relay, DCMTK and the PACS itself, each a ratio of one run. See README.rst."""

@@ -1,0 +1,136 @@
+"""The gateway in a process of its own, with a pipeline to each PACS, and what can be seen of it from outside."""
+
+import http.client
+import json
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from bench.peers import Peers
+from bench.processes import START_SECS, Process, free_port
+
+MAX_ASSOCIATIONS = 4
+"""Of each target."""
+
+_CONFIGURATION = """\
+[proxy]
+id = "bench"
+
+[network.default.http]
+bind_address = "127.0.0.1"
+bind_port = {port}
+"""
+
+# Without page memory, every Search is a C-FIND.
+_PIPELINE = """
+[pipelines.{name}]
+networks = ["default"]
+endpoints = ["{name}_web"]
+middleware = ["{name}_bridge"]
+backends = ["{name}_pacs"]
+
+[endpoints.{name}_web]
+service = "dicomweb"
+options = {{ path_prefix = "/{name}" }}
+
+[middleware.{name}_bridge]
+type = "dicomweb_bridge"
+options = {{ page_memory_secs = 0 }}
+
+[backends.{name}_pacs]
+service = "dicom_scu"
+target_ref = "{name}"
+options = {{ aet = "{ae_title}", local_aet = "HARMONYGW", max_associations = {max_associations} }}
+
+[targets.{name}]
+connection.host = "127.0.0.1"
+connection.port = {pacs_port}
+connection.protocol = "dicom"
+"""
+
+
+class Gateway:
+    """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp` and `/synthetic`."""
+
+    def __init__(self, peers: Peers) -> None:
+        self.port = free_port()
+        configuration = peers.folder / "gateway.toml"
+        configuration.write_text(
+            _CONFIGURATION.format(port=self.port)
+            + "".join(
+                _PIPELINE.format(name=name, ae_title=title, pacs_port=port, max_associations=MAX_ASSOCIATIONS)
+                for name, (title, port) in peers.addresses.items()
+            )
+        )
+        self._process = Process(
+            [sys.executable, "-m", "twisted", "harmonygw", "-c", str(configuration)],
+            log=peers.folder / "gateway.log",
+        )
+
+    def __enter__(self) -> "Gateway":
+        self._process.wait_for_port(self.port)
+        deadline = time.monotonic() + START_SECS
+        while self.get("/readyz")[0] != 200:
+            if time.monotonic() > deadline:
+                raise RuntimeError("the gateway does not become ready")
+            time.sleep(0.05)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.end()
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Return status and body of a small reply."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    # Its memory, as Linux tells it
+
+    def resident(self) -> int:
+        """Return its resident memory in bytes."""
+        return self._status("VmRSS")
+
+    def resident_peak(self) -> int:
+        """Return the most resident memory since `forget_peak`, in bytes."""
+        return self._status("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Begin to look for the peak anew (proc(5), `clear_refs`)."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+
+    def _status(self, field: str) -> int:
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith(field + ":"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError(f"the system does not tell {field}")
+
+
+class Search:
+    """Searches on one connection that stays open."""
+
+    def __init__(self, gateway: Gateway, path: str) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+        self._path = path
+
+    def seconds(self, matches: int) -> float:
+        """Search, check the number of matches, and return the seconds until the last byte was there."""
+        begun = time.perf_counter()
+        self._connection.request("GET", self._path, headers={"Accept": "application/dicom+json"})
+        response = self._connection.getresponse()
+        body = response.read()
+        ended = time.perf_counter()
+        found = json.loads(body)
+        if response.status != 200 or len(found) != matches:
+            raise RuntimeError(f"{self._path} has status {response.status} and {len(found)} matches, not {matches}")
+        return ended - begun
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,81 @@
+"""Generated objects for the real archives, written once a run as Part 10 files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from bench.synthetic import FRAME_SIZE, MULTI_FRAME_WORD_SC, pixels
+
+ROOT = "1.2.826.0.1.3680043.10.1425"
+CT_STUDY = f"{ROOT}.1"
+CT_INSTANCES = 500
+MULTI_FRAME_STUDY = f"{ROOT}.2"
+MULTI_FRAMES = 400
+"""Frames of 512 KiB: 200 MB in one instance."""
+CATALOGUE = 2000
+"""Studies of one small instance each."""
+
+
+def ct_study(folder: Path) -> Iterator[Path]:
+    """Write a study of 500 CT images of 512 by 512, 250 MB."""
+    values = pixels(FRAME_SIZE)
+    for index in range(CT_INSTANCES):
+        image = _image(CTImageStorage, CT_STUDY, index, modality="CT", patient_id="CT500")
+        image.SliceLocation = str(index)
+        image.ImagePositionPatient = ["0", "0", str(index)]
+        image.PixelSpacing = ["0.7", "0.7"]
+        image.RescaleIntercept, image.RescaleSlope = "-1024", "1"
+        _add_pixels(image, 512, 512, values)
+        yield _write(image, folder / f"ct{index:04}.dcm")
+
+
+def multi_frame(folder: Path) -> Iterator[Path]:
+    """Write one instance of 200 MB."""
+    image = _image(MULTI_FRAME_WORD_SC, MULTI_FRAME_STUDY, 0, modality="OT", patient_id="MULTIFRAME")
+    image.NumberOfFrames = str(MULTI_FRAMES)
+    _add_pixels(image, 512, 512, pixels(FRAME_SIZE) * MULTI_FRAMES)
+    yield _write(image, folder / "multi-frame.dcm")
+
+
+def catalogue(folder: Path) -> Iterator[Path]:
+    """Write 2,000 studies with a pixel or so each."""
+    for number in range(CATALOGUE):
+        uid = f"{ROOT}.3.{number + 1}"
+        image = _image(SecondaryCaptureImageStorage, uid, 0, modality="OT", patient_id=f"P{number:05}")
+        image.AccessionNumber = f"ACC{number:06}"
+        image.StudyDescription = f"Study number {number}"
+        _add_pixels(image, 2, 2, bytes(8))
+        yield _write(image, folder / f"study{number:04}.dcm")
+
+
+def _image(sop_class: str, study: str, index: int, *, modality: str, patient_id: str) -> Dataset:
+    image = Dataset()
+    image.SpecificCharacterSet = "ISO_IR 100"
+    image.SOPClassUID = sop_class
+    image.SOPInstanceUID = f"{study}.1.{index + 1}"
+    image.StudyDate, image.StudyTime = "20240131", "120000"
+    image.AccessionNumber = "1"
+    image.Modality = modality
+    image.ReferringPhysicianName = "Referring^Physician"
+    image.PatientName, image.PatientID = f"Bench^{patient_id}", patient_id
+    image.PatientBirthDate, image.PatientSex = "19700101", "O"
+    image.StudyInstanceUID, image.SeriesInstanceUID = study, f"{study}.1"
+    image.StudyID, image.SeriesNumber, image.InstanceNumber = "1", "1", str(index + 1)
+    return image
+
+
+def _add_pixels(image: Dataset, rows: int, columns: int, values: bytes) -> None:
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.Rows, image.Columns = rows, columns
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
+    image.PixelData = values
+    image["PixelData"].VR = "OW"
+
+
+def _write(image: Dataset, path: Path) -> Path:
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.save_as(path, enforce_file_format=True)
+    return path

@@ -1,0 +1,90 @@
+"""The port on which the sub-operations of our C-MOVEs come in."""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from harmonygw.backends.dicom_scu import contexts
+from harmonygw.config.backend_options import DicomSCUOptions
+from harmonygw.config.model import Configuration
+from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from harmonygw.dicom.upperlayer.negotiation import SupportedContext
+from harmonygw.net.association.destination import MoveDestination, MoveStorageSCP
+from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
+from harmonygw.net.association.requestor import VERIFICATION
+
+
+def is_shared(port: int, configuration: Configuration) -> bool:
+    """Whether an endpoint of ours listens on that port, and receives for us."""
+    addresses = (address for endpoint in configuration.endpoints.values() for address in endpoint.addresses)
+    return port != 0 and any(address.port == port for address in addresses)
+
+
+def acceptance(options: DicomSCUOptions) -> Acceptance:
+    """Return what is accepted there: every storage SOP class, and C-ECHO.
+
+    The archive's own order of transfer syntaxes decides: what it proposes first is mostly what it holds.
+    """
+    syntaxes = (*contexts.NATIVE, *contexts.LOSSLESS, *contexts.LOSSY, *contexts.VIDEO)
+    supported = {uid: SupportedContext(syntaxes) for uid in contexts.STORAGE_CLASSES}
+    supported[VERIFICATION] = SupportedContext((IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
+    return Acceptance(
+        ae_title=options.local_aet,
+        supported=supported,
+        ranked_by_requestor=frozenset(contexts.STORAGE_CLASSES),
+        max_pdu_length=options.max_pdu,
+        association_timeout=options.association_timeout_secs,
+        silence_timeout=options.silence_timeout_secs,
+    )
+
+
+class IncomingStore:
+    """A store SCP on all interfaces, for as long as the gateway runs, or while moves are under way."""
+
+    def __init__(self, options: DicomSCUOptions, destination: MoveDestination, reactor: Any) -> None:
+        self._factory = AssociationFactory(
+            acceptance(options), lambda factory, peer: MoveStorageSCP(factory, peer, destination), reactor
+        )
+        self._destination = destination
+        self._reactor = reactor
+        self._wanted_port = options.incoming_store_port
+        self._persistent = options.persistent_store_scp
+        self._listening: Any = None
+        self._closing: Deferred[None] | None = None
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port that is listened on, None when none is."""
+        return None if self._listening is None else int(self._listening.getHost().port)
+
+    def start(self) -> None:
+        """Listen, when that is for good."""
+        if self._persistent:
+            self._listen()
+
+    async def open(self) -> None:
+        """Listen, since a move is about to begin; raises `CannotListenError`."""
+        if self._closing is not None:
+            await self._closing
+        self._listen()
+
+    def move_ended(self) -> None:
+        """Listen no more, when that was the last move and for the moves alone."""
+        if not self._persistent and not self._destination.under_way:
+            self._close()
+
+    async def stop(self) -> None:
+        """Listen no more, and abort what is open."""
+        self._close()
+        self._factory.stop()
+        if self._closing is not None:
+            await self._closing
+
+    def _listen(self) -> None:
+        if self._listening is None:
+            self._listening = self._reactor.listenTCP(self._wanted_port, self._factory, backlog=BACKLOG)
+
+    def _close(self) -> None:
+        if self._listening is not None:
+            listening, self._listening = self._listening, None
+            self._closing = maybeDeferred(listening.stopListening)

@@ -1,0 +1,61 @@
+"""Whose a study is, and whether an object belongs to the same patient.
+
+A C-FIND answer and an object may be encoded in different character sets; what is compared is text. PatientIDs are
+compared exactly, but for padding: `p1` is not `P1`.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+from unicodedata import normalize
+
+from harmonygw.backends.dicom_scu.rows import texts
+from harmonygw.dicom.dataset.character_sets import LONGEST_TERM, MAX_TERMS, character_set
+from harmonygw.streams import Match
+
+
+class Patient(NamedTuple):
+    """PatientID (0010,0020) and IssuerOfPatientID (0010,0021); empty when there is none."""
+
+    patient_id: str = ""
+    issuer: str = ""
+
+    @classmethod
+    def of_row(cls, row: Match) -> "Patient":
+        """Return the patient of a row of a C-FIND."""
+        return cls(*(_comparable("\\".join(texts(row, tag))) for tag in ("00100020", "00100021")))
+
+    @classmethod
+    def of_instance(cls, leading: Mapping[str, str], default_character_set: tuple[str, ...]) -> "Patient":
+        """Return the patient of an object, by its leading attributes (see `Instance.leading`).
+
+        These stand there as Latin-1, a character for each byte; here they are decoded by the object's own
+        SpecificCharacterSet (0008,0005), or by `default_character_set` when it states none.
+        """
+        stated = tuple(term[:LONGEST_TERM] for term in leading.get("SpecificCharacterSet", "").split("\\"))
+        terms = stated[:MAX_TERMS] if any(stated) else default_character_set
+
+        def decoded(keyword: str) -> str:
+            value = leading.get(keyword, "")
+            if value.isascii() and "\x1b" not in value:
+                return _comparable(value)
+            return _comparable(character_set(terms).decode(value.encode("latin-1"), "LO"))
+
+        return cls(decoded("PatientID"), decoded("IssuerOfPatientID"))
+
+    def difference(self, other: "Patient") -> str:
+        """Say why `other` is not this patient; empty when it may be. An issuer counts when both have one."""
+        if self.patient_id and not other.patient_id:
+            return "it has no PatientID"
+        if self.patient_id != other.patient_id:
+            return "another patient"
+        if self.issuer and other.issuer and self.issuer != other.issuer:
+            return "another issuer of the PatientID"
+        return ""
+
+
+NOBODY = Patient()
+"""When it is not known."""
+
+
+def _comparable(value: str) -> str:
+    return normalize("NFC", "\\".join(part.strip(" \0") for part in value.split("\\")))

@@ -1,0 +1,298 @@
+"""Where the instances of a retrieval go: back on the association of a C-GET, or on one of our own for a C-MOVE.
+
+An instance goes out as it is held when the peer accepted that transfer syntax, else in another native one when it
+is native itself. Its first bytes are there before its C-STORE-RQ is sent, so that what cannot be read at all costs
+one sub-operation and not the association.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from harmonygw.dicom.dataset.conversion import Conversion
+from harmonygw.dicom.dataset.transfer_syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    NATIVE,
+    describe,
+)
+from harmonygw.dicom.dimse.commands import CStoreRQ, CStoreRSP
+from harmonygw.dicom.upperlayer.negotiation import (
+    MAX_PRESENTATION_CONTEXTS,
+    AcceptedContext,
+    AssociateRQ,
+    ProposedContext,
+)
+from harmonygw.errors import HarmonyError, Incomplete, NotAcceptable, PeerError
+from harmonygw.net.association.operations import Timing
+from harmonygw.net.association.protocol import AssociationProtocol
+from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance
+from harmonygw.operations import ANY_TRANSFER_SYNTAX
+from harmonygw.streams import Instance, Pieces, Stream
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds that the destination of a C-MOVE has to take the connection, as for a PACS (`connect_timeout_secs`)."""
+
+ASSOCIATION_TIMEOUT: Final = 30.0
+"""Seconds that it has to answer the A-ASSOCIATE-RQ, as for a PACS (`association_timeout_secs`)."""
+
+RESPONSE_TIMEOUT: Final = 60.0
+"""Seconds that it has to answer a C-STORE-RQ: it may have to write to a slow disk, but the requestor waits too."""
+
+
+class Delivery(Protocol):
+    """Sends instances to one application entity, one after another."""
+
+    transfer_syntaxes: tuple[str, ...]
+    """Those that can be sent, in order of preference; `("*",)` when nothing is known."""
+
+    broken_by: HarmonyError | None
+    """Why the association of the retrieval itself cannot go on, once it cannot: half an instance is on it."""
+
+    size: int
+    """Bytes of the data sets that were sent."""
+
+    async def store(self, instance: Instance) -> int:
+        """Send an instance, and return the status of the C-STORE-RSP.
+
+        Raises `NotAcceptable` when no presentation context carries it, and other `HarmonyError`s when it cannot be
+        read or sent; `unreachable` then says whether further ones can.
+        """
+
+    @property
+    def unreachable(self) -> bool:
+        """Whether there is nobody to send to."""
+
+    def close(self) -> None:
+        """End what was opened."""
+
+
+class SubOperations:
+    """The C-STORE sub-operations of a C-GET, on the association on which it was asked."""
+
+    unreachable = False
+
+    def __init__(self, protocol: AssociationProtocol) -> None:
+        self._protocol = protocol
+        self._last_message_id = 0
+        self._awaited: Deferred[CStoreRSP] | None = None
+        self._contexts = [one for one in protocol.contexts.values() if one.as_scu]
+        self.transfer_syntaxes = tuple(dict.fromkeys(one.transfer_syntax for one in self._contexts))
+        self.broken_by: HarmonyError | None = None
+        self.size = 0
+
+    async def store(self, instance: Instance) -> int:
+        """Send an instance on an accepted context of its SOP class."""
+        context = _context_for(instance, self._contexts)
+        data_set = await _OutgoingData.of(instance, context.transfer_syntax)
+        outgoing = replace(instance, data_set=data_set)
+        self._last_message_id = self._last_message_id % MAX_MESSAGE_ID + 1
+        command = CStoreRQ(self._last_message_id, instance.sop_class_uid, instance.sop_instance_uid)
+        awaited = self._awaited = Deferred()
+        self.broken_by = Incomplete("an instance could not be sent whole")
+        try:
+            await send_instance(self._protocol, context.context_id, command, outgoing)
+            self.broken_by = None
+            self._protocol.expect(True)
+            response = await awaited
+        finally:
+            self._awaited = None
+            self._protocol.expect(False)
+            self.size += data_set.size
+        return response.status
+
+    def response(self, command: CStoreRSP) -> None:
+        """Take the response to the sub-operation under way; raises `PeerError` when it answers nothing."""
+        awaited = self._awaited
+        if awaited is None or command.message_id_being_responded_to != self._last_message_id:
+            raise PeerError("a C-STORE-RSP answers no C-STORE-RQ", reason=2)
+        self._awaited = None
+        awaited.callback(command)
+
+    def close(self) -> None:
+        """Leave the association to its requestor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a C-MOVE sends to, and on whose behalf."""
+
+    host: str
+    port: int
+    called_ae_title: str
+    calling_ae_title: str
+    originator_ae_title: str
+    """The calling AE title of the C-MOVE."""
+    originator_message_id: int
+    """The Message ID of the C-MOVE."""
+    max_pdu_length: int
+
+
+class DestinationAssociations:
+    """The C-STORE sub-operations of a C-MOVE, on associations that we open.
+
+    What is coming is not known beforehand: the first instance decides what is proposed, and an instance that needs
+    another presentation context ends the association and opens one that proposes both. There is one at a time, since
+    many destinations take no more.
+    """
+
+    transfer_syntaxes: tuple[str, ...] = (ANY_TRANSFER_SYNTAX,)
+    broken_by: HarmonyError | None = None
+
+    def __init__(
+        self,
+        destination: Destination,
+        reactor: Any,
+        connect: Callable[[str, int], IStreamClientEndpoint] | None = None,
+    ) -> None:
+        self._destination = destination
+        self._reactor = reactor
+        self._connect = connect or self._hostname
+        self._wanted: dict[tuple[str, str], None] = {}
+        self._association: Association | None = None
+        self.unreachable = False
+        self.size = 0
+
+    async def store(self, instance: Instance) -> int:
+        """Send an instance, on an association that was opened for its kind."""
+        kind = instance.sop_class_uid, instance.transfer_syntax_uid
+        if self._association is None or self._association.is_closed or kind not in self._wanted:
+            self._association = await self._open(kind)
+        association = self._association
+        context = _context_for(instance, association.protocol.contexts.values())
+        data_set = await _OutgoingData.of(instance, context.transfer_syntax)
+        outgoing = replace(instance, transfer_syntax_uid=context.transfer_syntax, data_set=data_set)
+        try:
+            outcome = await association.store(
+                outgoing,
+                originator_ae_title=self._destination.originator_ae_title,
+                originator_message_id=self._destination.originator_message_id,
+            )
+        finally:
+            self.size += data_set.size
+        return outcome.status
+
+    def close(self) -> None:
+        """Release the association, or abort it when an instance is under way."""
+        association, self._association = self._association, None
+        if association is not None:
+            association.release()
+
+    async def _open(self, kind: tuple[str, str]) -> Association:
+        self.close()
+        self._wanted[kind] = None
+        while len(contexts := _proposed(self._wanted)) > MAX_PRESENTATION_CONTEXTS:
+            del self._wanted[next(iter(self._wanted))]
+        destination = self._destination
+        association = Association(
+            clock=self._reactor,
+            timing=Timing(first_answer=RESPONSE_TIMEOUT, cancel_grace=0.0),
+            silence_timeout=RESPONSE_TIMEOUT,
+            association_timeout=ASSOCIATION_TIMEOUT,
+        )
+        request = AssociateRQ(
+            called_ae_title=destination.called_ae_title,
+            calling_ae_title=destination.calling_ae_title,
+            contexts=contexts,
+            max_pdu_length=destination.max_pdu_length,
+        )
+        try:
+            await association.request(self._connect(destination.host, destination.port), request)
+        except CancelledError:
+            raise
+        except HarmonyError:
+            self.unreachable = True
+            raise
+        return association
+
+    def _hostname(self, host: str, port: int) -> IStreamClientEndpoint:
+        return HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_TIMEOUT)
+
+
+def _proposed(wanted: Iterable[tuple[str, str]]) -> tuple[ProposedContext, ...]:
+    """Propose each SOP class in the syntax it is held in, and a native one in those that are made of it."""
+    pairs: dict[tuple[str, str], None] = {}
+    for sop_class, syntax in wanted:
+        pairs[sop_class, syntax] = None
+        if syntax in NATIVE:
+            pairs[sop_class, EXPLICIT_VR_LITTLE_ENDIAN] = None
+            pairs[sop_class, IMPLICIT_VR_LITTLE_ENDIAN] = None
+    return tuple(
+        ProposedContext(2 * index + 1, sop_class, (syntax,)) for index, (sop_class, syntax) in enumerate(pairs)
+    )
+
+
+def _context_for(instance: Instance, contexts: Iterable[AcceptedContext]) -> AcceptedContext:
+    """Return the context to send an instance on; raises `NotAcceptable` when there is none."""
+    held = instance.transfer_syntax_uid
+    of_class = {
+        one.transfer_syntax: one for one in contexts if one.abstract_syntax == instance.sop_class_uid and one.as_scu
+    }
+    if held in of_class:
+        return of_class[held]
+    if held in NATIVE:
+        if EXPLICIT_VR_LITTLE_ENDIAN in of_class:
+            return of_class[EXPLICIT_VR_LITTLE_ENDIAN]
+        for syntax, context in of_class.items():
+            if syntax in NATIVE and syntax != EXPLICIT_VR_BIG_ENDIAN:
+                return context
+    raise NotAcceptable(
+        f"no presentation context was accepted for SOP class {instance.sop_class_uid} in {describe(held).name}"
+    )
+
+
+class _OutgoingData:
+    """The data set of an instance on its way out, converted as it flows."""
+
+    def __init__(self, source: Stream[Pieces], conversion: Conversion | None) -> None:
+        self._source = source
+        self._conversion = conversion
+        self._ahead: Pieces | None = None
+        self._ended = False
+        self.size = 0
+        """Bytes that have gone out."""
+
+    @classmethod
+    async def of(cls, instance: Instance, transfer_syntax_uid: str) -> "_OutgoingData":
+        """Begin to read an instance; raises what its source raises, and `Incomplete` when it is empty."""
+        held = instance.transfer_syntax_uid
+        conversion = Conversion(held, transfer_syntax_uid) if held != transfer_syntax_uid else None
+        data_set = cls(instance.data_set, conversion)
+        try:
+            data_set._ahead = await data_set._next()
+        except StopAsyncIteration as end:
+            raise Incomplete("the archive sent an instance without a data set") from end
+        return data_set
+
+    def __aiter__(self) -> "_OutgoingData":
+        return self
+
+    async def __anext__(self) -> Pieces:
+        pieces, self._ahead = self._ahead, None
+        if pieces is None:
+            pieces = await self._next()
+        self.size += sum(map(len, pieces))
+        return pieces
+
+    async def aclose(self) -> None:
+        """Give the source up."""
+        self._ahead = None
+        await self._source.aclose()
+
+    async def _next(self) -> Pieces:
+        if self._conversion is None:
+            return await self._source.__anext__()
+        while not self._ended:
+            try:
+                pieces = self._conversion.feed(await self._source.__anext__())
+            except StopAsyncIteration:
+                self._ended = True
+                pieces = self._conversion.finish()
+            if pieces:
+                return pieces
+        raise StopAsyncIteration

@@ -1,0 +1,108 @@
+"""The endpoint itself: its listening ports, and what they share."""
+
+from functools import partial
+from typing import cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+
+from harmonygw.config.endpoint_options import DicomSCPOptions
+from harmonygw.config.model import ListeningAddress
+from harmonygw.endpoints.dicom_scp.association import ServedAssociation, Surroundings
+from harmonygw.endpoints.dicom_scp.offer import (
+    STORAGE_CLASSES,
+    extended_negotiation,
+    gatekeeper,
+    known_entities,
+    supported_contexts,
+)
+from harmonygw.errors import ConfigurationError
+from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
+from harmonygw.pipeline import EndpointContext
+
+
+class DicomSCPEndpoint:
+    """One application entity: associations in, operations into its pipeline, and what comes back as responses."""
+
+    def __init__(self, context: EndpointContext) -> None:
+        self._context = context
+        self._options: DicomSCPOptions = context.settings.options
+        self._ports: list[IListeningPort] = []
+        self._associations: AssociationFactory | None = None
+        self.under_way = 0
+        """Exchanges that have begun and not ended."""
+
+    @property
+    def addresses(self) -> tuple[ListeningAddress, ...]:
+        """Where it listens, with the ports that the system chose."""
+        hosts = [cast(IPv4Address, port.getHost()) for port in self._ports]
+        return tuple(ListeningAddress(one.host, one.port) for one in hosts)
+
+    def listen(self) -> None:
+        """Bind the ports, once; raises `ConfigurationError` when one cannot be had."""
+        if self._associations is not None:
+            return
+        context = self._context
+        serve = partial(ServedAssociation, surroundings=self._surroundings())
+        self._associations = AssociationFactory(self._acceptance(), serve, context.reactor)
+        for address in context.settings.addresses:
+            try:
+                port = context.reactor.listenTCP(
+                    address.port, self._associations, backlog=BACKLOG, interface=address.host
+                )
+            except CannotListenError as error:
+                problem = f"endpoints.{context.settings.name}: cannot listen: {error}"
+                raise ConfigurationError((problem,)) from error
+            self._ports.append(port)
+
+    def start(self) -> None:
+        """Take associations."""
+        self.listen()
+
+    async def drain(self) -> None:
+        """Take no more associations, and let those that are there end; returns when the last one has."""
+        await self._stop_listening()
+        if self._associations is not None:
+            await self._associations.drain()
+
+    async def stop(self) -> None:
+        """Take no more associations, and abort those that are there."""
+        await self._stop_listening()
+        if self._associations is not None:
+            self._associations.stop()
+
+    async def _stop_listening(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            stopped: Deferred[object] = maybeDeferred(port.stopListening)
+            await stopped
+
+    def _acceptance(self) -> Acceptance:
+        options = self._options
+        destinations = list(self._context.destinations())
+        relational = getattr(self._context.backend, "relational_queries", False) is True
+        return Acceptance(
+            ae_title=options.local_aet,
+            supported=supported_contexts(options, receives_moves=bool(destinations)),
+            ranked_by_requestor=STORAGE_CLASSES,
+            max_pdu_length=options.max_pdu,
+            max_associations=options.max_associations,
+            extended_negotiation=extended_negotiation(relational_queries=relational),
+            refuse=gatekeeper(options, [one.ae_title for one in destinations]),
+        )
+
+    def _surroundings(self) -> Surroundings:
+        context = self._context
+        return Surroundings(
+            self._options,
+            context.proceed,
+            context.reactor,
+            context.destinations,
+            known_entities(self._options),
+            self._count,
+        )
+
+    def _count(self, change: int) -> None:
+        self.under_way += change

@@ -1,0 +1,240 @@
+"""Configuration -> parts: backends, middleware, pipelines and endpoints, built and not yet begun."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from harmonygw.config.constraints import path_prefix
+from harmonygw.config.model import Backend, Configuration, Pipeline, Registration
+from harmonygw.config.options import Availability
+from harmonygw.errors import Busy, ConfigurationError
+from harmonygw.exchange import Reply, Request
+from harmonygw.net.http.tls import server_options
+from harmonygw.net.http.tree import PrefixTree
+from harmonygw.pipeline import (
+    BACKENDS,
+    ENDPOINTS,
+    MIDDLEWARE,
+    RULE_TYPES,
+    Context,
+    EndpointContext,
+    IBackend,
+    IMiddleware,
+    Proceed,
+    TwoSided,
+    chain,
+    load,
+)
+
+log = Logger()
+
+T = TypeVar("T")
+
+OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
+"""The backends that carry out operations, and nothing else."""
+
+BRIDGE: Final = "dicomweb_bridge"
+"""The middleware that makes an operation of a DICOMweb request, and a reply of its result."""
+
+DISABLED_RETRY_SECS: Final = 60
+"""Seconds after which a client may ask a disabled target again: whoever disabled it is at work."""
+
+
+def available() -> Availability:
+    """Return the types that this build has."""
+    return Availability(
+        endpoints=frozenset(ENDPOINTS),
+        backends=frozenset(BACKENDS),
+        middleware=frozenset(MIDDLEWARE),
+        rule_types=frozenset(RULE_TYPES),
+    )
+
+
+class House:
+    """What a configuration describes, built and not yet begun. Backends and middleware are shared by their names."""
+
+    def __init__(self, configuration: Configuration, reactor: Any, describe: Callable[[], dict[str, Any]]) -> None:
+        self._configuration = configuration
+        self._reactor = reactor
+        self._describe = describe
+        self._problems: dict[str, None] = {}
+        users = configuration.pipelines.values()
+        self.backends = self._built("backends", (name for one in users for name in one.backends), self._backend)
+        self._middleware = self._built(
+            "middleware", (name for one in users for name in one.middleware_names), self._step
+        )
+        sound = self._built("pipelines", configuration.pipelines, self._checked)
+        self.pipelines = {name: self._chain(one) for name, one in sound.items() if self._has_its_parts(one)}
+        self.entrances: list[Any] = []
+        """The HTTP endpoints, one for each network."""
+        self.doors: dict[str, Any] = {}
+        """Every other endpoint."""
+        self.trees: dict[str, PrefixTree] = {}
+        for name, proceed in self.pipelines.items():
+            pipeline = configuration.pipelines[name]
+            self._built("endpoints", pipeline.endpoints, partial(self._place, pipeline, proceed))
+        if configuration.management.enabled:
+            self._built("management", ("",), self._place_management)
+        secured = [name for name in self.trees if configuration.networks[name].uses_tls]
+        self.certificates = self._built("network", secured, self._certificate)
+        if self._problems:
+            raise ConfigurationError(tuple(self._problems))
+
+    def parts(self) -> Iterator[tuple[str, Any]]:
+        """Yield what starts and stops, in the order of starting, with where it is in the configuration."""
+        for name, backend in self.backends.items():
+            yield f"backends.{name}", backend
+        for name, door in self.doors.items():
+            yield f"endpoints.{name}", door
+
+    def _built(self, kind: str, names: Iterable[str], build: Callable[[str], T]) -> dict[str, T]:
+        """Return what can be built, by name; why the rest cannot goes to the problems."""
+        built: dict[str, T] = {}
+        for name in dict.fromkeys(names):
+            place = f"{kind}.{name}" if name else kind
+            try:
+                built[name] = build(name)
+            except ConfigurationError as error:
+                self._problems.update(
+                    (one if one.startswith(place) else f"{place}: {one}", None) for one in error.problems
+                )
+            except Exception as error:  # noqa: BLE001 - a third party's class may raise anything
+                log.failure("{place} cannot be built", place=place)
+                self._problems[f"{place}: cannot be built: {type(error).__name__}: {error}"] = None
+        return built
+
+    def _backend(self, name: str) -> IBackend:
+        settings = self._configuration.backends[name]
+        kind = _load(settings.service, BACKENDS, self._configuration.services)
+        if not settings.enabled:
+            return Disabled(settings)
+        backend: IBackend = kind(Context(settings, self._configuration, self._reactor))
+        return backend
+
+    def _step(self, name: str) -> IMiddleware:
+        settings = self._configuration.middleware[name]
+        kind = _load(settings.type, MIDDLEWARE, self._configuration.middleware_types)
+        step: IMiddleware = kind(Context(settings, self._configuration, self._reactor))
+        return step
+
+    def _checked(self, name: str) -> Pipeline:
+        pipeline = self._configuration.pipelines[name]
+        if len(pipeline.backends) > 1:
+            raise ConfigurationError(("several backends for one pipeline are not in this build yet",))
+        self._check_bridge(pipeline)
+        return pipeline
+
+    def _has_its_parts(self, pipeline: Pipeline) -> bool:
+        return self.backends.keys() >= set(pipeline.backends) and self._middleware.keys() >= set(
+            pipeline.middleware_names
+        )
+
+    def _chain(self, pipeline: Pipeline) -> Proceed:
+        respond = self.backends[pipeline.backends[0]].respond if pipeline.backends else _nobody
+        if pipeline.middleware is not None:
+            return chain([self._middleware[one] for one in pipeline.middleware], respond)
+        left, right = ([self._middleware[one] for one in side] for side in (pipeline.left, pipeline.right))
+        return chain([TwoSided(left, right)], respond)
+
+    def _check_bridge(self, pipeline: Pipeline) -> None:
+        """Refuse a DICOMweb endpoint whose backend would get requests that it cannot take."""
+        configuration = self._configuration
+        takes_operations = any(
+            configuration.backends[name].service in OPERATIONS_BACKENDS for name in pipeline.backends
+        )
+        asks_dicomweb = any(configuration.endpoints[name].service == "dicomweb" for name in pipeline.endpoints)
+        # Each side on its own would drop what the other makes.
+        sides = (pipeline.left, pipeline.right) if pipeline.middleware is None else (pipeline.middleware,)
+        if takes_operations and asks_dicomweb and not all(any(map(self._may_bridge, side)) for side in sides):
+            both = " on both sides" if pipeline.middleware is None else ""
+            raise ConfigurationError(
+                (f'middleware: "{BRIDGE}" is missing{both}, which a dicomweb endpoint needs before such a backend',)
+            )
+
+    def _may_bridge(self, step: str) -> bool:
+        kind = self._configuration.middleware[step].type
+        return kind == BRIDGE or _is_third_party(kind, self._configuration.middleware_types)
+
+    def _place(self, pipeline: Pipeline, proceed: Proceed, name: str) -> None:
+        settings = self._configuration.endpoints[name]
+        kind = _load(settings.service, ENDPOINTS, self._configuration.services)
+        context = EndpointContext(
+            settings,
+            proceed,
+            self._configuration,
+            self._reactor,
+            describe=self._describe,
+            backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
+            destinations=self._destinations,
+        )
+        if not hasattr(kind, "resource"):
+            self.doors[name] = kind(context)
+            return
+        options = settings.options
+        prefix = path_prefix(options.get("path_prefix", "")) if isinstance(options, Mapping) else options.path_prefix
+        for network in pipeline.networks:
+            write_timeout = self._configuration.networks[network].limits.write_timeout_secs
+            entrance = kind(replace(context, write_timeout=write_timeout))
+            self._tree(network).put(prefix, entrance.resource())
+            self.entrances.append(entrance)
+
+    def _place_management(self, _: str) -> None:
+        management = self._configuration.management
+        context = EndpointContext(None, chain((), _nobody), self._configuration, self._reactor, describe=self._describe)
+        endpoint = load(ENDPOINTS["management"])(context)
+        self._tree(management.network).put(management.base_path, endpoint.resource())
+
+    def _tree(self, network: str) -> PrefixTree:
+        return self.trees.setdefault(network, PrefixTree())
+
+    def _certificate(self, network: str) -> Any:
+        settings = self._configuration.networks[network].tcp_config
+        return server_options(settings.cert_path, settings.key_path, settings.client_ca_path)
+
+    def _destinations(self) -> list[Any]:
+        found = (getattr(backend, "destination", None) for backend in self.backends.values())
+        return [one for one in found if one is not None]
+
+
+@implementer(IBackend)
+class Disabled:
+    """Stands in for a backend whose target is disabled: opens nothing, and answers nothing."""
+
+    def __init__(self, settings: Backend) -> None:
+        self._settings = settings
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def stop(self) -> None:
+        """Do nothing."""
+
+    def state(self) -> dict[str, object]:
+        """Say that the target is disabled."""
+        return {"target": self._settings.target, "ready": False, "enabled": False}
+
+    async def respond(self, request: Request) -> Reply:
+        """Raise `Busy`."""
+        request.record.target = self._settings.name
+        raise Busy(f"{self._settings.target}: the target is disabled", retry_after=DISABLED_RETRY_SECS)
+
+
+async def _nobody(request: Request) -> Reply:
+    """Stand where a pipeline has no backend, because its endpoints answer alone."""
+    raise ConfigurationError(("the pipeline has no backend that could answer",))
+
+
+def _load(name: str, built_in: Mapping[str, str], registered: Mapping[str, Registration]) -> Any:
+    if _is_third_party(name, registered):
+        return load(registered[name].module)
+    if name not in built_in:
+        raise ConfigurationError((f'"{name}" is not in this build',))
+    return load(built_in[name])
+
+
+def _is_third_party(name: str, registered: Mapping[str, Registration]) -> bool:
+    return name in registered and bool(registered[name].module)

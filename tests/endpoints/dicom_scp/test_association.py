@@ -1,0 +1,94 @@
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
+
+from harmonygw.dicom.dimse.commands import CEchoRQ, CEchoRSP, CFindRQ, encode_command
+from harmonygw.dicom.upperlayer.events import Aborted
+from harmonygw.endpoints.dicom_scp.association import MAX_IDENTIFIER_LENGTH
+from tests.endpoints.dicom_scp.scripted import FIND, VERIFICATION, Script, identifier, stream
+from tests.net.association.scripted_peer import Message, ScriptedPeer
+
+
+def refused_for(peer: ScriptedPeer) -> tuple[int, int]:
+    peer.pump()
+    assert isinstance(peer.saw, Aborted)
+    return peer.saw.source, peer.saw.reason
+
+
+def test_an_echo_is_answered_by_the_endpoint_itself() -> None:
+    script = Script()
+    with capturedLogs() as events:
+        assert script.asking(VERIFICATION).send(CEchoRQ(3, VERIFICATION)) == [
+            Message(CEchoRSP(3, VERIFICATION, 0x0000))
+        ]
+    assert script.pipeline.requests == []
+    [line] = [event["exchange"] for event in events if "exchange" in event]
+    assert (line["operation"], line["outcome"], line["peer"]) == ("C-ECHO", "complete", "10.0.0.7")
+
+
+def test_an_echo_on_the_context_of_another_service_is_refused() -> None:
+    assert Script().asking(FIND).send(CEchoRQ(3, FIND)) == [Message(CEchoRSP(3, FIND, 0x0122))]
+
+
+def test_a_request_before_the_last_was_answered_aborts_the_association() -> None:
+    script = Script()
+    told: list[Any] = []
+    script.pipeline.answer = lambda operation: Deferred(told.append)
+    peer = script.asking(FIND)
+    peer.send(CFindRQ(1, FIND), identifier())
+    peer.send(CFindRQ(2, FIND), identifier())
+    assert refused_for(peer) == (2, 2)
+    assert (len(told), script.endpoint.under_way) == (1, 0)
+
+
+def test_a_message_of_a_service_that_was_not_negotiated_aborts_the_association() -> None:
+    peer = Script().asking(FIND)
+    command = bytes.fromhex("0000 0001 0200 0000 1001 0000 1001 0200 0000 0100 0000 0008 0200 0000 0101")
+    peer.put(1, command, is_command=True)
+    assert refused_for(peer) == (2, 2)
+
+
+@pytest.mark.parametrize(("length", "aborted"), [(MAX_IDENTIFIER_LENGTH, False), (MAX_IDENTIFIER_LENGTH + 2, True)])
+def test_an_identifier_has_a_greatest_length(length: int, aborted: bool) -> None:
+    script = Script()
+    script.pipeline.answer = lambda operation: stream()
+    peer = script.asking(FIND)
+    query = identifier()
+    padding = length - len(query) - 12
+    query += bytes.fromhex("E07F1000 4F420000") + padding.to_bytes(4, "little") + bytes(padding)
+    assert len(query) == length
+    peer.put(1, encode_command(CFindRQ(1, FIND)), is_command=True)
+    peer.put(1, query)
+    assert len(peer.take()) == (0 if aborted else 1)
+    assert peer.protocol.is_closed is aborted
+    if aborted:
+        assert refused_for(peer) == (2, 6)
+
+
+def test_a_peer_that_falls_silent_amid_an_identifier_is_aborted() -> None:
+    script = Script()
+    peer = script.asking(FIND)
+    peer.put(1, encode_command(CFindRQ(1, FIND)), is_command=True)
+    peer.put(1, identifier()[:10], is_last=False)
+    peer.pump()
+    script.clock.advance(59.0)
+    assert not peer.protocol.is_closed
+    script.clock.advance(2.0)
+    assert refused_for(peer) == (0, 0)
+
+
+def test_an_association_that_waits_for_the_archive_is_not_idle() -> None:
+    script = Script()
+    pending: Deferred[Any] = Deferred()
+    script.pipeline.answer = lambda operation: pending
+    peer = script.asking(FIND)
+    peer.send(CFindRQ(1, FIND), identifier())
+    script.clock.pump([100.0] * 10)
+    pending.callback(stream())
+    assert len(peer.take()) == 1
+    script.clock.advance(299.0)
+    assert not peer.protocol.is_closed
+    script.clock.advance(2.0)
+    assert refused_for(peer) == (0, 0)

@@ -1,0 +1,379 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import capturedLogs
+
+from harmonygw.dicom.dataset.json_encoding import to_json
+from harmonygw.dicom.dimse.commands import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRQ, CStoreRSP
+from harmonygw.dicom.dimse.statuses import Category
+from harmonygw.dicom.upperlayer.events import Aborted
+from harmonygw.endpoints.dicom_scp.retrieving import MAX_NUMBER, Tally
+from harmonygw.errors import Busy, Conflict, Incomplete, NotAcceptable, NotFound, TransportError
+from harmonygw.operations import Find, Level, Operation, Retrieve
+from harmonygw.streams import Feed, Instance
+from tests.endpoints.dicom_scp.scripted import (
+    CT,
+    EXPLICIT,
+    GET,
+    IMPLICIT,
+    JPEG_2000,
+    MOVE,
+    MR,
+    PATIENT_GET,
+    Script,
+    identifier,
+    instance,
+    key,
+    stream,
+)
+from tests.net.association.scripted_peer import Message, ScriptedPeer
+
+COUNT = "00201208"
+STUDY = identifier("STUDY", _0020000D=key("UI", "1.2"))
+RQ = CGetRQ(7, GET)
+
+
+def answering(*instances: Instance, count: Any = None) -> Callable[[Operation], Any]:
+    """Answer the question for the number of instances, and then the retrieval."""
+
+    def answer(operation: Operation) -> Any:
+        if isinstance(operation, Find):
+            return count if isinstance(count, Exception) else stream({COUNT: key("IS", count or len(instances))})
+        return stream(*instances)
+
+    return answer
+
+
+def response(status: int, *, remaining: int | None = None, failed: int = 0, **more: Any) -> CGetRSP:
+    return CGetRSP(7, GET, status, remaining=remaining, failed=failed, **{"completed": 0, "warning": 0, **more})
+
+
+def stored(peer: ScriptedPeer, came: list[Message], *statuses: int) -> list[Message]:
+    """Answer each sub-operation that comes, with success when `statuses` has no more."""
+    later: list[Message] = []
+    given = list(statuses)
+    last = came[-1].command
+    while isinstance(last, CStoreRQ):
+        status = given.pop(0) if given else 0x0000
+        later += peer.send(
+            CStoreRSP(last.message_id, last.affected_sop_class_uid, last.affected_sop_instance_uid, status),
+            context_id=3,
+        )
+        last = later[-1].command
+    return later
+
+
+def get(peer: ScriptedPeer, *statuses: int, query: bytes = STUDY) -> list[Message]:
+    came = peer.send(RQ, query)
+    return came + stored(peer, came, *statuses)
+
+
+def test_a_get_sends_each_instance_and_counts() -> None:
+    script = Script()
+    script.pipeline.answer = answering(instance(1, b"one"), instance(2, b"tw", b"o!"))
+    peer = script.getting((CT, EXPLICIT))
+    with capturedLogs() as events:
+        came = get(peer)
+    assert came == [
+        Message(CStoreRQ(1, CT, "1.2.3.1"), b"one"),
+        Message(response(0xFF00, remaining=1, completed=1)),
+        Message(CStoreRQ(2, CT, "1.2.3.2"), b"two!"),
+        Message(response(0xFF00, remaining=0, completed=2)),
+        Message(response(0x0000, completed=2)),
+    ]
+    count, retrieve = script.pipeline.operations
+    assert count == Find(Level.STUDY, {"0020000D": key("UI", "1.2")}, {COUNT: key("IS")})
+    assert retrieve == Retrieve(Level.STUDY, "1.2", transfer_syntaxes=(EXPLICIT,))
+    [line] = [event["exchange"] for event in events if "exchange" in event]
+    assert (line["operation"], line["outcome"], line["instances"], line["bytes"]) == ("C-GET", "complete", 2, 7)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "final", "failed"),
+    [
+        ((0x0000, 0x0000), response(0x0000, completed=2), []),
+        ((0xB000, 0x0000), response(0xB000, completed=1, warning=1), []),
+        ((0xA700, 0x0000), response(0xB000, completed=1, failed=1, has_data_set=True), ["1.2.3.1"]),
+        ((0xA700, 0xB007), response(0xB000, warning=1, failed=1, has_data_set=True), ["1.2.3.1"]),
+        ((0xC000, 0xFF00), response(0xA702, failed=2, has_data_set=True), ["1.2.3.1", "1.2.3.2"]),
+    ],
+)
+def test_the_final_status_says_what_became_of_the_sub_operations(
+    statuses: tuple[int, int], final: CGetRSP, failed: list[str]
+) -> None:
+    script = Script()
+    script.pipeline.answer = answering(instance(1), instance(2))
+    last = get(script.getting((CT, EXPLICIT)), *statuses)[-1]
+    assert last.command == final
+    listed = to_json(last.data, EXPLICIT) if last.data is not None else {}
+    assert listed.get("00080058", {}).get("Value", []) == failed
+
+
+def test_what_no_context_carries_fails_and_the_rest_is_sent() -> None:
+    script = Script()
+    script.pipeline.answer = answering(
+        instance(1, syntax=JPEG_2000), instance(2, sop_class_uid=MR), instance(3, b"three")
+    )
+    *_, sent, _pending, last = get(script.getting((CT, EXPLICIT)))
+    assert sent == Message(CStoreRQ(1, CT, "1.2.3.3"), b"three")
+    assert last.command == response(0xB000, completed=1, failed=2, has_data_set=True)
+    assert to_json(last.data or b"", EXPLICIT) == {"00080058": key("UI", "1.2.3.1", "1.2.3.2")}
+
+
+def test_a_native_instance_is_converted_to_the_native_syntax_that_was_accepted() -> None:
+    script = Script()
+    explicit = bytes.fromhex("08001800 5549 0400") + b"1.2\0"
+    script.pipeline.answer = answering(instance(1, explicit[:6], explicit[6:]))
+    [sent, *_] = get(script.getting((CT, IMPLICIT)))
+    assert sent.data == bytes.fromhex("08001800 04000000") + b"1.2\0"
+
+
+def test_what_was_accepted_is_asked_for_in_the_order_of_the_proposal() -> None:
+    script = Script()
+    script.pipeline.answer = answering()
+    get(script.getting((CT, JPEG_2000), (MR, EXPLICIT), (CT, EXPLICIT)))
+    assert script.pipeline.operations[-1].transfer_syntaxes == (JPEG_2000, EXPLICIT)
+
+
+def test_an_instance_that_cannot_be_read_at_all_fails_alone() -> None:
+    script = Script()
+    script.pipeline.answer = answering(
+        instance(1, error=Incomplete("damaged")), instance(2, b"two"), Instance(CT, "1.2.3.3", EXPLICIT, stream())
+    )
+    pending, sent, *_, last = get(script.getting((CT, EXPLICIT)))
+    assert pending.command == response(0xFF00, remaining=2, failed=1)
+    assert sent.data == b"two"
+    assert last.command == response(0xB000, completed=1, failed=2, has_data_set=True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Incomplete("damaged"), "Incomplete: damaged"),
+        (CancelledError(), "TransportError: the operation was given up"),
+        (ZeroDivisionError("bug"), "internal error"),
+    ],
+)
+def test_an_instance_that_breaks_in_its_middle_aborts_the_association(error: Exception, reason: str) -> None:
+    script = Script()
+    script.pipeline.answer = answering(instance(1, b"begun", b"half", error=error))
+    peer = script.getting((CT, EXPLICIT))
+    with capturedLogs() as events:
+        peer.send(RQ, STUDY)
+    assert isinstance(peer.saw, Aborted)
+    [line] = [event["exchange"] for event in events if "exchange" in event]
+    assert (line["outcome"], line["reason"]) == ("aborted", reason)
+    assert script.endpoint.under_way == 0
+
+
+def test_a_retrieval_that_breaks_between_instances_is_a_failure_with_its_counters() -> None:
+    script = Script()
+    feed: Feed[Instance] = Feed(limit=10)
+    script.pipeline.answer = lambda operation: stream({COUNT: key("IS", 5)}) if isinstance(operation, Find) else feed
+    peer = script.getting((CT, EXPLICIT))
+    feed.put(instance(1))
+    came = peer.send(RQ, STUDY)
+    assert stored(peer, came) == [Message(response(0xFF00, remaining=4, completed=1))]
+    feed.fail(TransportError("the archive is gone"))
+    assert peer.take() == [Message(response(0xC000, completed=1, error_comment="the archive is gone"))]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "comment"),
+    [
+        (Busy("full"), 0xA702, "full"),
+        (Conflict("two patients"), 0xA900, "two patients"),
+        (NotAcceptable("no syntax"), 0xA702, "no syntax"),
+    ],
+)
+def test_a_refusal_of_the_pipeline_has_its_status(error: Exception, status: int, comment: str) -> None:
+    script = Script()
+    script.pipeline.answer = lambda operation: error
+    assert get(script.getting((CT, EXPLICIT))) == [Message(response(status, error_comment=comment))]
+
+
+def test_nothing_found_is_a_success_and_does_not_end_a_retrieval_of_several() -> None:
+    script = Script()
+
+    def answer(operation: Operation) -> Any:
+        if isinstance(operation, Find):
+            return stream({COUNT: key("IS", 1)})
+        return (
+            NotFound("none")
+            if operation == Retrieve(Level.STUDY, "1.2", transfer_syntaxes=(EXPLICIT,))
+            else stream(instance(1))
+        )
+
+    script.pipeline.answer = answer
+    peer = script.getting((CT, EXPLICIT))
+    assert get(peer) == [Message(response(0x0000))]
+    two = identifier("STUDY", _0020000D=key("UI", "1.2", "1.3"))
+    sent, pending, last = get(peer, query=two)
+    assert isinstance(sent.command, CStoreRQ)
+    # One row for two studies: how many instances there are is not known then.
+    assert pending.command == response(0xFF00, completed=1)
+    assert last.command == response(0x0000, completed=1)
+
+
+@pytest.mark.parametrize("count", [Busy("full"), "x"])
+def test_a_count_that_fails_only_leaves_the_remaining_ones_unsaid(count: Any) -> None:
+    script = Script()
+    script.pipeline.answer = answering(instance(1), count=count)
+    _, pending, last = get(script.getting((CT, EXPLICIT)))
+    assert pending.command == response(0xFF00, completed=1)
+    assert last.command == response(0x0000, completed=1)
+
+
+def test_a_series_is_counted_by_its_own_number_and_images_need_no_question() -> None:
+    script = Script()
+    script.pipeline.answer = lambda operation: stream()
+    peer = script.getting((CT, EXPLICIT))
+    get(peer, query=identifier("SERIES", _0020000D=key("UI", "1.2"), _0020000E=key("UI", "1.2.3")))
+    get(
+        peer,
+        query=identifier(
+            "IMAGE", _0020000D=key("UI", "1.2"), _0020000E=key("UI", "1.2.3"), _00080018=key("UI", "1", "2")
+        ),
+    )
+    count, series, images = script.pipeline.operations
+    assert count == Find(
+        Level.SERIES, {"0020000D": key("UI", "1.2"), "0020000E": key("UI", "1.2.3")}, {"00201209": key("IS")}
+    )
+    assert series == Retrieve(Level.SERIES, "1.2", "1.2.3", transfer_syntaxes=(EXPLICIT,))
+    assert images == Retrieve(Level.IMAGE, "1.2", "1.2.3", ("1", "2"), transfer_syntaxes=(EXPLICIT,))
+
+
+def test_a_patient_is_retrieved_study_by_study_and_nobody_elses() -> None:
+    script = Script()
+    rows = [
+        {"00100020": key("LO", patient), "0020000D": key("UI", uid), COUNT: key("IS", 1)}
+        for patient, uid in (("P1", "1.2"), ("P10", "1.9"), ("P1", "1.3"))
+    ]
+    script.pipeline.answer = lambda operation: stream(*rows) if isinstance(operation, Find) else stream(instance(1))
+    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
+    came = peer.send(CGetRQ(7, PATIENT_GET), identifier("PATIENT", _00100020=key("LO", "P1")))
+    came += stored(peer, came)
+    assert [one.command.remaining for one in came if isinstance(one.command, CGetRSP)] == [1, 0, None]
+    assert script.pipeline.operations[1:] == [
+        Retrieve(Level.STUDY, uid, transfer_syntaxes=(EXPLICIT,), patient_id="P1") for uid in ("1.2", "1.3")
+    ]
+
+
+def test_a_study_of_a_patient_root_model_is_counted_and_retrieved_with_its_patient() -> None:
+    script = Script()
+    script.pipeline.answer = lambda operation: stream()
+    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
+    peer.send(
+        CGetRQ(7, PATIENT_GET),
+        identifier("STUDY", _00100020=key("LO", "P1"), _0020000D=key("UI", "1.2")),
+    )
+    count, retrieve = script.pipeline.operations
+    assert count.keys == {"0020000D": key("UI", "1.2"), "00100020": key("LO", "P1")}
+    assert retrieve.patient_id == "P1"
+
+
+def test_a_get_without_a_storage_class_as_scp_is_refused() -> None:
+    script = Script()
+    [last] = get(script.getting())
+    assert last.command == response(
+        0xA702, error_comment="no storage SOP class was negotiated with the SCP role (PS3.7 D.3"
+    )
+    assert script.pipeline.requests == []
+
+
+def test_a_get_cancelled_amid_an_instance_ends_with_that_instance() -> None:
+    script = Script()
+    feed: Feed[Instance] = Feed(limit=10)
+    script.pipeline.answer = lambda operation: stream({COUNT: key("IS", 3)}) if isinstance(operation, Find) else feed
+    for number in (1, 2, 3):
+        feed.put(instance(number))
+    peer = script.getting((CT, EXPLICIT))
+    came = peer.send(RQ, STUDY)
+    assert peer.send(CCancelRQ(7)) == []
+    later = stored(peer, came)
+    assert later == [
+        Message(response(0xFF00, remaining=2, completed=1)),
+        Message(response(0xFE00, remaining=2, completed=1)),
+    ]
+    assert feed.done
+
+
+def test_a_get_cancelled_between_instances_ends_at_once() -> None:
+    script = Script()
+    told: list[BaseException] = []
+    feed: Feed[Instance] = Feed(limit=10, on_abort=told.append)
+    script.pipeline.answer = lambda operation: stream({COUNT: key("IS", 3)}) if isinstance(operation, Find) else feed
+    peer = script.getting((CT, EXPLICIT))
+    peer.send(RQ, STUDY)
+    assert peer.send(CCancelRQ(7)) == [Message(response(0xFE00, remaining=3))]
+    assert len(told) == 1
+
+
+def test_a_peer_that_does_not_answer_a_sub_operation_is_aborted() -> None:
+    script = Script()
+    script.pipeline.answer = answering(instance(1))
+    peer = script.getting((CT, EXPLICIT))
+    peer.send(RQ, STUDY)
+    with capturedLogs() as events:
+        script.clock.advance(59.0)
+        assert script.endpoint.under_way == 1
+        script.clock.advance(2.0)
+    peer.pump()
+    assert isinstance(peer.saw, Aborted)
+    [line] = [event["exchange"] for event in events if "exchange" in event]
+    assert line["outcome"] == "aborted"
+    assert "silence_timeout_secs" in line["reason"]
+    assert script.endpoint.under_way == 0
+
+
+@pytest.mark.parametrize("message_id", [2, 7])
+def test_a_response_to_nothing_aborts_the_association(message_id: int) -> None:
+    script = Script()
+    script.pipeline.answer = answering(instance(1))
+    peer = script.getting((CT, EXPLICIT))
+    peer.send(RQ, STUDY)
+    peer.send(CStoreRSP(message_id, CT, "1.2.3.1", 0x0000), context_id=3)
+    assert isinstance(peer.saw, Aborted)
+    assert (peer.saw.source, peer.saw.reason) == (2, 2)
+
+
+def test_a_peer_that_goes_amid_an_instance_cancels_the_pipeline() -> None:
+    script = Script()
+    told: list[BaseException] = []
+    feed: Feed[Instance] = Feed(limit=10, on_abort=told.append)
+    script.pipeline.answer = lambda operation: stream() if isinstance(operation, Find) else feed
+    feed.put(instance(1))
+    peer = script.getting((CT, EXPLICIT))
+    peer.send(RQ, STUDY)
+    peer.abort()
+    assert (len(told), script.endpoint.under_way) == (1, 0)
+
+
+def test_a_move_to_an_unknown_destination_is_refused() -> None:
+    script = Script()
+    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "NOBODY"), STUDY)
+    assert last.command == CMoveRSP(
+        7, MOVE, 0xA801, completed=0, failed=0, warning=0, error_comment="the move destination is not known here"
+    )
+    assert script.pipeline.requests == []
+
+
+def test_a_number_is_never_more_than_a_response_can_say() -> None:
+    script = Script()
+    pending: Deferred[Any] = Deferred()
+    script.pipeline.answer = lambda operation: (
+        stream({COUNT: key("IS", MAX_NUMBER + 1)}) if isinstance(operation, Find) else pending
+    )
+    peer = script.getting((CT, EXPLICIT))
+    peer.send(RQ, STUDY)
+    [last] = peer.send(CCancelRQ(7))
+    assert last.command == response(0xFE00, remaining=MAX_NUMBER)
+
+
+def test_more_instances_than_were_announced_leave_none_remaining() -> None:
+    tally = Tally(expected=1)
+    for uid in ("1", "2"):
+        tally.count(uid, Category.SUCCESS)
+    assert tally.remaining == 0
