@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from statistics import median
 
 from bench.gateway import Search
@@ -39,17 +40,21 @@ def measure(stand: Stand) -> Iterator[Figure]:
         for number in range(len(CLIENTS) * STUDIES_EACH)
     ]
     read(*demands)
-    idle_times, busy_times, slowest, out_of_order, rates = [], [], [], [], []
+    idle_times: list[float] = []
+    busy_times: list[float] = []
+    slowest: list[float] = []
+    out_of_order: list[float] = []
+    rates: list[float] = []
     for _ in range(RUNS):
         idle_times.append(median(seconds for _, seconds in _searches(search, IDLE_SEARCHES)) * 1000)
         with ThreadPoolExecutor(1) as threads:
             reading = threads.submit(read, *demands)
-            busy = []
+            searches: list[tuple[float, float]] = []
             while not reading.done():
-                busy += _searches(search, 1)
+                searches += _searches(search, 1)
             readings = reading.result()
         begun, ended = min(one.begun for one in readings), max(one.ended for one in readings)
-        busy = [seconds for at, seconds in busy if begun <= at <= ended]
+        busy = [seconds for at, seconds in searches if begun <= at <= ended]
         busy_times.append(median(busy) * 1000)
         slowest.append(max(busy) * 1000)
         out_of_order.append(float(_out_of_order(demands, readings)))
@@ -79,4 +84,4 @@ def _out_of_order(demands: list[Demand], readings: list[Reading]) -> int:
     started: dict[str, list[float]] = defaultdict(list)
     for demand, reading in zip(demands, readings, strict=True):
         started[demand.client].append(reading.first)
-    return sum(later < earlier for times in started.values() for earlier, later in zip(times, times[1:], strict=False))
+    return sum(later < earlier for times in started.values() for earlier, later in pairwise(times))

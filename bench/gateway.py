@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -9,9 +11,12 @@ from types import TracebackType
 
 from bench.peers import Peers
 from bench.processes import START_SECS, Process, free_port
+from bench.wire import READ_SIZE
 
 MAX_ASSOCIATIONS = 4
 """Of each target."""
+
+_CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 _CONFIGURATION = """\
 [proxy]
@@ -55,7 +60,7 @@ class Gateway:
 
     def __init__(self, peers: Peers) -> None:
         self.port = free_port()
-        configuration = peers.folder / "gateway.toml"
+        configuration = peers.folder / f"gateway-{self.port}.toml"
         configuration.write_text(
             _CONFIGURATION.format(port=self.port)
             + "".join(
@@ -65,7 +70,7 @@ class Gateway:
         )
         self._process = Process(
             [sys.executable, "-m", "twisted", "harmonygw", "-c", str(configuration)],
-            log=peers.folder / "gateway.log",
+            log=configuration.with_suffix(".log"),
         )
 
     def __enter__(self) -> "Gateway":
@@ -114,23 +119,33 @@ class Gateway:
 
 
 class Search:
-    """Searches on one connection that stays open."""
+    """Searches on one connection that stays open, with as little of a client around them as can be."""
 
     def __init__(self, gateway: Gateway, path: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60)
+        self._connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
+        self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._path = path
+        self._request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/dicom+json\r\n\r\n".encode()
 
     def seconds(self, matches: int) -> float:
         """Search, check the number of matches, and return the seconds until the last byte was there."""
         begun = time.perf_counter()
-        self._connection.request("GET", self._path, headers={"Accept": "application/dicom+json"})
-        response = self._connection.getresponse()
-        body = response.read()
+        self._connection.sendall(self._request)
+        header, _, body = self._receive(b"").partition(b"\r\n\r\n")
+        length = _CONTENT_LENGTH.search(header)
+        while length is not None and len(body) < int(length[1]):
+            body = self._receive(body)
         ended = time.perf_counter()
         found = json.loads(body)
-        if response.status != 200 or len(found) != matches:
-            raise RuntimeError(f"{self._path} has status {response.status} and {len(found)} matches, not {matches}")
+        if not header.startswith(b"HTTP/1.1 200 ") or len(found) != matches:
+            raise RuntimeError(f"{self._path} has {len(found)} matches, not {matches}: {header!r}")
         return ended - begun
 
     def close(self) -> None:
         self._connection.close()
+
+    def _receive(self, before: bytes) -> bytes:
+        data = self._connection.recv(READ_SIZE)
+        if not data:
+            raise ConnectionError("the gateway closed the connection")
+        return before + data

@@ -1,7 +1,8 @@
-"""Growth of the gateway's resident memory during one retrieve, after one that warmed it up.
+"""Growth of the gateway's resident memory during retrieves, beyond what it is after one small one.
 
-The peak is the kernel's own, so that nothing between two samples is missed. A client that reads slowly is one of the
-cases: what it has not read must not gather here.
+Each case has a gateway of its own, so that none profits from what another has grown. The peak is the kernel's own, so
+that nothing between two samples is missed. A client that reads slowly is one of the cases: what it has not read must
+not gather here.
 """
 
 from collections.abc import Iterator
@@ -15,31 +16,32 @@ from bench.synthetic import Study
 from bench.throughput import STUDY
 
 TARGET_MIB = 16.0
+SMALL = Study(instances=1, frames=1)
 MULTI_FRAME = Study(instances=1, frames=objects.MULTI_FRAMES)
 SLOW_STUDY = Study(instances=200, frames=1)
 SLOW_RATE = 40_000_000
 """Bytes a second that the slow client takes."""
 
+CASES = {
+    "800 instances, synthetic": (f"/synthetic/studies/{STUDY.uid}", 0),
+    "one of 200 MB, synthetic": (f"/synthetic/studies/{MULTI_FRAME.uid}", 0),
+    "one of 200 MB, dcmqrscp": (f"/dcmqrscp/studies/{objects.MULTI_FRAME_STUDY}", 0),
+    "500 CT, orthanc": (f"/orthanc/studies/{objects.CT_STUDY}", 0),
+    "slow client, synthetic": (f"/synthetic/studies/{SLOW_STUDY.uid}", SLOW_RATE),
+}
+"""Path and rate of each."""
+
 
 def measure(stand: Stand) -> Iterator[Figure]:
     stand.peers.orthanc.holds(objects.ct_study)
     stand.peers.dcmqrscp.holds(objects.multi_frame)
-    port = stand.gateway.port
-    for name, demand in {
-        "800 instances, synthetic": Demand(port, path=f"/synthetic/studies/{STUDY.uid}"),
-        "one of 200 MB, synthetic": Demand(port, path=f"/synthetic/studies/{MULTI_FRAME.uid}"),
-        "one of 200 MB, dcmqrscp": Demand(port, path=f"/dcmqrscp/studies/{objects.MULTI_FRAME_STUDY}"),
-        "500 CT, orthanc": Demand(port, path=f"/orthanc/studies/{objects.CT_STUDY}"),
-        "slow client, synthetic": Demand(port, path=f"/synthetic/studies/{SLOW_STUDY.uid}", rate=SLOW_RATE),
-    }.items():
-        read(demand)
-        runs = [growth(stand.gateway, demand) for _ in range(RUNS)]
+    for name, (path, rate) in CASES.items():
+        with Gateway(stand.peers) as gateway:
+            read(Demand(gateway.port, path=f"/synthetic/studies/{SMALL.uid}"))
+            before = gateway.resident()
+            runs = []
+            for _ in range(RUNS):
+                gateway.forget_peak()
+                read(Demand(gateway.port, path=path, rate=rate))
+                runs.append((gateway.resident_peak() - before) / 2**20)
         yield Figure(f"memory growth: {name}", runs, "MiB", at_most=TARGET_MIB)
-
-
-def growth(gateway: Gateway, demand: Demand) -> float:
-    """Return the peak during a retrieve less what there was before it, in MiB."""
-    gateway.forget_peak()
-    before = gateway.resident()
-    read(demand)
-    return (gateway.resident_peak() - before) / 2**20

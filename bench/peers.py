@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from bench import objects, synthetic
+from bench import synthetic
 from bench.processes import NO_DELAY, Process, free_port, module
 
 STORE_SECS = 300.0

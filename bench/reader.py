@@ -100,7 +100,7 @@ def perform(demand: Demand, zero: float) -> Reading:
             return _read_on(connection, demand, begun)
         connection.sendall(
             f"GET {demand.path} HTTP/1.1\r\nHost: 127.0.0.1:{demand.port}\r\n"
-            f"Accept: multipart/related; type=\"application/dicom\"; transfer-syntax=*\r\n"
+            f'Accept: multipart/related; type="application/dicom"; transfer-syntax=*\r\n'
             "Connection: close\r\n\r\n".encode()
         )
         return _read_on(connection, demand, begun)

@@ -33,7 +33,9 @@ class Options(usage.Options):
     synopsis = "-c config.toml"
     longdesc = "A DICOMweb gateway in front of the PACS you already have."
     optParameters: ClassVar[list[list[str]]] = [["config", "c", "config.toml", "The main configuration file."]]
-    optFlags: ClassVar[list[list[str | None]]] = [["check", None, "Read the configuration, report what is wrong with it, and exit."]]
+    optFlags: ClassVar[list[list[str | None]]] = [
+        ["check", None, "Read the configuration, report what is wrong with it, and exit."]
+    ]
 
     def postOptions(self) -> None:
         """Check the configuration, if that is all that was asked."""
@@ -93,9 +95,8 @@ class GatewayProcess(Gateway):
         """Bind the ports; when one cannot be had, the process ends with status 1."""
         try:
             super().privilegedStartService()
-        except ConfigurationError as error:
-            log.error("the gateway cannot start: {error}", error=error)
-            sys.tracebacklimit = 0  # twistd prints what is raised here, and the sentence says it all
+        except ConfigurationError:
+            sys.tracebacklimit = 0  # what is raised here ends up in the log, and the sentence says it all
             raise
 
     def startService(self) -> None:

@@ -75,6 +75,13 @@ def test_a_configuration_in_the_documents_loads(files: dict[str, str], tmp_path:
     assert [warning for warning in configuration.warnings if OPEN not in warning] == []
 
 
+def test_the_demonstration_loads_and_is_reached_from_this_machine_only() -> None:
+    configuration = load(ROOT / "etc" / "demo" / "config.toml", environ={}, available=available())
+    assert (configuration.warnings, configuration.unauthenticated) == ((), ())
+    assert configuration.endpoints["scp"].addresses[0].host == "127.0.0.1"
+    assert all(network.is_loopback for network in configuration.networks.values())
+
+
 def test_no_configuration_in_the_documents_escapes_these_tests() -> None:
     written = sum(document.read_text(encoding="utf-8").count("code-block:: toml") for document in DOCUMENTS)
     assert sum(len(example.values[0]) for example in EXAMPLES) == written >= 5

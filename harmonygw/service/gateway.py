@@ -41,10 +41,8 @@ class Gateway(Service):
     def __init__(self, configuration: Configuration, reactor: Any) -> None:
         self.configuration = configuration
         self._reactor = reactor
-        self._house = House(configuration, reactor, self.describe)
-        for tree in self._house.trees.values():
-            tree.put("/healthz", Text(self._health))
-            tree.put("/readyz", Text(self._readiness))
+        health = {"/healthz": Text(self._health), "/readyz": Text(self._readiness)}
+        self._house = House(configuration, reactor, self.describe, health)
         self._mounted: set[str] = set()
         self._sites: list[HTTPSite] = []
         self._ports: dict[str, IListeningPort] = {}

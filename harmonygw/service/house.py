@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from twisted.logger import Logger
+from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from harmonygw.config.constraints import path_prefix
@@ -55,12 +56,22 @@ def available() -> Availability:
 
 
 class House:
-    """What a configuration describes, built and not yet begun. Backends and middleware are shared by their names."""
+    """What a configuration describes, built and not yet begun. Backends and middleware are shared by their names.
 
-    def __init__(self, configuration: Configuration, reactor: Any, describe: Callable[[], dict[str, Any]]) -> None:
+    `everywhere` stands on every network, by path. Raises `ConfigurationError` with every problem that is found.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        reactor: Any,
+        describe: Callable[[], dict[str, Any]],
+        everywhere: Mapping[str, IResource],
+    ) -> None:
         self._configuration = configuration
         self._reactor = reactor
         self._describe = describe
+        self._everywhere = everywhere
         self._problems: dict[str, None] = {}
         users = configuration.pipelines.values()
         self.backends = self._built("backends", (name for one in users for name in one.backends), self._backend)
@@ -189,7 +200,11 @@ class House:
         self._tree(management.network).put(management.base_path, endpoint.resource())
 
     def _tree(self, network: str) -> PrefixTree:
-        return self.trees.setdefault(network, PrefixTree())
+        if network not in self.trees:
+            tree = self.trees[network] = PrefixTree()
+            for path, resource in self._everywhere.items():
+                tree.put(path, resource)
+        return self.trees[network]
 
     def _certificate(self, network: str) -> Any:
         settings = self._configuration.networks[network].tcp_config

@@ -15,7 +15,6 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
-from harmonygw.backends.dicom_scu import DicomSCU
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
 from tests.interop.pacs import PACS
@@ -140,6 +139,8 @@ class Client(Protocol):
     async def reply(self) -> Reply:
         """Wait for the end of the connection; return what came."""
         reset = await self.ended.addTimeout(10, reactor)
+        if not self.received:
+            return Reply(0, {}, b"", False, reset, b"")
         head, _, rest = bytes(self.received).partition(b"\r\n\r\n")
         lines = head.decode("ascii").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
@@ -216,16 +217,19 @@ class House:
         return [self.pacs._listening]
 
     @property
-    def backend(self) -> DicomSCU:
-        backend = self.gateway.backend("pacs")
-        assert isinstance(backend, DicomSCU)
-        return backend
+    def target(self) -> dict[str, Any]:
+        """What the gateway says of the PACS."""
+        described: dict[str, Any] = self.gateway.describe()["targets"]["pacs"]
+        return described
 
     @property
-    def places(self) -> tuple[object, object]:
+    def places(self) -> tuple[int, int]:
         """Places of the pool that are taken, and those of them that are idle."""
-        state = self.backend.pool.state()
-        return state["associations"], state["idle"]
+        return self.target["associations"], self.target["idle"]
+
+    @property
+    def now(self) -> float:
+        return float(reactor.seconds())
 
     async def connect(self, *, receive_buffer: int = 0) -> Client:
         client = Client()
@@ -280,8 +284,7 @@ class House:
         assert (reply.status, reply.whole) == (200, True), reply.raw
         assert reply.content.count(b"\x08\x00\x18\x00UI") == len(self.pacs.held)
         await self.freed()
-        assert self.backend.pool.waiting == 0
-        assert self.backend.destination.under_way == 0
+        assert (self.target["waiting"], self.target["moves_under_way"]) == (0, 0)
 
     def _left_over(self) -> list[Any]:
         readers = {*reactor.getReaders(), *reactor.getWriters()} - self._readers

@@ -185,6 +185,7 @@ class Connection(Protocol):
 
     def close(self) -> None:
         """Close the connection without a word, after what was written."""
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def abort(self, source: int = 0, reason: int = 0) -> None:
@@ -311,7 +312,8 @@ class Connection(Protocol):
                 self.pacs.do(self, self.pacs.associate(self))
             elif isinstance(event, ReleaseIndication):
                 self.pacs.happened("A-RELEASE-RQ")
-                self.upper_layer.release_response(reactor.seconds())
+                if self.upper_layer.may_send:  # unless the same read brought an A-ABORT too
+                    self.upper_layer.release_response(reactor.seconds())
             elif isinstance(event, Aborted):
                 self.pacs.happened(f"A-ABORT {event.source} {event.reason}")
             elif isinstance(event, ReleaseConfirm):
@@ -354,7 +356,7 @@ class Connection(Protocol):
             self.cancelled = True
             self.pacs.do(self, self.pacs.cancel(self))
         elif isinstance(command, CEchoRQ):
-            self.send(context_id, CEchoRSP(command.message_id, VERIFICATION, statuses.SUCCESS))
+            self.send(context_id, CEchoRSP(command.message_id, VERIFICATION, self.pacs.echo_status))
         elif isinstance(command, CStoreRSP) and self._response is not None:
             self._response.callback(command)
         elif isinstance(command, CStoreRQ):
@@ -396,7 +398,7 @@ class PACS(Factory):
         self.relational = False
         self.identity_response: bytes | None = None
         self.obeys_cancel = True
-        self.obeys_get = True
+        self.echo_status = statuses.SUCCESS
         self.syntaxes: tuple[str, ...] = (EXPLICIT, IMPLICIT)
         """The transfer syntaxes of the storage contexts that it accepts."""
         self.models: tuple[str, ...] = (STUDY_FIND, STUDY_MOVE, STUDY_GET)
@@ -416,6 +418,7 @@ class PACS(Factory):
         self.behave()
         for name, stage in stages.items():
             setattr(self, name, stage)
+        self._told: Deferred[None] = Deferred()
         self._listening: Any = None
         self.port = 0
         self.listen()
@@ -480,6 +483,14 @@ class PACS(Factory):
             waiter: Deferred[None] = Deferred()
             self._waiting.append((what, times, waiter))
             await waiter.addTimeout(5, reactor)
+
+    def tell(self) -> None:
+        """Let the stage go on that waits to be told."""
+        self._told.callback(None)
+
+    async def told(self) -> None:
+        """Wait to be told."""
+        await self._told
 
     async def quiet(self) -> None:
         """Wait until nobody is connected."""

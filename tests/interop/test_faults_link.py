@@ -44,7 +44,7 @@ async def test_tcp_refused_is_502_naming_the_target_and_counts_for_the_circuit(t
         logged = await house.logged()
         assert (logged["outcome"], logged["status"]) == ("failed", 502)
         assert logged["reason"].startswith("TransportError: archive: the connection was refused")
-        assert house.backend.pool.state()["last_failure"] == "the connection was refused"
+        assert house.target["last_failure"] == "the connection was refused"
 
 
 @ensureDeferred

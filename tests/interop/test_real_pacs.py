@@ -133,6 +133,9 @@ def differences(original: Dataset, received: Dataset) -> list[str]:
             continue
         if element.tag not in received:
             found.append(f"{element.tag} is missing")
+        elif element.VR == "SQ" and received[element.tag].VR == "SQ":
+            items = zip(element.value, received[element.tag].value, strict=True)
+            found += [f"{element.tag}: {one}" for pair in items for one in differences(*pair)]
         elif element.value != received[element.tag].value and element.tag != 0x7FE00010:
             found.append(f"{element.tag}: {element.value!r} became {received[element.tag].value!r}")
     if "PixelData" in original and original.pixel_array.tobytes() != received.pixel_array.tobytes():
@@ -255,6 +258,7 @@ def test_ohif_s_headers_get_json(peer: Peer) -> None:
     assert body.startswith(b"[{")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom on what some of these files are
 @pytest.mark.skipif(CORPUS is None, reason="the corpus is not here")
 def test_the_corpus_comes_back_as_pydicom_reads_it(tmp_path: Path) -> None:
     assert CORPUS is not None

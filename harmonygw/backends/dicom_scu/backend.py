@@ -327,32 +327,27 @@ class DicomSCU:
     ) -> Attempt:
         rq = self._requesting.rq(ProposedContext(1, model.move, (IMPLICIT_VR_LITTLE_ENDIAN,)))
         association = await self._acquire(request, rq, light=False, fresh=fresh)
-        move = self.destination.expect(retrieve.study_instance_uid, admit, grace=self._options.move_grace_secs)
         try:
             if not association.contexts_for(model.move):
                 raise _useless(association, f"{model.move} (C-MOVE)", IMPLICIT_VR_LITTLE_ENDIAN)
-            if self._incoming is not None:
-                await self._incoming.open()
-                move.instances.when_done().addBoth(lambda _: self._incoming_unused())
-            operation = association.move(
-                model.move,
-                _unique_keys(model, retrieve),
-                destination=self._options.local_aet,
-                message_id=move.message_id,
-                on_final=move.final,
-            )
+            move = self.destination.expect(retrieve.study_instance_uid, admit, grace=self._options.move_grace_secs)
+            try:
+                if self._incoming is not None:
+                    await self._incoming.move_begins(move)
+                operation = association.move(
+                    model.move,
+                    _unique_keys(model, retrieve),
+                    destination=self._options.local_aet,
+                    message_id=move.message_id,
+                    on_final=move.final,
+                )
+            except BaseException as error:
+                move.cancel(error)
+                raise
             move.begun(operation)
-        except BaseException:
-            self.destination.forget(move)
-            self._incoming_unused()
-            raise
         finally:
             self.pool.give_back(association)
         return Attempt(move.instances, move.outcome, move.cancel, contexts_are_ours=False)
-
-    def _incoming_unused(self) -> None:
-        if self._incoming is not None:
-            self._incoming.move_ended()
 
     # Store
 

@@ -209,15 +209,24 @@ def rounds(
 ) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Yield the SOP classes and transfer syntaxes of each further association for what the first one left out.
 
-    `known` are the classes of the instances; empty when the archive does not say. Then the likely ones of the
-    modality stand for them, and every other storage class follows in native syntaxes.
+    `known` are the classes of the instances. They are proposed as the first association would have, which may have
+    had no context for them, and then with the later choices. When the archive does not say, `known` is empty: then
+    the likely classes of the modality stand for them, and every other storage class follows in native syntaxes.
     """
-    classes = tuple(known) or likely_classes((modality,))
-    if not known and any(uid in NATIVE for uid in first_choice(acceptable)):
-        yield classes, NATIVE[:2]
+    first = first_choice(acceptable)
+    native = any(uid in NATIVE for uid in first)
+    if known:
+        classes = tuple(known)
+        if first:
+            yield classes, first
+    else:
+        classes = likely_classes((modality,))
+        if native:
+            yield classes, NATIVE[:2]
     for choice in later_choices(acceptable):
-        yield classes, choice
-    if not known and any(uid in NATIVE for uid in first_choice(acceptable)):
+        if not (known and choice == first):
+            yield classes, choice
+    if native and not known:
         others = [uid for uid in STORAGE_CLASSES if uid not in classes]
         at_once = (MAX_CONTEXTS - 1) // 2
         for start in range(0, len(others), at_once):

@@ -3,13 +3,15 @@
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
 
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.config.model import Configuration
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.upperlayer.negotiation import SupportedContext
-from harmonygw.net.association.destination import MoveDestination, MoveStorageSCP
+from harmonygw.errors import TransportError
+from harmonygw.net.association.destination import Move, MoveDestination, MoveStorageSCP
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
 from harmonygw.net.association.requestor import VERIFICATION
 
@@ -45,10 +47,10 @@ class IncomingStore:
         self._factory = AssociationFactory(
             acceptance(options), lambda factory, peer: MoveStorageSCP(factory, peer, destination), reactor
         )
-        self._destination = destination
         self._reactor = reactor
         self._wanted_port = options.incoming_store_port
         self._persistent = options.persistent_store_scp
+        self._moves = 0
         self._listening: Any = None
         self._closing: Deferred[None] | None = None
 
@@ -58,20 +60,22 @@ class IncomingStore:
         return None if self._listening is None else int(self._listening.getHost().port)
 
     def start(self) -> None:
-        """Listen, when that is for good."""
+        """Listen, when that is for good; raises `CannotListenError`."""
         if self._persistent:
             self._listen()
 
-    async def open(self) -> None:
-        """Listen, since a move is about to begin; raises `CannotListenError`."""
+    async def move_begins(self, move: Move) -> None:
+        """Listen until the move ends, at least; raises `TransportError` when the port cannot be had."""
+        self._moves += 1
+        move.instances.when_done().addBoth(lambda _: self._move_ended())
         if self._closing is not None:
             await self._closing
-        self._listen()
-
-    def move_ended(self) -> None:
-        """Listen no more, when that was the last move and for the moves alone."""
-        if not self._persistent and not self._destination.under_way:
-            self._close()
+        try:
+            self._listen()
+        except CannotListenError as error:
+            raise TransportError(
+                "the instances of a C-MOVE cannot come in (incoming_store_port)", log_detail=str(error)
+            ) from error
 
     async def stop(self) -> None:
         """Listen no more, and abort what is open."""
@@ -79,6 +83,11 @@ class IncomingStore:
         self._factory.stop()
         if self._closing is not None:
             await self._closing
+
+    def _move_ended(self) -> None:
+        self._moves -= 1
+        if not self._persistent and not self._moves:
+            self._close()
 
     def _listen(self) -> None:
         if self._listening is None:

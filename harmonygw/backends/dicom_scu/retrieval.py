@@ -16,7 +16,7 @@ from harmonygw.backends.dicom_scu.rows import asked, text, uids
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.dicom.dimse.statuses import Category, category, describe
-from harmonygw.errors import Incomplete, NotAcceptable, PeerError, RejectedError, TransportError
+from harmonygw.errors import BadRequest, Incomplete, NotAcceptable, PeerError, RejectedError, TransportError
 from harmonygw.exchange import Record
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.receiving import Admission, Admit, Refusal
@@ -103,9 +103,12 @@ class Retrieval:
                     yield instance
             if self._attempt is not None and self._complete(self._outcome()):
                 return
-        async with aclosing(self._rest()) as rest:
-            async for instance in rest:
-                yield instance
+        try:
+            async with aclosing(self._rest()) as rest:
+                async for instance in rest:
+                    yield instance
+        except BadRequest as error:  # what the client asked has been encoded before
+            raise PeerError(f"the archive lists what cannot be asked for: {error.detail}") from error
 
     def _as_stored(self) -> tuple[str, ...]:
         # The archive told how it holds this instance: the very syntax cannot tempt it to recompress.

@@ -1,5 +1,6 @@
 """One request on an association, from its arrival to its final response, its line in the log included."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, TypeVar
@@ -45,7 +46,7 @@ class Circumstances:
     """The peer's IP address."""
 
 
-class Exchange(Generic[RequestT]):
+class Exchange(ABC, Generic[RequestT]):
     """A request being served; subclasses say by what operation, and what is sent on the way.
 
     It ends in one of three ways: with a final response, with `abandon` because the association is gone, or with
@@ -91,17 +92,17 @@ class Exchange(Generic[RequestT]):
         """Why the association cannot go on, once it cannot."""
         return None
 
+    @abstractmethod
     def is_of(self, sop_class_uid: str) -> bool:
         """Whether the request belongs to this SOP class."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def carry_out(self) -> int:
         """Do what was asked, and return the status of the final response; raises what `errors` names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def respond(self, status: int, comment: str) -> None:
         """Send the final response."""
-        raise NotImplementedError
 
     # What the association tells
 

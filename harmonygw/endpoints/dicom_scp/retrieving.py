@@ -32,7 +32,7 @@ from harmonygw.endpoints.dicom_scp.identifiers import (
 )
 from harmonygw.endpoints.dicom_scp.offer import MODELS
 from harmonygw.endpoints.dicom_scp.statuses import Service
-from harmonygw.errors import HarmonyError, NotFound, RejectedError
+from harmonygw.errors import HarmonyError, NotFound, PeerError, RejectedError, TooLarge
 from harmonygw.operations import Find, Level, Matches, Retrieve
 from harmonygw.streams import Instance, InstanceStream, Match
 
@@ -47,7 +47,7 @@ MAX_NUMBER: Final = 65_535
 """The greatest number of sub-operations that a response can say: its VR is US."""
 
 MAX_ROWS: Final = 10_000
-"""Rows of the C-FIND that prepares a retrieval: more studies than a patient ever had."""
+"""Rows of the query that prepares a retrieval: more studies than a patient ever had."""
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
             for operation in await self._plan(selection, delivery.transfer_syntaxes):
                 try:
                     async with aclosing(await self.ask(operation)) as instances:
-                        await self._send_all(instances, delivery)
+                        await self._send_all(operation, instances, delivery)
                 except NotFound:
                     self.request.record.note("the archive has nothing under some of the unique keys")
                 if self.cancelled:
@@ -209,20 +209,22 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
         matches: Matches = await self.ask(query, aside=True)
         async with aclosing(matches):
             async for match in matches:
-                rows.append(match)
                 if len(rows) >= MAX_ROWS:
-                    break
+                    raise TooLarge(f"a retrieval of more than {MAX_ROWS} studies or series (MAX_ROWS)")
+                rows.append(match)
         return rows
 
     # What is sent
 
-    async def _send_all(self, instances: InstanceStream, delivery: Delivery) -> None:
+    async def _send_all(self, operation: Retrieve, instances: InstanceStream, delivery: Delivery) -> None:
         stream = aiter(instances)
         while not self.cancelled:
             try:
                 instance = await anext(stream)
             except StopAsyncIteration:
                 return
+            if instance.study_instance_uid not in ("", operation.study_instance_uid):
+                raise PeerError("the archive sent an instance of another study", log_detail=instance.study_instance_uid)
             self.may_interrupt = False
             await self._sub_operation(instance, delivery)
             self._send_response(PENDING)

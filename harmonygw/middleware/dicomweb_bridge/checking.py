@@ -28,20 +28,23 @@ def down_to(level: Level) -> tuple[Level, ...]:
     return LEVELS[: LEVELS.index(level) + 1]
 
 
-def lacks(row: Match, tag: str) -> bool:
-    """Tell whether there is no value that is not empty."""
+def first(row: Match, tag: str) -> Any:
+    """Return the first value that is not empty; None when there is none."""
     for value in row.get(tag, _NOTHING).get("Value", ()):
         if value is not None and value != "":
-            return False
-    return True
+            return value
+    return None
 
 
 def text(row: Match, tag: str) -> str:
     """Return the first value that is not empty as text; empty when there is none."""
-    for value in row.get(tag, _NOTHING).get("Value", ()):
-        if value is not None and value != "":
-            return str(value)
-    return ""
+    value = first(row, tag)
+    return "" if value is None else str(value)
+
+
+def lacks(row: Match, tag: str) -> bool:
+    """Tell whether there is no value that is not empty."""
+    return first(row, tag) is None
 
 
 def identity(row: Match, level: Level) -> str:

@@ -22,7 +22,6 @@ from harmonygw.middleware.dicomweb_bridge.retrieving import (
     operation_for,
     travelling,
 )
-from harmonygw.middleware.dicomweb_bridge.utf8 import state_utf8
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, InstanceStream
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Body, Instance, Pieces
@@ -73,7 +72,6 @@ async def _metadata(instance: Instance, base_url: str, bulk_threshold: int, reco
             f"values of ({tag[:4]},{tag[4:]}) hold bytes that their character set lacks"
         ),
     )
-    state_utf8(data_set)
     # What of the instance can be asked for here (0008,3002): as it is held, and else as it leaves.
     syntax = travelling(instance.transfer_syntax_uid)
     data_set[AVAILABLE_TRANSFER_SYNTAX_UID] = {"vr": "UI", "Value": [syntax]}

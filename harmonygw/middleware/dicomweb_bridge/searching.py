@@ -18,7 +18,6 @@ from harmonygw.middleware.dicomweb_bridge.hierarchy import Plan, plan
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.middleware.dicomweb_bridge.pages import Answer, PageMemory
 from harmonygw.middleware.dicomweb_bridge.synthesis import NEVER_WITHOUT_VALUE, SYNTHESISED, Synthesis
-from harmonygw.middleware.dicomweb_bridge.utf8 import state_utf8
 from harmonygw.middleware.dicomweb_bridge.walking import Walk, unchecked
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Body, Match
@@ -27,10 +26,10 @@ MAX_REACH = 100_000
 """Matches that are read for one page, those before its offset included: C-FIND starts each page from the first."""
 
 MAX_NAMED = 10
-"""Ignored keys that are named in a Warning, by as many characters as an attribute's keyword may have."""
+"""Ignored keys that are named in a Warning: who misspelt one is helped, and a header stays short."""
 
 MAX_NAME_LENGTH = 64
-"""Characters of an ignored key's name in a Warning: as many as a keyword has."""
+"""Characters of an ignored key's name in a Warning: as many as the longest keyword has."""
 
 EXCEEDED = "The number of results exceeded the maximum supported by the server. Additional results can be requested."
 """PS3.18 §8.3.4.4."""
@@ -204,7 +203,7 @@ class _Gathering:
         match.pop(RETRIEVE_URL, None)
         if all(uids):
             match[RETRIEVE_URL] = {"vr": "UR", "Value": [url(self._base_url, *uids)]}
-        return orjson.dumps(dict(sorted(state_utf8(match).items())))
+        return orjson.dumps(dict(sorted(match.items())))
 
 
 def _ignored(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -99,38 +99,32 @@ class Walk:
                 async for row in rows:
                     yield row
             return
-        found, whole = await self._gather(level, parent)
-        for row in found:
-            if rest:
-                self._count(level)
-                async with aclosing(self._descend(rest, row)) as rows:
-                    async for match in rows:
-                        yield match
-            elif await self._has_children(below, row):
-                yield row
-        if not whole:
-            self._give_up(level)
+        async with aclosing(self._parents(level, parent)) as parents:
+            async for row in parents:
+                if rest:
+                    async with aclosing(self._descend(rest, row)) as rows:
+                        async for match in rows:
+                            yield match
+                elif await self._has_children(below, row):
+                    yield row
 
     async def _has_children(self, levels: Sequence[Level], parent: Match) -> bool:
         """Tell whether anything below a parent fits, down to the last of the levels."""
         level, *rest = levels
-        self._count(level)
         if not rest:
             async with aclosing(self._children(level, parent, None)) as rows:
                 async for row in rows:
                     self._warn(self._plan.checks[level].unknown(row))
                     return True
             return False
-        found, whole = await self._gather(level, parent)
-        for row in found:
-            if await self._has_children(rest, row):
-                return True
-        if not whole:
-            self._give_up(level)
+        async with aclosing(self._parents(level, parent)) as parents:
+            async for row in parents:
+                if await self._has_children(rest, row):
+                    return True
         return False
 
-    async def _gather(self, level: Level, parent: Match) -> tuple[list[Match], bool]:
-        """Return what fits, each entity once, and whether it is all: no place is held while it is walked."""
+    async def _parents(self, level: Level, parent: Match) -> AsyncGenerator[Match, None]:
+        """Yield what fits, each entity once, all gathered first: no place is held while they are walked."""
         found: dict[str, Match] = {}
         whole = True
         async with aclosing(self._children(level, parent, self._hierarchy_limit + 1)) as rows:
@@ -140,7 +134,14 @@ class Walk:
                     break
                 found.setdefault(identity(row, level), row)
         check = self._plan.checks[level]
-        return [row for row in found.values() if await self._settle(row, level, check)], whole
+        for row in found.values():
+            if await self._settle(row, level, check):
+                self._walked += 1
+                if self._walked > self._hierarchy_limit:
+                    self._give_up(level)
+                yield row
+        if not whole:
+            self._give_up(level)
 
     async def _settle(self, row: Match, level: Level, check: Check) -> bool:
         """Look closer at a parent that lacks what it is to be held against; tell whether it still fits."""
@@ -201,11 +202,6 @@ class Walk:
     def _warn(self, unknown: Sequence[str]) -> None:
         for tag in unknown:
             self._inquiry.warn(unchecked(tag))
-
-    def _count(self, level: Level) -> None:
-        self._walked += 1
-        if self._walked > self._hierarchy_limit:
-            self._give_up(level)
 
     def _give_up(self, level: Level) -> None:
         raise TooLarge(

@@ -392,8 +392,9 @@ class GetOperation(_RetrieveOperation[CGetRSP]):
 
     def fragment(self, data: memoryview, is_last: bool) -> None:
         """Take a part of an object, or of the list of failed SOP instances."""
-        if self._receiver.receiving:
-            self._receiver.fragment(data, is_last)
+        receiver = self._receiver
+        if receiver.receiving:
+            receiver.fragment(data, is_last)
         else:
             super().fragment(data, is_last)
 

@@ -6,7 +6,7 @@ ones, so that a Search never waits behind study transfers. Who waits is served c
 a hundred studies does not starve who asks for one; each client's own are served in order of arrival.
 
 An association takes a place from the attempt to open it until its connection is gone: it is opening, leased, idle or
-closing, and the peer may count it in each of these.
+closing, and the peer may count it in each of these. An attempt that fails gives its place back at once.
 """
 
 from collections import OrderedDict

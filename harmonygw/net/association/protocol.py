@@ -254,7 +254,7 @@ class AssociationProtocol(protocol.Protocol):
         """Take what one read brought."""
         now = self.last_heard = self._clock.seconds()
         user = self._user
-        feed = self._reader.feed
+        feed, fragment_received = self._reader.feed, user.fragment_received
         try:
             for event in self._upper_layer.receive(data, now):
                 if self._closed:
@@ -262,7 +262,8 @@ class AssociationProtocol(protocol.Protocol):
                 if type(event) is Fragment:
                     message = feed(*event)
                     if type(message) is DataSetFragment:
-                        user.fragment_received(message.data, message.is_last)
+                        _, fragment, is_last = message
+                        fragment_received(fragment, is_last)
                     elif type(message) is CommandReceived:
                         user.command_received(message.context_id, message.command)
                 else:
@@ -284,7 +285,8 @@ class AssociationProtocol(protocol.Protocol):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         for event in self._upper_layer.closed(self._clock.seconds()):
-            self._indicate(event)
+            if isinstance(event, Aborted):
+                self._close(_loss(event.detail, reason))
         self._close(_loss("the connection was lost before there was an association", reason))
         self._user.disconnected()
 

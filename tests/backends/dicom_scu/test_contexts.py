@@ -75,9 +75,20 @@ def test_no_syntax_is_asked_for_later_that_is_not_acceptable(
     assert later_choices(acceptable) == later
 
 
-def test_rounds_for_known_classes_keep_to_them() -> None:
-    assert list(rounds((CT,), "CT", (EXPLICIT, J2K_LOSSLESS))) == [((CT,), (J2K_LOSSLESS,))]
-    assert list(rounds((CT,), "CT", (EXPLICIT,))) == []
+@pytest.mark.parametrize(
+    ("acceptable", "choices"),
+    [
+        ((EXPLICIT, J2K_LOSSLESS), [(EXPLICIT, J2K_LOSSLESS, IMPLICIT, BIG_ENDIAN, DEFLATED), (J2K_LOSSLESS,)]),
+        ((EXPLICIT,), [NATIVE]),
+        ((J2K_LOSSLESS,), [(J2K_LOSSLESS,)]),
+        ((J2K_LOSSLESS, JPEG), [(J2K_LOSSLESS,), (JPEG,)]),
+        ((JPEG,), [(JPEG,)]),
+    ],
+)
+def test_rounds_for_known_classes_begin_as_the_first_association(
+    acceptable: tuple[str, ...], choices: list[tuple[str, ...]]
+) -> None:
+    assert list(rounds((CT, MR), "CT", acceptable)) == [((CT, MR), choice) for choice in choices]
 
 
 def test_rounds_for_unknown_classes_begin_with_the_modalitys_and_end_with_all_others() -> None:

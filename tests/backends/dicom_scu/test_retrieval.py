@@ -12,12 +12,12 @@ from harmonygw.backends.dicom_scu.expectation import Expectation
 from harmonygw.backends.dicom_scu.patient import Patient
 from harmonygw.backends.dicom_scu.retrieval import Attempt, NoContextError, Retrieval
 from harmonygw.dicom.dimse.commands import CStoreRQ
-from harmonygw.errors import Incomplete, NotAcceptable, PeerError, RejectedError, TimedOut, TransportError
+from harmonygw.errors import BadRequest, Incomplete, NotAcceptable, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.exchange import Record
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.receiving import Admission, Refusal
 from harmonygw.operations import Level, Retrieve
-from harmonygw.streams import Feed, Instance, Pieces
+from harmonygw.streams import Feed, Instance, Match, Pieces
 from tests.backends.dicom_scu.archive import Archive, instance, series
 
 CT, MR, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
@@ -168,11 +168,12 @@ async def test_lossy_syntaxes_are_in_the_first_association_when_so_configured() 
 
 @ensureDeferred
 async def test_what_the_first_association_left_out_is_asked_for_with_other_syntaxes_until_it_comes() -> None:
-    script = Script(("1.2.3.4", SOME_FAILED), (SOME_FAILED,), ("1.2.3.5", SUCCESS))
+    script = Script(("1.2.3.4", SOME_FAILED), (SOME_FAILED,), (SOME_FAILED,), ("1.2.3.5", SUCCESS))
     retrieving = Retrieving(script, Archive([], [series()], TWO))
     assert await retrieving.run() == ["1.2.3.4", "1.2.3.5"]
     assert script.begun == [
         (Level.STUDY, (), (CT,), (*NATIVE, *LOSSLESS)),
+        (Level.IMAGE, ("1.2.3.5",), (CT,), (*NATIVE, *LOSSLESS)),
         (Level.IMAGE, ("1.2.3.5",), (CT,), LOSSLESS),
         (Level.IMAGE, ("1.2.3.5",), (CT,), (*LOSSY, *VIDEO)),
     ]
@@ -192,8 +193,8 @@ async def test_what_is_left_out_is_asked_for_series_by_series_with_the_classes_i
     )
     await Retrieving(script, archive).run()
     assert script.begun[1:] == [
-        (Level.IMAGE, ("1",), (CT,), LOSSLESS),
-        (Level.IMAGE, ("2", "3"), (MR, SC), LOSSLESS),
+        (Level.IMAGE, ("1",), (CT,), (*NATIVE, *LOSSLESS)),
+        (Level.IMAGE, ("2", "3"), (MR, SC), (*NATIVE, *LOSSLESS)),
     ]
     assert [find.keys for find in archive.asked] == [
         STUDY_KEYS,
@@ -221,7 +222,7 @@ async def test_success_with_too_few_instances_is_not_believed() -> None:
 @ensureDeferred
 async def test_what_still_lacks_at_the_end_makes_it_incomplete() -> None:
     named = Retrieve(Level.STUDY, "1.2", transfer_syntaxes=(EXPLICIT, J2K_LOSSLESS))
-    script = Script(("1.2.3.4", SOME_FAILED), (SOME_FAILED,))
+    script = Script(("1.2.3.4", SOME_FAILED), (SOME_FAILED,), (SOME_FAILED,))
     error = await Retrieving(script, Archive([], [series()], TWO), named).failing(
         Incomplete, r"1 of 2 instances did not come \(the archive's final status: B000H"
     )
@@ -241,6 +242,16 @@ async def test_too_many_left_out_fail_at_once(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(retrieval, "MAX_LEFT_OUT", 1)
     script = Script((SOME_FAILED,))
     await Retrieving(script, Archive([], [series()], TWO)).failing(Incomplete, "MAX_LEFT_OUT")
+
+
+@ensureDeferred
+async def test_a_uid_of_the_archives_that_cannot_be_asked_for_is_its_own_fault() -> None:
+    async def search(find: object) -> list[Match]:
+        raise BadRequest("(0020,000E) UI: '1..2' is not a UID")
+
+    retrieving = Retrieving(Script((SOME_FAILED,)))
+    retrieving.retrieval.search = search
+    await retrieving.failing(PeerError, "the archive lists what cannot be asked for: .*1..2")
 
 
 @ensureDeferred
@@ -321,8 +332,8 @@ NAMED = Retrieve(Level.STUDY, "1.2", transfer_syntaxes=(J2K_LOSSLESS,))
         ([(NO_SYNTAX,)] * 2, NAMED, NotAcceptable, "in none of"),
         ([(NO_CONTEXT,), (NO_SYNTAX,)], NAMED, NotAcceptable, "in none of"),
         ([(NO_CONTEXT,)] * 2, NAMED, RejectedError, "no context for CT"),
-        ([(NO_SYNTAX,)] * 27, STUDY, RejectedError, "no context for CT in any syntax"),
-        ([(SOME_FAILED,)] * 27, STUDY, RejectedError, "sent nothing of what it lists"),
+        ([(NO_SYNTAX,)] * 28, STUDY, RejectedError, "no context for CT in any syntax"),
+        ([(SOME_FAILED,)] * 28, STUDY, RejectedError, "sent nothing of what it lists"),
     ],
 )
 @ensureDeferred

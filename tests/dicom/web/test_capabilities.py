@@ -3,6 +3,7 @@ from xml.etree import ElementTree
 import orjson
 
 from harmonygw.dicom.web.capabilities import _ANSWERS, as_json, as_wadl
+from harmonygw.dicom.web.query import _PARAMETERS
 from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind
 
 BASE = "https://h/dicom"
@@ -15,6 +16,11 @@ def expected() -> list[tuple[str, str]]:
 
 def test_every_kind_that_is_served_is_described() -> None:
     assert set(_ANSWERS) == SERVED
+
+
+def test_every_parameter_of_a_search_is_described() -> None:
+    names = {name for name, _ in _ANSWERS[Kind.SEARCH_STUDIES].parameters}
+    assert names == {"{attribute}", *_PARAMETERS} - {"charset"}  # a JSON answer has none
 
 
 def test_the_json_description_lists_what_is_served_and_nothing_else() -> None:

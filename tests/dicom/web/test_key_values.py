@@ -32,9 +32,9 @@ def test_several_values_are_for_keys_that_can_have_them() -> None:
 
 
 def test_several_values_have_neither_wildcards_nor_the_empty_one() -> None:
-    with pytest.raises(BadRequest, match="ImageType.*wildcards"):
+    with pytest.raises(BadRequest, match=r"ImageType.*wildcards"):
         values("ImageType", "CT,M?", several=True)
-    with pytest.raises(BadRequest, match="OtherPatientNames.*empty"):
+    with pytest.raises(BadRequest, match=r"OtherPatientNames.*empty"):
         values("OtherPatientNames", "A", '""', several=True, empty_allowed=True)
 
 

@@ -139,8 +139,9 @@ def test_an_instance_of_another_kind_ends_the_association_and_opens_one_for_both
 
 
 def test_no_more_contexts_are_proposed_than_an_association_has(site: Site) -> None:
+    big_endian = bytes.fromhex("00080018 5549 0004") + b"1.2\0"
     for number in range(50):
-        assert result(site.store(number, sop_class_uid=f"1.2.{number}", syntax=BIG_ENDIAN, error=None)) == 0
+        assert result(site.store(number, big_endian, sop_class_uid=f"1.2.{number}", syntax=BIG_ENDIAN)) == 0
     assert len(site.peers[-1].proposed) <= 128
     assert ("1.2.49", BIG_ENDIAN) in site.peers[-1].proposed
     assert ("1.2.0", BIG_ENDIAN) not in site.peers[-1].proposed

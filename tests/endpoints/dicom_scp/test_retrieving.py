@@ -9,6 +9,8 @@ from harmonygw.dicom.dataset.json_encoding import to_json
 from harmonygw.dicom.dimse.commands import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRQ, CStoreRSP
 from harmonygw.dicom.dimse.statuses import Category
 from harmonygw.dicom.upperlayer.events import Aborted
+from harmonygw.endpoints.dicom_scp import retrieving
+from harmonygw.endpoints.dicom_scp.identifiers import MAX_FAILED_UIDS
 from harmonygw.endpoints.dicom_scp.retrieving import MAX_NUMBER, Tally
 from harmonygw.errors import Busy, Conflict, Incomplete, NotAcceptable, NotFound, TransportError
 from harmonygw.operations import Find, Level, Operation, Retrieve
@@ -377,3 +379,34 @@ def test_more_instances_than_were_announced_leave_none_remaining() -> None:
     for uid in ("1", "2"):
         tally.count(uid, Category.SUCCESS)
     assert tally.remaining == 0
+
+
+def test_no_more_failed_instances_are_remembered_than_a_response_lists() -> None:
+    tally = Tally()
+    for number in range(MAX_FAILED_UIDS + 1):
+        tally.count(f"1.2.{number}", Category.FAILURE)
+    assert (tally.failed, len(tally.failed_uids)) == (MAX_FAILED_UIDS + 1, MAX_FAILED_UIDS)
+
+
+@pytest.mark.parametrize(("studies", "status"), [(2, 0x0000), (3, 0xA702)])
+def test_a_patient_with_too_many_studies_is_refused_and_not_cut_short(
+    monkeypatch: pytest.MonkeyPatch, studies: int, status: int
+) -> None:
+    monkeypatch.setattr(retrieving, "MAX_ROWS", 2)
+    script = Script()
+    rows = [{"00100020": key("LO", "P1"), "0020000D": key("UI", f"1.{number}")} for number in range(studies)]
+    script.pipeline.answer = lambda operation: stream(*rows) if isinstance(operation, Find) else stream()
+    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
+    [last] = peer.send(CGetRQ(7, PATIENT_GET), identifier("PATIENT", _00100020=key("LO", "P1")))
+    assert last.command.status == status  # type: ignore[union-attr]
+    assert len(script.pipeline.operations) == (3 if status == 0x0000 else 1)
+
+
+def test_an_instance_of_another_study_is_not_sent() -> None:
+    script = Script()
+    foreign = instance(1)
+    foreign.study_instance_uid = "1.9"
+    script.pipeline.answer = answering(foreign)
+    assert get(script.getting((CT, EXPLICIT))) == [
+        Message(response(0xC000, error_comment="the archive sent an instance of another study"))
+    ]

@@ -182,6 +182,11 @@ def test_an_instance_on_a_context_of_another_class_or_role_is_refused() -> None:
     assert script.pipeline.requests == []
 
 
+def test_an_instance_is_refused_where_a_get_was_negotiated_and_storage_is_not_enabled() -> None:
+    script = Script(enable_store=False)
+    assert script.getting((CT, EXPLICIT)).send(RQ, OBJECT, context_id=3) == response(0x0124, "storage is not enabled")
+
+
 class OurMoves:
     """A C-MOVE of ours under way, and what came of it."""
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import orjson
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -14,7 +15,7 @@ from harmonygw.config.middleware_options import DICOMwebBridgeOptions
 from harmonygw.dicom.dataset.dictionary import keyword_of, tag_of, vr_of
 from harmonygw.dicom.dataset.matching import Matcher
 from harmonygw.dicom.web.attributes import EVERY_LEVEL, UNIQUE_KEYS, Level, level_of
-from harmonygw.errors import NotAcceptable, RejectedError
+from harmonygw.errors import HarmonyError, NotAcceptable, RejectedError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dicomweb_bridge import DICOMwebBridge
 from harmonygw.operations import Find, Retrieve
@@ -89,6 +90,8 @@ class Archive:
         self.warnings = list(warnings)
         self.echoes_upper_keys = echoes_upper_keys
         self.refuses = refuses
+        self.adds: list[str] = []
+        """Attributes in every answer, asked for or not."""
         self.asked: list[Find] = []
         self.retrieved: list[Retrieve] = []
         self.answers: list[Found] = []
@@ -143,6 +146,7 @@ class Archive:
         for row in self._rows(LEVELS.index(find.level)):
             if matcher.matches(row):
                 asked = {*find.keys, *find.return_keys, UNIQUE_KEYS[find.level]} - self.leaves_out
+                asked.update(map(tag, self.adds))
                 if not find.relational and not self.echoes_upper_keys:
                     asked -= upper
                 vrs = {**find.return_keys, **find.keys}
@@ -326,3 +330,18 @@ def headers_of(reply: Reply) -> Mapping[str, str]:
 
 def warnings_of(reply: Reply) -> list[str]:
     return [value for name, value in reply.headers if name == "Warning"]
+
+
+def read_until_error(reply: Reply) -> tuple[bytes, Exception]:
+    """What of a body came before it broke off, and why it did."""
+    received: list[bytes] = []
+    body = reply.body
+    assert body is not None
+
+    async def read() -> None:
+        async for pieces in body:
+            received.extend(map(bytes, pieces))
+
+    with pytest.raises(HarmonyError) as caught:
+        result_of(read())
+    return b"".join(received), caught.value

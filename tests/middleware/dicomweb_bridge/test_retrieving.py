@@ -22,6 +22,7 @@ from tests.middleware.dicomweb_bridge.archive import (
     headers_of,
     image,
     instance,
+    read_until_error,
     result_of,
     series,
     study,
@@ -53,20 +54,6 @@ def parts_of(reply: Reply) -> list[tuple[dict[str, str], bytes]]:
     assert not message.defects
     assert message.is_multipart()
     return [(dict(part.items()), part.get_payload(decode=True)) for part in message.get_payload()]  # type: ignore[union-attr, misc]
-
-
-def read_until_error(reply: Reply) -> tuple[bytes, Exception]:
-    async def read() -> tuple[bytes, Exception]:
-        received = b""
-        assert reply.body is not None
-        try:
-            async for some in reply.body:
-                received += b"".join(some)
-        except Exception as error:
-            return received, error
-        raise AssertionError("the body ended cleanly")
-
-    return result_of(read())  # type: ignore[no-any-return]
 
 
 # Parts

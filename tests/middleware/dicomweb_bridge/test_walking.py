@@ -175,6 +175,16 @@ def test_a_relational_page_is_cancelled_as_any_other() -> None:
             ],
         ),
         (
+            "studies?PatientID=P2&SOPInstanceUID=9",
+            "StudyInstanceUID",
+            [],
+            [
+                "STUDY PatientID=P2",
+                "SERIES StudyInstanceUID=2",
+                "IMAGE SOPInstanceUID=9 SeriesInstanceUID=2.1 StudyInstanceUID=2",
+            ],
+        ),
+        (
             "series?PatientID=P2&SOPInstanceUID=2.1.1",
             "SeriesInstanceUID",
             ["2.1"],

@@ -6,7 +6,6 @@ from struct import pack
 from types import TracebackType
 from typing import Any, TypeVar
 
-import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
@@ -27,7 +26,7 @@ from harmonygw.dicom.upperlayer.pdus import encode_associate_rj
 from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.requestor import VERIFICATION, Association
 from harmonygw.streams import Feed, Instance, Pieces, Stream
-from tests.net.association.scripted_peer import Message, ScriptedPeer
+from tests.net.association.scripted_peer import ScriptedPeer
 
 T = TypeVar("T")
 
@@ -122,6 +121,7 @@ class PACS(ScriptedPeer):
     def __init__(self, protocol: Any, clock: Clock) -> None:
         super().__init__(protocol, clock, requestor=False)
         self._looked = 0
+        self.accepted = False
         self.gone = False
 
     @property
@@ -150,11 +150,10 @@ class PACS(ScriptedPeer):
         )
         roles = {one.abstract_syntax: (bool(one.scu_role), True) for one in self.rq.contexts if one.scp_role}
         self.layer.accept(
-            AssociateAC(
-                "ARCHIVE", "GATEWAY", results, max_pdu_length=max_pdu_length, role_selections=roles, **more
-            ),
+            AssociateAC("ARCHIVE", "GATEWAY", results, max_pdu_length=max_pdu_length, role_selections=roles, **more),
             self._clock.seconds(),
         )
+        self.accepted = True
         self.pump()
         self.take()
         _ = self.new
@@ -258,12 +257,6 @@ class Network(AbstractContextManager["Network"]):
             self.clock.advance(0.1)
 
 
-@pytest.fixture
-def network() -> Any:
-    with Network() as network:
-        yield network
-
-
 def spawn(coroutine: Awaitable[T]) -> "Deferred[T]":
     assert isinstance(coroutine, Coroutine)
     return Deferred.fromCoroutine(coroutine)
@@ -273,7 +266,12 @@ def result(deferred: "Deferred[T]") -> T:
     """Return what a Deferred has fired with; raises when it failed, or has not fired."""
     results: list[T] = []
     failures: list[Failure] = []
-    deferred.addCallbacks(results.append, failures.append)
+
+    def keep(value: T) -> T:
+        results.append(value)
+        return value
+
+    deferred.addCallbacks(keep, failures.append)  # type: ignore[arg-type]
     if failures:
         failures[0].raiseException()
     assert results, "it has not fired"
@@ -303,6 +301,3 @@ def read(stream: Stream[T]) -> "Deferred[list[T]]":
 
 def content(reads: list[Pieces]) -> bytes:
     return b"".join(b"".join(pieces) for pieces in reads)
-
-
-__all__ = ["Message"]

@@ -91,9 +91,9 @@ def test_an_abort_after_the_end_is_none() -> None:
 
 
 def test_a_stream_without_a_transport_of_its_own_is_reset_by_its_channel() -> None:
-    request, _, channel = arrived()
+    request, _, _ = arrived()
     resets: list[bool] = []
-    channel.abortConnection = lambda: resets.append(True)
+    request.channel.abortConnection = lambda: resets.append(True)
     request._request.transport = None  # as it is in HTTP/2, where many streams share one
     request.abort()
     assert resets == [True]

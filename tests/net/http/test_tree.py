@@ -68,7 +68,7 @@ def test_a_tree_that_is_mounted_deeper_keeps_what_is_above_it(
 def test_a_prefix_is_given_once() -> None:
     tree = tree_of("/a")
     with pytest.raises(ConfigurationError, match='path prefix "/a" is taken'):
-        tree.put("a/", Told())
+        tree.put("/a", Told())
 
 
 @pytest.mark.parametrize("target", ["/", "/b", "/a%2Fb", "//a"])

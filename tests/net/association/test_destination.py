@@ -1,0 +1,471 @@
+"""C-MOVEs to ourselves: which object belongs to which move, and when a move has ended."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.address import IPv4Address
+
+from harmonygw.dicom.dimse.commands import (
+    CCancelRQ,
+    CEchoRQ,
+    CEchoRSP,
+    CFindRQ,
+    CMoveRSP,
+    CStoreRSP,
+    encode_command,
+)
+from harmonygw.dicom.upperlayer.negotiation import ProposedContext, SupportedContext
+from harmonygw.errors import Busy, PeerError, TimedOut, TransportError
+from harmonygw.net.association.destination import (
+    INSTANCE_WINDOW,
+    MAX_MESSAGE_ID,
+    MESSAGE_IDS,
+    MessageIDs,
+    Move,
+    MoveDestination,
+    MoveStorageSCP,
+    Unclaimed,
+)
+from harmonygw.net.association.listener import Acceptance, AssociationFactory
+from harmonygw.net.association.receiving import DATA_SET_WINDOW, Admission, Refusal
+from harmonygw.net.association.requestor import VERIFICATION
+from harmonygw.streams import Cancelled, Instance
+from tests.net.association.peers import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    MOVE,
+    SILENCE,
+    TIMING,
+    Network,
+    a_abort,
+    content,
+    ct,
+    failure,
+    header,
+    pending,
+    read,
+    result,
+    spawn,
+    store_rq,
+)
+from tests.net.association.scripted_peer import ScriptedPeer
+
+GRACE = 5.0
+SUPPORTED = {CT: SupportedContext((EXPLICIT,)), VERIFICATION: SupportedContext((IMPLICIT,))}
+
+
+class Sender(ScriptedPeer):
+    """The PACS as requestor: it delivers objects."""
+
+    def store(self, sop: str, data: bytes | None = None, **more: Any) -> int:
+        """Send an object; return the status of the response."""
+        [response] = self.send(store_rq(sop, **more), ct(sop) if data is None else data, context_id=1)
+        assert isinstance(response.command, CStoreRSP)
+        assert response.command.affected_sop_instance_uid == sop
+        return response.command.status
+
+    def begin(self, sop: str, data: bytes, **more: Any) -> None:
+        """Begin to send an object."""
+        self.put(1, encode_command(store_rq(sop, **more)), is_command=True)
+        self.put(1, data, is_last=False)
+        self.pump()
+
+    def go_on(self, data: bytes, *, is_last: bool = True) -> None:
+        self.put(1, data, is_last=is_last)
+        self.pump()
+
+
+class Destination:
+    """Our store SCP, and C-MOVEs that have been asked of a PACS."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.unclaimed: list[Unclaimed] = []
+        self.destination = MoveDestination(
+            "GATEWAY", network.clock, on_unclaimed=self.unclaimed.append, message_ids=MessageIDs()
+        )
+        self.factory = AssociationFactory(
+            Acceptance("GATEWAY", SUPPORTED, silence_timeout=SILENCE, idle_timeout=10_000.0),
+            lambda factory, peer: MoveStorageSCP(factory, peer, self.destination),
+            network.clock,
+        )
+        self.senders: list[Sender] = []
+        self.controls: dict[Move, Any] = {}
+
+    def sender(self) -> Sender:
+        """Open an association that delivers."""
+        protocol = self.factory.buildProtocol(IPv4Address("TCP", "10.0.0.9", 11112))
+        assert protocol is not None
+        sender = Sender(protocol, self.network.clock)
+        assert sender.associate(
+            ProposedContext(1, CT, (EXPLICIT,)), ProposedContext(3, VERIFICATION, (IMPLICIT,)), calling="ARCHIVE"
+        )
+        self.senders.append(sender)
+        return sender
+
+    def move(self, study: str = "1.2", decide: Any = None) -> Move:
+        """Ask for a study."""
+        move = self.destination.expect(
+            study, decide or (lambda command, instance: Admission(move.instances)), grace=GRACE
+        )
+        association, peer = self.network.associate()
+        move.begun(association.move(MOVE, {}, destination="GATEWAY", message_id=move.message_id, on_final=move.final))
+        self.controls[move] = association, peer
+        peer.take()
+        return move
+
+    def final(self, move: Move, status: int = 0x0000, **counts: Any) -> None:
+        """Let the PACS say that a move is over."""
+        self.controls[move][1].send(CMoveRSP(move.message_id, MOVE, status, **counts), context_id=7)
+
+    def close(self) -> None:
+        for sender in self.senders:
+            sender.disconnect()
+
+
+@pytest.fixture
+def ours(network: Network) -> Any:
+    destination = Destination(network)
+    yield destination
+    destination.close()
+
+
+def uids(instances: list[Instance]) -> list[str]:
+    return [one.sop_instance_uid for one in instances]
+
+
+def of(move: Move, **more: Any) -> dict[str, Any]:
+    return {"move_originator_ae_title": "GATEWAY", "move_originator_message_id": move.message_id, **more}
+
+
+# Who asked
+
+
+def test_an_object_belongs_to_the_move_that_it_names(ours: Destination) -> None:
+    one, other = ours.move(), ours.move()
+    sender = ours.sender()
+    assert sender.store("1.2.1", **of(other)) == 0
+    assert sender.store("1.2.2", **of(one)) == 0
+    assert sender.store("1.2.3", move_originator_message_id=one.message_id) == 0
+    ours.final(one, completed=2)
+    ours.final(other, completed=1)
+    assert uids(result(read(one.instances))) == ["1.2.2", "1.2.3"]
+    [instance] = result(read(other.instances))
+    assert content(result(read(instance.data_set))) == ct("1.2.1")
+    assert (instance.source_ae_title, ours.destination.under_way) == ("ARCHIVE", 0)
+
+
+@pytest.mark.parametrize("more", [{}, {"move_originator_message_id": 0}, {"move_originator_ae_title": "GATEWAY"}])
+def test_an_object_that_names_no_move_belongs_to_the_only_one_of_its_study(
+    ours: Destination, more: dict[str, Any]
+) -> None:
+    one, _ = ours.move("1.2"), ours.move("1.9")
+    sender = ours.sender()
+    assert sender.store("1.2.1", **more) == 0
+    assert one.instances.held == 1
+    ours.move("1.2")
+    assert sender.store("1.2.2", **more) == 0x0124
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"move_originator_ae_title": "GATEWAY", "move_originator_message_id": 999},
+        {"move_originator_ae_title": "SOMEBODY", "move_originator_message_id": 1},
+        {"move_originator_ae_title": "SOMEBODY"},
+    ],
+    ids=["another message ID", "another originator", "another originator without a message ID"],
+)
+def test_what_nobody_asked_for_is_refused_and_told(ours: Destination, more: dict[str, Any]) -> None:
+    move = ours.move()
+    assert move.message_id == 1
+    assert ours.sender().store("1.2.1", **more) == 0x0124
+    assert ours.unclaimed == [Unclaimed("1.2.1", "1.2", "ARCHIVE")]
+    assert move.instances.held == 0
+
+
+def test_an_object_is_refused_when_no_move_is_under_way(ours: Destination) -> None:
+    sender = ours.sender()
+    assert sender.store("1.2.1") == 0x0124
+    assert not sender.transport.disconnecting
+
+
+def test_a_move_may_refuse_an_object_that_names_it(ours: Destination) -> None:
+    move = ours.move(decide=lambda command, instance: Refusal(0x0124, "another patient"))
+    assert ours.sender().store("1.2.1", **of(move)) == 0x0124
+    assert ours.unclaimed == []
+    ours.final(move, completed=0)
+    assert result(read(move.instances)) == []
+
+
+# Message IDs
+
+
+def test_message_ids_are_unique_in_the_process(network: Network) -> None:
+    one = MoveDestination("A", network.clock, on_unclaimed=lambda _: None)
+    other = MoveDestination("B", network.clock, on_unclaimed=lambda _: None)
+    moves = [place.expect("1.2", lambda *_: Refusal(0, ""), grace=1.0) for place in (one, other, one)]
+    assert len({move.message_id for move in moves}) == 3
+    for move in moves:
+        move.cancel(Cancelled("enough"))
+        one.forget(move)
+    assert one.under_way == other.under_way == 0
+    again = other.expect("1.2", lambda *_: Refusal(0, ""), grace=1.0)
+    assert again.message_id not in {move.message_id for move in moves}
+    other.forget(again)
+    assert MESSAGE_IDS.take() != again.message_id
+
+
+def test_message_ids_go_round_past_those_in_use_until_none_is_left() -> None:
+    ids = MessageIDs()
+    assert [ids.take() for _ in range(3)] == [1, 2, 3]
+    ids.give_back(2)
+    assert [ids.take() for _ in range(MAX_MESSAGE_ID - 3)][-1] == MAX_MESSAGE_ID
+    assert ids.take() == 2
+    with pytest.raises(Busy):
+        ids.take()
+    ids.give_back(7)
+    assert ids.take() == 7
+
+
+# The end of a move
+
+
+def test_success_with_nothing_arriving_ends_after_the_grace_time(ours: Destination) -> None:
+    move = ours.move()
+    instances = read(move.instances)
+    ours.final(move, completed=2)
+    ours.network.clock.advance(GRACE - 0.1)
+    assert pending(instances)
+    assert ours.destination.under_way == 1
+    ours.network.clock.advance(0.1)
+    assert result(instances) == []
+    assert ours.destination.under_way == 0
+    outcome = move.outcome()
+    assert outcome is not None
+    assert outcome.completed == 2
+
+
+def test_a_straggler_ends_it_when_it_is_the_last_and_extends_the_grace_when_not(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    instances = read(move.instances)
+    ours.final(move, completed=2)
+    ours.network.clock.advance(GRACE - 0.1)
+    assert sender.store("1.2.1", **of(move)) == 0
+    ours.network.clock.advance(GRACE - 0.1)
+    assert pending(instances)
+    assert sender.store("1.2.2", **of(move)) == 0
+    assert uids(result(instances)) == ["1.2.1", "1.2.2"]
+    assert sender.store("1.2.3", **of(move)) == 0x0124
+
+
+def test_without_a_count_stragglers_have_the_grace_time(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    instances = read(move.instances)
+    sender.store("1.2.1", **of(move))
+    ours.final(move)
+    sender.store("1.2.2", **of(move))
+    ours.network.clock.advance(GRACE)
+    assert uids(result(instances)) == ["1.2.1", "1.2.2"]
+
+
+@pytest.mark.parametrize("status", [0xA801, 0xFE00])
+def test_a_move_that_failed_without_a_count_ends_at_once(ours: Destination, status: int) -> None:
+    move = ours.move()
+    ours.final(move, status)
+    assert result(read(move.instances)) == []
+
+
+def test_an_object_under_way_is_waited_for(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    instances = read(move.instances)
+    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
+    ours.final(move, completed=1)
+    ours.network.clock.advance(3 * GRACE)
+    assert pending(instances)
+    sender.go_on(ct("1.2.1")[300:])
+    assert uids(result(instances)) == ["1.2.1"]
+
+
+def test_several_associations_deliver_one_move_at_the_same_time(ours: Destination) -> None:
+    move, one, other = ours.move(), ours.sender(), ours.sender()
+    one.begin("1.2.1", ct("1.2.1")[:300], **of(move))
+    assert other.store("1.2.2", **of(move)) == 0
+    one.go_on(ct("1.2.1")[300:])
+    ours.final(move, completed=2)
+    instances = result(read(move.instances))
+    assert uids(instances) == ["1.2.1", "1.2.2"]
+    assert [content(result(read(one.data_set))) for one in instances] == [ct("1.2.1"), ct("1.2.2")]
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [(Sender.abort, TransportError), (Sender.release, TransportError), (Sender.disconnect, TransportError)],
+)
+def test_an_association_that_is_lost_fails_the_object_on_it(ours: Destination, end: Any, kind: type) -> None:
+    move, sender = ours.move(), ours.sender()
+    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
+    instance = result(spawn(move.instances.__anext__()))
+    end(sender)
+    assert isinstance(failure(read(instance.data_set)), kind)
+    ours.final(move, 0xB000, completed=0, failed=1)
+    assert result(read(move.instances)) == []
+
+
+def test_a_control_association_that_is_lost_fails_the_move(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
+    instance = result(spawn(move.instances.__anext__()))
+    ours.controls[move][1].disconnect()
+    assert isinstance(failure(read(move.instances)), TransportError)
+    assert isinstance(failure(read(instance.data_set)), TransportError)
+    sender.go_on(ct("1.2.1")[300:])
+    sender.take()
+    assert ours.destination.under_way == 0
+    assert sender.store("1.2.2", **of(move)) == 0x0124
+
+
+def test_a_malformed_object_fails_the_move_that_it_names(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    assert sender.store("1.2.1", header()[:-5], **of(move)) == 0xC000
+    assert isinstance(failure(read(move.instances)), PeerError)
+    assert ours.controls[move][1].command() == CCancelRQ(move.message_id)
+    other = ours.move()
+    assert sender.store("1.2.1", header()[:-5]) == 0xC000
+    assert not other.instances.done
+
+
+# Giving up
+
+
+def test_giving_a_move_up_cancels_it_and_refuses_what_comes_late(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    sender.store("1.2.1", **of(move))
+    ours.final(ours.move("1.7"), completed=0)
+    result(spawn(move.instances.aclose()))
+    association, peer = ours.controls[move]
+    assert peer.command() == CCancelRQ(move.message_id)
+    assert sender.store("1.2.2", **of(move)) == 0x0124
+    ours.final(move, 0xFE00, remaining=3)
+    assert not association.is_closed
+    assert ours.destination.under_way == 0
+
+
+def test_giving_a_move_up_after_its_final_response_leaves_no_timer(ours: Destination) -> None:
+    move = ours.move()
+    ours.final(move, completed=3)
+    move.cancel(Cancelled("enough"))
+    assert isinstance(failure(read(move.instances)), Cancelled)
+    move.cancel(Cancelled("again"))
+    assert ours.destination.under_way == 0
+
+
+def test_giving_a_move_up_frees_the_associations_that_its_objects_had_paused(ours: Destination) -> None:
+    move, sender, other = ours.move(), ours.sender(), ours.sender()
+    big = ct("1.2.1", size=2 * DATA_SET_WINDOW)
+    sender.store("1.2.1", big, **of(move))
+    other.begin("1.2.2", ct("1.2.2")[:300], **of(move))
+    assert sender.transport.paused
+    result(spawn(move.instances.aclose()))
+    assert not sender.transport.paused
+    other.go_on(ct("1.2.2")[300:])
+    assert sender.store("1.2.3", **of(move)) == 0x0124
+
+
+def test_a_cancel_that_is_ignored_costs_the_control_association_only(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    move.cancel(Cancelled("enough"))
+    ours.network.clock.advance(TIMING.cancel_grace)
+    association, _ = ours.controls[move]
+    assert isinstance(association.closed_because, TimedOut)
+    assert sender.store("1.2.1", **of(move)) == 0x0124
+
+
+# Backpressure and silence
+
+
+def test_instances_that_nobody_takes_pause_every_association_that_brings_another(ours: Destination) -> None:
+    move, one, other, third = ours.move(), ours.sender(), ours.sender(), ours.sender()
+    for n in range(INSTANCE_WINDOW - 1):
+        one.store(f"1.2.{n}", **of(move))
+    assert not one.transport.paused
+    other.store("1.2.100", **of(move))
+    assert [sender.transport.paused for sender in (one, other, third)] == [False, True, False]
+    third.store("1.2.101", **of(move))
+    third.store("1.2.102", **of(move))
+    assert [sender.transport.paused for sender in (one, other, third)] == [False, True, True]
+    for _ in range(INSTANCE_WINDOW):
+        result(spawn(move.instances.__anext__()))
+    assert [sender.transport.paused for sender in (one, other, third)] == [False, False, False]
+
+
+def test_the_control_association_may_be_silent_while_we_are_slow(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    sender.store("1.2.1", ct("1.2.1", size=DATA_SET_WINDOW), **of(move))
+    assert sender.transport.paused
+    ours.network.clock.pump([SILENCE] * 5)
+    association, _ = ours.controls[move]
+    assert not association.is_closed
+    instance = result(spawn(move.instances.__anext__()))
+    result(read(instance.data_set))
+    ours.network.clock.pump([SILENCE, SILENCE])
+    assert association.is_closed
+    assert isinstance(failure(read(move.instances)), TimedOut)
+
+
+def test_the_silence_of_an_association_that_delivers_fails_its_object(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
+    instance = result(spawn(move.instances.__anext__()))
+    ours.network.clock.advance(SILENCE)
+    sender.pump()
+    assert sender.sent[-10:] == a_abort(0, 0)
+    assert isinstance(failure(read(instance.data_set)), TimedOut)
+
+
+def test_an_association_that_is_gone_is_forgotten_by_its_move(ours: Destination) -> None:
+    move = ours.move()
+    for n in range(5):
+        sender = ours.sender()
+        sender.store(f"1.2.{n}", **of(move))
+        assert content(result(read(result(spawn(move.instances.__anext__())).data_set))) == ct(f"1.2.{n}")
+        sender.release()
+        sender.disconnect()
+    assert len(move._valves) == 1
+    assert len(move._bodies) == 1
+
+
+# The store SCP
+
+
+def test_it_verifies(ours: Destination) -> None:
+    sender = ours.sender()
+    [answer] = sender.send(CEchoRQ(5, VERIFICATION), context_id=3)
+    assert answer.command == CEchoRSP(5, VERIFICATION, 0)
+
+
+def test_what_is_neither_storage_nor_verification_is_aborted(ours: Destination) -> None:
+    sender = ours.sender()
+    sender.send(CFindRQ(5, CT), b"", context_id=1)
+    assert sender.sent[-10:] == a_abort(2, 2)
+
+
+def test_a_connection_without_an_association_ends_quietly(ours: Destination) -> None:
+    protocol = ours.factory.buildProtocol(IPv4Address("TCP", "10.0.0.9", 11112))
+    assert protocol is not None
+    sender = Sender(protocol, ours.network.clock)
+    sender.connect()
+    protocol.dataReceived(b"\1\0")
+    sender.disconnect()
+    assert ours.factory.open == set()
+
+
+def test_an_association_is_in_use_while_an_object_arrives(ours: Destination) -> None:
+    move, sender = ours.move(), ours.sender()
+    [user] = ours.factory.open
+    assert not user.in_use
+    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
+    assert user.in_use
+    sender.go_on(ct("1.2.1")[300:])
+    assert not user.in_use

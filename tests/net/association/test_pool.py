@@ -1,0 +1,617 @@
+"""The pool: quota, queue, reuse and health, with real associations over transports in memory."""
+
+from typing import Any
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionRefusedError, TimeoutError
+
+from harmonygw.dicom.dimse.commands import CEchoRSP
+from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext
+from harmonygw.errors import Busy, PeerError, RejectedError, TimedOut, TransportError
+from harmonygw.net.association.circuit import FAILURES_TO_OPEN, FIRST_BACKOFF
+from harmonygw.net.association.pool import (
+    BUSY_RETRY_AFTER,
+    LONGEST_RETRY_DELAY,
+    MAX_WAITING,
+    RETRY_DELAY,
+    AssociationPool,
+    PoolLimits,
+)
+from harmonygw.net.association.protocol import LINGER, RELEASE_TIMEOUT
+from harmonygw.net.association.requestor import VERIFICATION, Association
+from tests.net.association.peers import (
+    CT,
+    FIND,
+    IMPLICIT,
+    PACS,
+    RELEASE_RP,
+    RELEASE_RQ,
+    RQ,
+    Network,
+    a_abort,
+    failure,
+    pending,
+    result,
+    spawn,
+)
+
+ECHO_RQ = AssociateRQ("ARCHIVE", "GATEWAY", (ProposedContext(1, VERIFICATION, (IMPLICIT,)),))
+OTHER_RQ = AssociateRQ("ARCHIVE", "GATEWAY", (ProposedContext(1, CT, (IMPLICIT,)),))
+REFUSED = ConnectionRefusedError()
+
+
+class Target:
+    """A pool in front of the network's endpoint. It checks the quota after every step."""
+
+    def __init__(self, network: Network, **limits: Any) -> None:
+        self.network = network
+        self.limits = PoolLimits(**limits)
+        self.pool = AssociationPool(self.open, network.clock, self.limits, echo_rq=ECHO_RQ)
+
+    async def open(self, rq: AssociateRQ) -> Association:
+        self.check()
+        association = self.network.association()
+        await association.request(self.network.endpoint, rq)
+        return association
+
+    def check(self) -> None:
+        alive = sum(peer.accepted and not peer.gone for peer in self.peers)
+        assert alive <= self.pool.places <= self.limits.max_associations
+
+    def acquire(self, rq: AssociateRQ = RQ, *, client: str = "A", light: bool = False, **more: Any) -> Any:
+        acquired = spawn(self.pool.acquire(rq, client=client, light=light, **more))
+        self.check()
+        return acquired
+
+    def give_back(self, *associations: Association) -> None:
+        for association in associations:
+            self.pool.give_back(association)
+            self.check()
+
+    @property
+    def peers(self) -> list[PACS]:
+        return self.network.endpoint.peers
+
+    def leave(self, *peers: PACS) -> None:
+        """Let peers agree to the release that was asked of them, and close."""
+        for peer in peers:
+            assert peer.new == RELEASE_RQ
+            peer.raw(RELEASE_RP)
+            self.check()
+            peer.disconnect()
+            self.check()
+
+    def end(self) -> None:
+        """End everything; nothing may be left."""
+        self.pool.abort()
+        for peer in self.peers:
+            peer.disconnect()
+        assert self.pool.places == 0
+        assert self.network.clock.getDelayedCalls() == []
+
+
+def busy(deferred: "Deferred[Any]") -> Busy:
+    error = failure(deferred)
+    assert isinstance(error, Busy)
+    return error
+
+
+# Quota and reuse
+
+
+def test_an_idle_association_is_used_again_for_an_equal_request_only(network: Network) -> None:
+    target = Target(network)
+    one = result(target.acquire())
+    target.give_back(one)
+    assert target.pool.state()["idle"] == 1
+    equal = AssociateRQ(RQ.called_ae_title, RQ.calling_ae_title, RQ.contexts)
+    assert result(target.acquire(equal)) is one
+    target.give_back(one)
+    other = result(target.acquire(OTHER_RQ))
+    assert other is not one
+    fuzzy = AssociateRQ(RQ.called_ae_title, RQ.calling_ae_title, RQ.contexts, extended_negotiation={FIND: b"\1"})
+    assert result(target.acquire(fuzzy)) is not one
+    assert target.pool.state() == {
+        "associations": 3,
+        "max_associations": 4,
+        "idle": 1,
+        "waiting": 0,
+        "circuit": "closed",
+        "last_failure": "",
+    }
+    target.end()
+
+
+def test_an_association_is_idle_when_its_operation_has_ended_and_not_before(network: Network) -> None:
+    target = Target(network)
+    association = result(target.acquire())
+    echo = spawn(association.echo())
+    target.give_back(association)
+    assert target.pool.state()["idle"] == 0
+    target.peers[0].send(CEchoRSP(1, VERIFICATION, 0))
+    assert result(echo) == 0
+    assert target.pool.state()["idle"] == 1
+    target.end()
+
+
+@pytest.mark.parametrize(("most", "heavies"), [(1, 1), (2, 1), (4, 3)])
+def test_one_place_of_several_is_kept_for_light_operations(network: Network, most: int, heavies: int) -> None:
+    target = Target(network, max_associations=most)
+    leases = [target.acquire() for _ in range(most + 1)]
+    assert [one.called for one in leases] == [True] * heavies + [False] * (most + 1 - heavies)
+    light = target.acquire(light=True)
+    assert light.called is (most > 1)
+    waiting = target.acquire(light=True)
+    assert pending(waiting)
+    if most > 1:
+        target.give_back(result(light))
+        assert result(waiting) is result(light)
+    else:
+        target.give_back(result(leases[0]))
+        assert result(light) is result(leases[0])
+    waiting.addErrback(lambda _: None)
+    for one in (*leases, light):
+        one.addErrback(lambda _: None)
+    target.end()
+
+
+def test_a_place_is_free_when_the_connection_is_gone_and_not_before(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    association = result(target.acquire())
+    waiting = target.acquire()
+    association.abort()
+    assert pending(waiting)
+    assert target.pool.places == 1
+    target.give_back(association)
+    target.peers[0].disconnect()
+    assert result(waiting) is not association
+    target.end()
+
+
+def test_a_peer_that_does_not_close_holds_its_place_for_the_linger_time(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    result(target.acquire()).abort()
+    network.clock.advance(LINGER)
+    assert target.peers[0].transport.aborted
+    assert target.pool.places == 1
+    target.peers[0].disconnect()
+    assert target.pool.places == 0
+    target.end()
+
+
+def test_the_oldest_idle_association_makes_room_for_another_request(network: Network) -> None:
+    target = Target(network, max_associations=3)
+    leases = [result(target.acquire(light=True)) for _ in range(3)]
+    target.give_back(*leases)
+    waiting = target.acquire(OTHER_RQ)
+    assert pending(waiting)
+    assert [one.new for one in target.peers] == [RELEASE_RQ, b"", b""]
+    target.peers[0].raw(RELEASE_RP)
+    assert pending(waiting)
+    target.peers[0].disconnect()
+    assert not result(waiting).is_closed
+    target.end()
+
+
+def test_one_idle_association_makes_room_for_each_that_waits_and_no_more(network: Network) -> None:
+    target = Target(network, max_associations=4)
+    target.give_back(*[result(target.acquire(light=True)) for _ in range(4)])
+    first = target.acquire(OTHER_RQ)
+    assert [one.new for one in target.peers] == [RELEASE_RQ, b"", b"", b""]
+    second = target.acquire(OTHER_RQ)
+    assert [one.new for one in target.peers] == [b"", RELEASE_RQ, b"", b""]
+    for peer in target.peers[:2]:
+        peer.raw(RELEASE_RP)
+        peer.disconnect()
+        target.check()
+    assert not result(first).is_closed
+    assert not result(second).is_closed
+    assert [one.new for one in target.peers[:4]] == [b""] * 4
+    target.end()
+
+
+def test_heavy_ones_beyond_their_quota_cost_no_idle_association(network: Network) -> None:
+    target = Target(network, max_associations=2)
+    heavy = result(target.acquire())
+    target.give_back(result(target.acquire(light=True)))
+    waiting = target.acquire(OTHER_RQ)
+    assert [one.new for one in target.peers] == [b"", b""]
+    target.give_back(heavy)  # now its turn has come, and there is one too many
+    assert pending(waiting)
+    assert sorted(one.new for one in target.peers) == [b"", RELEASE_RQ]
+    waiting.addErrback(lambda _: None)
+    target.end()
+
+
+def test_an_association_that_nobody_uses_is_released_after_the_idle_time(network: Network) -> None:
+    target = Target(network, idle_secs=10.0)
+    association = result(target.acquire())
+    target.give_back(association)
+    network.clock.advance(9.9)
+    assert target.peers[0].new == b""
+    network.clock.advance(0.1)
+    target.leave(target.peers[0])
+    assert target.pool.places == 0
+    target.end()
+
+
+def test_a_release_that_is_not_answered_frees_its_place_in_the_end(network: Network) -> None:
+    target = Target(network, max_associations=1, idle_secs=1.0)
+    target.give_back(result(target.acquire()))
+    network.clock.advance(1.0)
+    waiting = target.acquire()
+    network.clock.advance(RELEASE_TIMEOUT)
+    assert target.peers[0].new == RELEASE_RQ + a_abort(0, 0)
+    network.clock.advance(LINGER)
+    target.peers[0].disconnect()
+    assert not result(waiting).is_closed
+    target.end()
+
+
+@pytest.mark.parametrize("leave", [lambda peer: peer.raw(RELEASE_RQ), PACS.abort, PACS.disconnect])
+def test_an_idle_association_that_the_peer_ends_is_dropped(network: Network, leave: Any) -> None:
+    target = Target(network)
+    association = result(target.acquire())
+    target.give_back(association)
+    leave(target.peers[0])
+    assert association.is_closed
+    assert target.pool.state()["idle"] == 0
+    assert result(target.acquire()) is not association
+    target.peers[0].disconnect()
+    assert target.pool.places == 1
+    target.give_back(association)
+    assert target.pool.places == 1
+    target.end()
+
+
+def test_fresh_takes_none_that_was_idle(network: Network) -> None:
+    target = Target(network)
+    association = result(target.acquire())
+    target.give_back(association)
+    other = result(target.acquire(fresh=True))
+    assert other is not association
+    target.leave(target.peers[0])
+    target.end()
+
+
+# The queue
+
+
+def test_clients_take_turns_and_each_ones_own_are_served_in_order(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    association = result(target.acquire())
+    order: list[str] = []
+    for name in ("A1", "A2", "A3", "B1", "C1", "C2"):
+        target.acquire(client=name[0]).addCallbacks(lambda _, name=name: order.append(name), lambda _: None)
+    assert target.pool.waiting == 6
+    for _ in range(6):
+        target.give_back(association)
+    assert order == ["A1", "B1", "C1", "A2", "C2", "A3"]
+    target.end()
+
+
+def test_light_ones_take_turns_too_and_go_first(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    association = result(target.acquire())
+    order: list[str] = []
+    for name, light in (("A1", False), ("A2", True), ("A3", True), ("B1", True)):
+        target.acquire(client=name[0], light=light).addCallbacks(
+            lambda _, name=name: order.append(name), lambda _: None
+        )
+    for _ in range(4):
+        target.give_back(association)
+    assert order == ["A2", "B1", "A3", "A1"]
+    target.end()
+
+
+def test_who_waits_until_the_deadline_is_told_to_come_back(network: Network) -> None:
+    target = Target(network, max_associations=1, queue_secs=30.0)
+    association = result(target.acquire())
+    own = target.acquire(deadline=network.clock.seconds() + 2)
+    ours = target.acquire()
+    past = target.acquire(deadline=network.clock.seconds() - 1)
+    network.clock.advance(0)
+    assert busy(past).retry_after == BUSY_RETRY_AFTER
+    network.clock.advance(2)
+    assert "queue_timeout_secs" in busy(own).detail
+    network.clock.advance(27.9)
+    assert pending(ours)
+    network.clock.advance(0.1)
+    assert busy(ours).retry_after == BUSY_RETRY_AFTER
+    assert target.pool.waiting == 0
+    target.give_back(association)
+    assert target.pool.state()["idle"] == 1
+    target.end()
+
+
+def test_the_queue_of_each_kind_has_an_end(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    result(target.acquire())
+    waiting = [target.acquire(client=str(n)) for n in range(MAX_WAITING)]
+    refused = busy(target.acquire(client="one more"))
+    assert ("MAX_WAITING" in refused.detail, refused.retry_after) == (True, BUSY_RETRY_AFTER)
+    light = target.acquire(light=True)
+    assert pending(light)
+    for one in (*waiting, light):
+        one.addErrback(lambda _: None)
+    waiting[0].cancel()
+    assert pending(target.acquire(client="one more").addErrback(lambda _: None))
+    target.end()
+
+
+def test_who_is_cancelled_while_it_waits_is_passed_over(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    association = result(target.acquire())
+    first, second = target.acquire(client="A"), target.acquire(client="A")
+    first.cancel()
+    assert isinstance(failure(first), CancelledError)
+    target.give_back(association)
+    assert result(second) is association
+    target.end()
+
+
+def test_who_is_cancelled_by_a_waiter_that_is_refused_with_it_is_gone_already(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    result(target.acquire())
+    second: Deferred[Any] = Deferred()
+    first = target.acquire(client="A").addErrback(lambda _: second.cancel())
+    second = target.acquire(client="B")
+    target.pool.stop()
+    assert isinstance(failure(second), CancelledError)
+    assert first.called
+    target.end()
+
+
+def test_who_is_cancelled_while_its_association_opens_frees_the_place(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    network.endpoint.behaviour = None
+    opening = target.acquire()
+    waiting = target.acquire()
+    assert pending(opening)
+    opening.cancel()
+    assert isinstance(failure(opening), CancelledError)
+    assert target.peers[0].new[-10:] == a_abort(0, 0)
+    target.peers[0].disconnect()
+    target.peers[1].accept()
+    assert not result(waiting).is_closed
+    target.end()
+
+
+def test_who_is_cancelled_between_two_attempts_leaves_no_timer(network: Network) -> None:
+    target = Target(network)
+    network.endpoint.failures = [REFUSED]
+    opening = target.acquire()
+    network.clock.advance(RETRY_DELAY / 2)
+    opening.cancel()
+    assert isinstance(failure(opening), CancelledError)
+    assert network.clock.getDelayedCalls() == []
+    assert target.pool.places == 0
+
+
+def test_who_is_served_first_may_ask_again_at_once(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    association = result(target.acquire())
+    again: list[Any] = []
+
+    def use(one: Association) -> None:
+        again.append(target.acquire(client="A"))
+        target.give_back(one)
+
+    target.acquire(client="A").addCallback(use)
+    other = target.acquire(client="B")
+    target.give_back(association)
+    assert result(other) is association
+    assert pending(again[0])
+    target.give_back(association)
+    assert result(again[0]) is association
+    target.end()
+
+
+# Opening
+
+
+def test_a_refused_connection_is_tried_again_with_growing_delays(network: Network) -> None:
+    target = Target(network, max_retries=3)
+    network.endpoint.failures = [REFUSED] * 3
+    opening = target.acquire()
+    attempts = []
+    for _ in range(7):
+        attempts.append(network.endpoint.attempts)
+        network.clock.advance(0.1)
+    assert attempts == [1, 2, 2, 3, 3, 3, 3]
+    network.clock.advance(0.1)
+    assert not result(opening).is_closed
+    assert target.pool.state()["last_failure"] == ""
+    target.end()
+
+
+def test_after_the_last_retry_the_refusal_is_passed_on_and_counted_once(network: Network) -> None:
+    target = Target(network, max_retries=2)
+    network.endpoint.failures = [REFUSED] * 3
+    opening = target.acquire()
+    network.pass_time(1)
+    assert isinstance(failure(opening), TransportError)
+    assert network.endpoint.attempts == 3
+    assert (target.pool.places, target.pool.circuit.is_open) == (0, False)
+    assert target.pool.state()["last_failure"] == "the connection was refused"
+    target.end()
+
+
+def test_no_attempt_begins_after_the_deadline(network: Network) -> None:
+    target = Target(network, max_retries=10)
+    network.endpoint.failures = [REFUSED] * 10
+    opening = target.acquire(deadline=network.clock.seconds() + 0.25)
+    network.pass_time(1)
+    assert isinstance(failure(opening), TransportError)
+    assert network.endpoint.attempts == 2
+
+
+def test_a_time_out_is_not_tried_again(network: Network) -> None:
+    target = Target(network)
+    network.endpoint.failures = [TimeoutError()]
+    assert isinstance(failure(target.acquire()), TimedOut)
+    assert (network.endpoint.attempts, network.clock.getDelayedCalls()) == (1, [])
+
+
+def test_nonsense_is_not_tried_again_and_counts_as_no_answer(network: Network) -> None:
+    target = Target(network)
+    network.endpoint.behaviour = lambda peer: peer.raw(b"SSH-2.0-OpenSSH\r\n")
+    assert isinstance(failure(target.acquire()), PeerError)
+    assert network.endpoint.attempts == 1
+    assert target.pool.state()["last_failure"] != ""
+    target.end()
+
+
+def test_a_permanent_rejection_is_passed_on_and_counts_as_an_answer(network: Network) -> None:
+    target = Target(network)
+    network.endpoint.behaviour = lambda peer: (peer.reject(1, 1, 7), peer.disconnect())
+    for _ in range(FAILURES_TO_OPEN + 1):
+        assert isinstance(failure(target.acquire()), RejectedError)
+    assert network.endpoint.attempts == FAILURES_TO_OPEN + 1
+    assert (target.pool.places, target.pool.circuit.is_open) == (0, False)
+
+
+def test_a_transient_rejection_is_tried_again_until_the_deadline(network: Network) -> None:
+    target = Target(network, max_retries=0)
+    network.endpoint.behaviour = lambda peer: (peer.reject(2, 3, 2), peer.disconnect())
+    opening = target.acquire(deadline=network.clock.seconds() + 10)
+    network.pass_time(9)
+    assert pending(opening)
+    network.pass_time(2)
+    refused = busy(opening)
+    assert ("local limit exceeded" in refused.detail, refused.retry_after) == (True, BUSY_RETRY_AFTER)
+    assert network.endpoint.attempts == 9  # after 0, 0.1, 0.3, 0.7, 1.5, 3.1, and then every 2 seconds
+    assert LONGEST_RETRY_DELAY == 2.0
+    assert not target.pool.circuit.is_open
+    target.end()
+
+
+def test_a_transient_rejection_that_ends_in_time_is_no_failure(network: Network) -> None:
+    target = Target(network)
+    network.endpoint.behaviour = lambda peer: (peer.reject(2, 3, 1), peer.disconnect())
+    opening = target.acquire()
+    network.pass_time(3)
+    network.endpoint.behaviour = PACS.accept
+    network.pass_time(2)
+    assert not result(opening).is_closed
+    target.end()
+
+
+# Health
+
+
+def out_of_order(target: Target) -> None:
+    """Let a target fail until its circuit is open."""
+    target.network.endpoint.failures = [REFUSED] * 100
+    for _ in range(FAILURES_TO_OPEN):
+        assert isinstance(failure(target.acquire()), TransportError)
+
+
+def test_an_open_circuit_refuses_without_asking(network: Network) -> None:
+    target = Target(network, max_retries=0)
+    out_of_order(target)
+    assert network.endpoint.attempts == FAILURES_TO_OPEN
+    assert busy(target.acquire()).retry_after == FIRST_BACKOFF
+    assert network.endpoint.attempts == FAILURES_TO_OPEN
+    assert target.pool.state()["circuit"] == "open"
+    target.end()
+
+
+def test_an_echo_closes_the_circuit_and_its_association_is_kept(network: Network) -> None:
+    target = Target(network, max_retries=0)
+    out_of_order(target)
+    network.clock.advance(FIRST_BACKOFF)
+    assert target.pool.state()["circuit"] == "open"
+    network.endpoint.failures = []
+    network.clock.advance(2 * FIRST_BACKOFF)
+    [peer] = target.peers
+    assert peer.rq == ECHO_RQ
+    assert target.pool.state()["circuit"] == "closed"
+    peer.send(CEchoRSP(1, VERIFICATION, 0))
+    assert target.pool.state()["idle"] == 1
+    target.end()
+
+
+def test_the_echo_takes_a_place_of_the_quota(network: Network) -> None:
+    target = Target(network, max_associations=1, max_retries=0, queue_secs=1.0)
+    out_of_order(target)
+    network.endpoint.failures = []
+    network.endpoint.behaviour = None
+    network.clock.advance(FIRST_BACKOFF)
+    assert target.pool.places == 1
+    target.peers[0].accept()
+    waiting = target.acquire()
+    assert pending(waiting)
+    target.peers[0].send(CEchoRSP(1, VERIFICATION, 0))
+    assert target.peers[0].new[-10:] == RELEASE_RQ
+    waiting.addErrback(lambda _: None)
+    target.end()
+
+
+def test_who_waits_when_the_circuit_opens_is_refused_at_once(network: Network) -> None:
+    target = Target(network, max_associations=2, max_retries=0)
+    light = result(target.acquire(light=True))
+    network.endpoint.failures = [REFUSED] * (FAILURES_TO_OPEN - 1)
+    for _ in range(FAILURES_TO_OPEN - 1):
+        failure(target.acquire())
+    network.endpoint.in_the_air = True
+    opening, waiting = target.acquire(), target.acquire()
+    assert pending(waiting)
+    [(_, connected)] = network.endpoint.unanswered
+    connected.errback(REFUSED)
+    assert isinstance(failure(opening), TransportError)
+    assert busy(waiting).retry_after == FIRST_BACKOFF
+    target.give_back(light)
+    target.end()
+
+
+# The end
+
+
+def test_stopping_releases_what_is_idle_and_lets_what_is_under_way_end(network: Network) -> None:
+    target = Target(network, max_associations=3)
+    idle, leased = result(target.acquire()), result(target.acquire())
+    target.give_back(idle)
+    network.endpoint.behaviour = None
+    opening = target.acquire(OTHER_RQ, light=True)
+    waiting = target.acquire(OTHER_RQ)
+    assert target.peers[0].new == RELEASE_RQ
+    target.pool.stop()
+    assert "stopping" in busy(waiting).detail
+    assert "stopping" in busy(target.acquire()).detail
+    target.peers[2].accept()
+    target.give_back(leased, result(opening))
+    target.leave(*target.peers[1:])
+    target.peers[0].raw(RELEASE_RP)
+    target.end()
+
+
+def test_stopping_twice_changes_nothing(network: Network) -> None:
+    target = Target(network)
+    target.give_back(result(target.acquire()))
+    target.pool.stop()
+    target.pool.stop()
+    target.leave(*target.peers)
+    target.end()
+
+
+def test_aborting_ends_everything_at_once(network: Network) -> None:
+    target = Target(network, max_associations=4, idle_secs=1.0)
+    leased, closing = result(target.acquire(light=True)), result(target.acquire())
+    target.give_back(closing)
+    network.clock.advance(1.0)
+    network.endpoint.behaviour = None
+    opening = target.acquire()
+    network.endpoint.in_the_air = True
+    connecting = target.acquire()
+    network.endpoint.in_the_air = False
+    network.endpoint.failures = [REFUSED]
+    retrying = target.acquire(light=True)
+    retrying.addErrback(lambda _: None)
+    target.pool.abort()
+    assert isinstance(failure(opening), CancelledError)
+    assert isinstance(failure(connecting), CancelledError | Busy)
+    assert [one.new[-10:] for one in target.peers] == [a_abort(0, 0)] * 3
+    assert leased.is_closed
+    target.end()

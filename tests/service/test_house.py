@@ -1,0 +1,243 @@
+"""From a configuration to parts: what is built, what is shared, and what is refused before anything begins."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
+
+from harmonygw.errors import Busy, ConfigurationError
+from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.pipeline import BACKENDS, MIDDLEWARE
+from harmonygw.service import Gateway, available
+from harmonygw.service.house import DISABLED_RETRY_SECS, House
+from tests.net.http.asking import ask
+from tests.net.http.certificates import identity
+from tests.service.conftest import Build, Configure
+from tests.service.parts import MAIN, web
+
+REQUEST = Request(HTTPOrigin("GET", ("studies",)), "192.0.2.1", "c")
+
+BRIDGED = """
+[pipelines.web]
+networks = ["default"]
+endpoints = ["web"]
+middleware = {middleware}
+backends = ["archive"]
+
+[endpoints.web]
+service = "dicomweb"
+
+[backends.archive]
+service = "storage"
+options = {{ root = "archive" }}
+
+[middleware.bridge]
+type = "dicomweb_bridge"
+
+[middleware.mine]
+type = "signing"
+"""
+
+
+def result(deferred: "Deferred[Reply]") -> Any:
+    found: list[Any] = []
+    deferred.addBoth(found.append)
+    return found[0]
+
+
+@pytest.fixture
+def problems(configure: Configure, memory: MemoryReactorClock) -> Callable[..., tuple[str, ...]]:
+    def found(*texts: str, **more: Any) -> tuple[str, ...]:
+        with pytest.raises(ConfigurationError) as caught:
+            Gateway(configure(*texts, **more), memory)
+        return caught.value.problems
+
+    return found
+
+
+def test_this_build_has_what_its_registries_name() -> None:
+    assert available().backends == set(BACKENDS)
+    assert available().middleware == set(MIDDLEWARE)
+
+
+def test_a_backend_is_shared_by_its_pipelines_and_answers_each(build: Build, diary: list[str]) -> None:
+    second = """
+[pipelines.other]
+networks = ["default"]
+endpoints = ["other"]
+middleware = ["mine"]
+backends = ["archive"]
+
+[endpoints.other]
+service = "dicomweb"
+options = { path_prefix = "/other" }
+
+[middleware.mine]
+type = "signing"
+"""
+    gateway = build(web(), second)
+    assert diary == ["archive is built"]
+    root = gateway.resource("default")
+    assert ask(root, "/dicom/studies").document["seen_by"] == ""
+    answered = ask(root, "/other/studies")
+    assert (answered.document["seen_by"], answered.document["base_url"]) == ("mine", "http://h/other")
+    assert answered.header["x-signed"] == "mine"
+
+
+def test_the_two_sides_of_the_middleware_may_be_listed_apart(build: Build) -> None:
+    gateway = build(
+        web().replace("backends =", 'middleware = { left = ["a", "b"], right = ["b"] }\nbackends ='),
+        '[middleware.a]\ntype = "signing"\n[middleware.b]\ntype = "signing"',
+    )
+    answered = ask(gateway.resource("default"), "/dicom/studies")
+    assert (answered.document["seen_by"], answered.header["x-signed"]) == ("ab", "b")
+
+
+def test_an_endpoint_is_on_every_network_of_its_pipeline_with_that_networks_limits(build: Build) -> None:
+    gateway = build(
+        '[network.second.http]\nbind_address = "127.0.0.1"\nbind_port = 0',
+        "[network.second.limits]\nwrite_timeout_secs = 7",
+        '[pipelines.web]\nnetworks = ["default", "second"]\nendpoints = ["page"]\nbackends = ["archive"]',
+        '[endpoints.page]\nservice = "page"\noptions = { path_prefix = "/page/" }',
+        '[backends.archive]\nservice = "telling"',
+    )
+    assert ask(gateway.resource("default"), "/page").document == {"write_timeout": 60}
+    assert ask(gateway.resource("second"), "/page").document == {"write_timeout": 7}
+
+
+def test_a_third_partys_endpoint_without_a_prefix_stands_at_the_root(build: Build) -> None:
+    gateway = build(
+        web().replace('service = "dicomweb"\noptions = { path_prefix = "/dicom" }', 'service = "page"'),
+    )
+    assert ask(gateway.resource("default"), "/anything").document == {"write_timeout": 60}
+
+
+def test_a_disabled_target_is_not_built_and_says_so(build: Build, diary: list[str]) -> None:
+    gateway = build(
+        web().replace('service = "telling"', 'service = "telling"\ntarget_ref = "pacs"'),
+        '[targets.pacs]\nenabled = false\nconnection = { host = "pacs" }',
+    )
+    assert diary == []
+    assert gateway.describe()["targets"] == {"archive": {"target": "pacs", "ready": False, "enabled": False}}
+    answered = ask(gateway.resource("default"), "/dicom/studies")
+    assert (answered.status, answered.header["retry-after"]) == (503, str(DISABLED_RETRY_SECS))
+    assert answered.document["detail"] == "pacs: the target is disabled"
+    refusal = result(gateway.pipeline("web")(REQUEST)).value
+    assert isinstance(refusal, Busy)
+    gateway.startService()
+    assert gateway.ready
+    stopped = gateway.stopService()
+    gateway._reactor.advance(0)
+    assert stopped.called
+
+
+def test_the_management_api_describes_the_gateway(build: Build) -> None:
+    gateway = build(web(), '[management]\nenabled = true\nnetwork = "default"')
+    info = ask(gateway.resource("default"), "/admin/info").document
+    assert (info["id"], info["ready"]) == ("gateway", False)
+    assert ask(gateway.resource("default"), "/admin/targets/archive").document["ready"] is True
+
+
+def test_an_endpoint_that_answers_alone_needs_no_backend(build: Build) -> None:
+    gateway = build(
+        '[pipelines.web]\nnetworks = ["default"]\nendpoints = ["shown"]',
+        '[endpoints.shown]\nservice = "management"\noptions = { path_prefix = "/shown" }',
+    )
+    assert ask(gateway.resource("default"), "/shown/info").status == 200
+    assert isinstance(result(gateway.pipeline("web")(REQUEST)).value, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    ['["bridge"]', '["mine", "bridge"]', '["mine"]', '{ left = ["bridge"], right = ["bridge"] }'],
+)
+def test_a_bridge_or_what_may_be_one_stands_before_a_backend_of_operations(middleware: str, build: Build) -> None:
+    assert build(BRIDGED.format(middleware=middleware))
+
+
+@pytest.mark.parametrize(
+    ("middleware", "where"),
+    [
+        ("[]", ""),
+        ('["passthru"]', ""),
+        ('{ left = ["bridge"], right = [] }', " on both sides"),
+        ('{ left = [], right = ["bridge"] }', " on both sides"),
+    ],
+)
+def test_without_a_bridge_such_a_backend_is_refused(
+    middleware: str, where: str, problems: Callable[..., tuple[str, ...]]
+) -> None:
+    assert problems(BRIDGED.format(middleware=middleware)) == (
+        f'pipelines.web: middleware: "dicomweb_bridge" is missing{where}, '
+        "which a dicomweb endpoint needs before such a backend",
+    )
+
+
+def test_several_backends_are_refused(problems: Callable[..., tuple[str, ...]]) -> None:
+    several = web().replace('["archive"]', '["archive", "second"]')
+    assert problems(several, '[backends.second]\nservice = "telling"') == (
+        "pipelines.web: several backends for one pipeline are not in this build yet",
+    )
+
+
+def test_everything_that_cannot_be_built_is_told_at_once(
+    problems: Callable[..., tuple[str, ...]], log: list[str]
+) -> None:
+    found = problems(
+        web("misbuilt"),
+        web("refused", "second", "/second"),
+        web(pipeline="third", prefix="/third").replace("backends =", 'middleware = ["mine"]\nbackends ='),
+        '[middleware.mine]\ntype = "absent"\n[middleware_types.absent]\nmodule = "tests.service.parts:Absent"',
+    )
+    assert found == (
+        "backends.archive: cannot be built: LookupError: no such thing",
+        "backends.second_archive.options: wrong",
+        "middleware.mine: cannot load 'tests.service.parts:Absent' (wanted 'package.module:Name'): "
+        "module 'tests.service.parts' has no attribute 'Absent'",
+    )
+    assert log == ["critical: backends.archive cannot be built (LookupError)"]
+
+
+def test_a_reserved_path_is_not_an_endpoints(problems: Callable[..., tuple[str, ...]]) -> None:
+    assert problems(web(prefix="/healthz")) == ('endpoints.web: path prefix "/healthz" is taken',)
+
+
+def test_a_third_partys_prefix_cannot_be_anothers(problems: Callable[..., tuple[str, ...]]) -> None:
+    both = web().replace('endpoints = ["web"]', 'endpoints = ["web", "page"]')
+    page = '[endpoints.page]\nservice = "page"\noptions = { path_prefix = "dicom" }'
+    assert problems(both, page) == ('endpoints.page: path prefix "/dicom" is taken',)
+
+
+def test_a_type_that_no_registry_has_is_refused(configure: Configure, memory: MemoryReactorClock) -> None:
+    configuration = configure(web())
+    foreign = replace(configuration.backends["archive"], service="carrier_pigeon")
+    with pytest.raises(ConfigurationError, match='"carrier_pigeon" is not in this build'):
+        Gateway(replace(configuration, backends={"archive": foreign}), memory)
+
+
+def test_a_certificate_is_read_before_anything_begins(problems: Callable[..., tuple[str, ...]], tmp_path: Path) -> None:
+    tls = MAIN.replace("bind_port = 0", 'bind_port = 0\ncert_path = "c.pem"\nkey_path = "k.pem"')
+    (problem,) = problems(web(), main=tls)
+    assert problem.startswith("network.default: c.pem: not a PEM certificate file (")
+    identity("server").write(tmp_path, "c")
+    (problem,) = problems(web(), main=tls)
+    assert problem.startswith("network.default: k.pem: not a PEM private key")
+
+
+def test_destinations_are_those_of_every_backend(configure: Configure, memory: MemoryReactorClock) -> None:
+    configuration = configure(
+        '[pipelines.scp]\nnetworks = ["default"]\nendpoints = ["door"]\nbackends = ["archive"]',
+        '[endpoints.door]\nservice = "door"\n[backends.archive]\nservice = "telling"',
+        '[pipelines.other]\nnetworks = ["default"]\nendpoints = ["back"]\nbackends = ["moving"]',
+        '[endpoints.back]\nservice = "door"\n[backends.moving]\nservice = "telling"',
+    )
+    house = House(configuration, memory, dict, {})
+    destination = object()
+    house.backends["moving"].destination = destination  # type: ignore[attr-defined]
+    context = house.doors["door"].context
+    assert list(context.destinations()) == [destination]
+    assert context.backend is house.backends["archive"]
