@@ -13,12 +13,13 @@ from zope.interface import implementer
 
 from harmonygw.config.loading import load
 from harmonygw.config.model import Configuration
-from harmonygw.errors import ConfigurationError
+from harmonygw.errors import ConfigurationError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.net.http.tree import Text
+from harmonygw.operations import Find
 from harmonygw.pipeline import Context, EndpointContext, IBackend, IMiddleware, Proceed
 from harmonygw.service import available
-from harmonygw.streams import Body, Pieces
+from harmonygw.streams import Body, Feed, Match, Pieces
 
 diary: list[str] = []
 """What parts have done; each test begins with an empty one."""
@@ -135,6 +136,26 @@ class Failing(Telling):
         raise ConfigurationError((f"backends.{self.name}: its disk is gone",))
 
 
+class Found(Feed[Match]):
+    """Matches that are all there."""
+
+    def __init__(self, *matches: Match) -> None:
+        super().__init__(limit=len(matches) + 1)
+        self.warnings: list[str] = []
+        for match in matches:
+            self.put(match)
+        self.end()
+
+
+class Empty(Telling):
+    """An archive of operations that holds nothing."""
+
+    async def respond(self, request: Request) -> Reply:
+        if isinstance(request.operation, Find):
+            return Reply(result=Found())
+        raise NotFound("there is nothing")
+
+
 @implementer(IMiddleware)
 class Signing:
     """Puts its name on the request, and on the reply."""
@@ -194,6 +215,7 @@ SERVICES = "\n".join(
         "Refused",
         "Slow",
         "Failing",
+        "Empty",
         "Door",
         "Page",
     )
