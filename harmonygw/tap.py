@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from twisted.application.service import IService
 from twisted.logger import ILogObserver, Logger
@@ -25,6 +25,8 @@ from harmonygw.errors import ConfigurationError
 from harmonygw.service import Gateway, available
 
 log = Logger()
+
+GatewayT = TypeVar("GatewayT", bound=Gateway)
 
 
 class Options(usage.Options):
@@ -129,7 +131,7 @@ def notify_systemd(state: str) -> None:
         log.warn("systemd cannot be told {state}: {error}", state=state, error=error)
 
 
-def _for_the_command_line(kind: type[Any], path: str) -> Any:
+def _for_the_command_line(kind: type[GatewayT], path: str) -> GatewayT:
     """Return a gateway of a kind; what is wrong with the configuration ends the command with status 1."""
     from twisted.internet import reactor  # not before twistd has chosen one
 

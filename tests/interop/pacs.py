@@ -5,9 +5,8 @@ a test replaces by a faulty one, made of the words of `Connection`. What reaches
 the standard's words: `C-GET-RQ`, `A-ABORT 2 6`, `closed`.
 """
 
-import struct
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -54,81 +53,20 @@ from harmonygw.dicom.upperlayer.provider import (
 from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.requestor import Association
 from harmonygw.streams import Feed, Instance, Pieces
+from tests.interop.held import (
+    CT,
+    EXPLICIT,
+    IMPLICIT,
+    MR,
+    STUDY_FIND,
+    STUDY_GET,
+    STUDY_MOVE,
+    UNIQUE_KEYS,
+    VERIFICATION,
+    Held,
+)
 
 reactor: Any = _reactor
-
-EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
-CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
-VERIFICATION = "1.2.840.10008.1.1"
-STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
-PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{n}" for n in (1, 2, 3))
-
-CHUNK = 65_536
-"""Bytes of pixel data that are made at a time."""
-
-UNIQUE_KEYS = {"PATIENT": "00100020", "STUDY": "0020000D", "SERIES": "0020000E", "IMAGE": "00080018"}
-
-
-@dataclass(frozen=True)
-class Held:
-    """An instance that the PACS holds: `size` bytes of pixel data, and what identifies it."""
-
-    sop: str = "1.2.3.4"
-    series: str = "1.2.3"
-    study: str = "1.2"
-    patient: str = "P1"
-    sop_class: str = CT
-    size: int = 1000
-    syntax: str = EXPLICIT
-    character_set: str = "ISO_IR 192"
-    more: dict[str, Any] = field(default_factory=dict, hash=False)
-
-    def header(self) -> bytes:
-        """The data set up to its pixels."""
-        attributes = {
-            "00080016": {"vr": "UI", "Value": [self.sop_class]},
-            "00080018": {"vr": "UI", "Value": [self.sop]},
-            "00080060": {"vr": "CS", "Value": ["CT"]},
-            "00100020": {"vr": "LO", "Value": [self.patient]} if self.patient else None,
-            "0020000D": {"vr": "UI", "Value": [self.study]},
-            "0020000E": {"vr": "UI", "Value": [self.series]},
-            **self.more,
-        }
-        present = {tag: element for tag, element in attributes.items() if element is not None}
-        return from_json(present, EXPLICIT, character_set=(self.character_set,)) + struct.pack(
-            "<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, self.size
-        )
-
-    def data_set(self) -> bytes:
-        """All of it."""
-        return self.header() + bytes(self.size)
-
-    def row(self, level: str, siblings: "Sequence[Held]") -> dict[str, Any]:
-        """What a C-FIND says of it, or of what it is in."""
-        row: dict[str, Any] = {
-            "00100010": {"vr": "PN", "Value": [{"Alphabetic": f"Name^of {self.patient}"}]},
-            "00100020": {"vr": "LO", "Value": [self.patient] if self.patient else []},
-        }
-        study = [one for one in siblings if one.study == self.study]
-        if level != "PATIENT":
-            row["0020000D"] = {"vr": "UI", "Value": [self.study]}
-        if level == "STUDY":
-            row["00080061"] = {"vr": "CS", "Value": ["CT"]}
-            row["00201208"] = {"vr": "IS", "Value": [len(study)]}
-        if level in ("SERIES", "IMAGE"):
-            row["0020000E"] = {"vr": "UI", "Value": [self.series]}
-            row["00080060"] = {"vr": "CS", "Value": ["CT"]}
-        if level == "SERIES":
-            row["00201209"] = {"vr": "IS", "Value": [sum(one.series == self.series for one in study)]}
-        if level == "IMAGE":
-            row["00080018"] = {"vr": "UI", "Value": [self.sop]}
-            row["00080016"] = {"vr": "UI", "Value": [self.sop_class]}
-        return row
-
-
-def study_of(count: int, **attributes: Any) -> list[Held]:
-    """Some instances of one series."""
-    return [Held(sop=f"1.2.3.{number}", **attributes) for number in range(4, 4 + count)]
 
 
 @dataclass
@@ -251,7 +189,7 @@ class Connection(Protocol):
         if context_id is None:
             return None
         self.send(context_id, self._store_rq(held.sop_class, held.sop))
-        for chunk in self._chunks(held):
+        for chunk in held.chunks():
             self.send_pdvs(context_id, chunk, is_command=False, is_last=False)
             self.sent += len(chunk)
             if self._drained is not None:
@@ -379,13 +317,6 @@ class Connection(Protocol):
     def _store_rq(self, sop_class: str, sop: str) -> CStoreRQ:
         self._message_id += 1
         return CStoreRQ(self._message_id, sop_class, sop)
-
-    @staticmethod
-    def _chunks(held: Held) -> Iterator[bytes]:
-        yield held.header()
-        chunk = bytes(CHUNK)
-        for at in range(0, held.size, CHUNK):
-            yield chunk[: min(CHUNK, held.size - at)]
 
 
 class PACS(Factory):

@@ -9,21 +9,9 @@ from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.upperlayer.negotiation import SupportedContext
+from tests.interop.held import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, study_of
 from tests.interop.house import STUDY, House
-from tests.interop.pacs import (
-    CT,
-    EXPLICIT,
-    IMPLICIT,
-    PACS,
-    STUDY_FIND,
-    STUDY_GET,
-    Asked,
-    Connection,
-    abort,
-    drop,
-    silence,
-    study_of,
-)
+from tests.interop.pacs import PACS, Asked, Connection, abort, drop, silence
 
 SEARCH = "/dicom/studies?StudyInstanceUID=1.2"
 

@@ -17,7 +17,7 @@ from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
-from twisted.web.client import Agent
+from twisted.web.client import Agent, ResponseNeverReceived
 
 from harmonygw.config.model import ListeningAddress
 from harmonygw.errors import ConfigurationError, TransportError
@@ -248,6 +248,12 @@ def test_stopping_before_it_is_ready_gives_up(build: Build, memory: MemoryReacto
 # Ending
 
 
+def test_what_was_never_started_stops_at_once(build: Build, memory: MemoryReactorClock, diary: list[str]) -> None:
+    assert build(web()).stopService().called
+    assert diary == ["archive is built"]
+    assert memory.getDelayedCalls() == []
+
+
 def test_it_drains_as_configured(build: Build, memory: MemoryReactorClock, diary: list[str], log: list[str]) -> None:
     gateway = build(web("held"), DOOR.format(name="scp"), main=DRAINING)
     gateway.startService()
@@ -402,3 +408,20 @@ async def test_over_sockets_a_port_that_is_taken_is_named(running: Gateway, conf
     second = Gateway(configure(web(), main=MAIN.replace("bind_port = 0", f"bind_port = {port}")), reactor)
     with pytest.raises(ConfigurationError, match=f"network.default: cannot listen on 127.0.0.1:{port}: Address"):
         second.privilegedStartService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_over_sockets_what_takes_too_long_is_reset(configure: Configure, diary: list[str]) -> None:
+    main = MAIN.replace('id = "gateway"', 'id = "gateway"\ndrain_timeout_secs = 0.1')
+    before = set(reactor.getDelayedCalls())
+    gateway = Gateway(configure(web("held"), main=main), reactor)
+    gateway.startService()
+    port = gateway.address("default").port
+    asking = Agent(reactor).request(b"GET", f"http://127.0.0.1:{port}/dicom/studies".encode())
+    while "archive is asked" not in diary:
+        await deferLater(reactor, 0.005)
+    await gateway.stopService()
+    with pytest.raises(ResponseNeverReceived):
+        await asking
+    assert diary[-2:] == ["archive is cancelled", "archive stops"]
+    assert set(reactor.getDelayedCalls()) <= before

@@ -13,7 +13,8 @@ from harmonygw.exchange import AssociationOrigin, Reply, Request
 from harmonygw.operations import Operation
 from harmonygw.pipeline import Context
 from harmonygw.streams import Feed, Instance, Pieces
-from tests.interop.pacs import CT, EXPLICIT, PACS, Held
+from tests.interop.held import CT, EXPLICIT, Held
+from tests.interop.pacs import PACS
 
 
 def settings(pacs_port: int, *, use_tls: bool = False, **options: Any) -> Backend:

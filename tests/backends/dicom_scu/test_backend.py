@@ -1,48 +1,28 @@
 """The backend in front of a scripted PACS; its faults are in tests/interop/test_faults_*.py."""
 
 import socket
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 
 from harmonygw.backends.dicom_scu import backend as backend_module
 from harmonygw.backends.dicom_scu.backend import LITERAL_MATCHING
 from harmonygw.backends.dicom_scu.contexts import LOSSY
 from harmonygw.dicom.dimse import statuses
-from harmonygw.dicom.dimse.commands import CStoreRSP
 from harmonygw.errors import (
     BadRequest,
     ConfigurationError,
     Incomplete,
     NotAcceptable,
     RejectedError,
-    TimedOut,
     TransportError,
 )
-from harmonygw.operations import Echo, Find, Level, Retrieve, Store
-from harmonygw.streams import Instance
-from tests.backends.dicom_scu.backends import Running, backend, stream_of, to_store
-from tests.interop.pacs import (
-    CT,
-    MR,
-    PACS,
-    PATIENT_FIND,
-    PATIENT_GET,
-    PATIENT_MOVE,
-    STUDY_FIND,
-    STUDY_GET,
-    Asked,
-    Connection,
-    Held,
-    deliver,
-    drop,
-    study_of,
-)
+from harmonygw.operations import Echo, Find, Level, Retrieve
+from tests.backends.dicom_scu.backends import Running, backend
+from tests.interop.held import CT, PATIENT_FIND, PATIENT_GET, PATIENT_MOVE, STUDY_FIND, STUDY_GET, Held, study_of
+from tests.interop.pacs import PACS, Asked, Connection, deliver, drop
 from tests.interop.processes import free_port
 
 UID = {"vr": "UI", "Value": ["1.2"]}
@@ -405,98 +385,3 @@ async def test_an_instance_that_nobody_asked_for_is_refused_and_logged() -> None
     assert answered == [statuses.NOT_AUTHORIZED]
     [event] = [event for event in events if "sop_instance_uid" in event]
     assert (event["calling_ae_title"], event["sop_instance_uid"], event["backend"]) == ("PACS", "1.2.3.4", "pacs")
-
-
-# Store
-
-
-@ensureDeferred
-async def test_stored_instances_are_reported_one_by_one_over_one_association() -> None:
-    async with Running(PACS()) as running:
-        reply, request = await running.ask(Store(stream_of(to_store("1"), to_store("2"))))
-        results = [(one.sop_instance_uid, one.status) async for one in reply.result]
-        assert results == [("1", 0), ("2", 0)]
-        assert running.pacs.received == ["1", "2"]
-        assert running.pacs.seen.count("A-ASSOCIATE-RQ") == 1
-        assert (request.record.instances, request.record.dimse_status) == (2, 0)
-
-
-@ensureDeferred
-async def test_the_reply_does_not_wait_for_the_instances() -> None:
-    arrives: Deferred[Instance] = Deferred()
-
-    async def slow() -> AsyncGenerator[Instance, None]:
-        yield to_store("1")
-        yield await arrives
-
-    async with Running(PACS()) as running:
-        reply, _ = await running.ask(Store(slow()))
-        assert running.pacs.seen == []
-        assert (await reply.result.__anext__()).sop_instance_uid == "1"
-        arrives.callback(to_store("2"))
-        assert (await reply.result.__anext__()).sop_instance_uid == "2"
-
-
-@ensureDeferred
-async def test_a_failure_status_is_that_of_its_instance_and_the_others_go_on() -> None:
-    async def refuse_the_first(connection: Connection, asked: Asked, data: bytes) -> None:
-        connection.pacs.behave()
-        command = asked.command
-        rsp = CStoreRSP(command.message_id, CT, command.affected_sop_instance_uid, 0xA700, error_comment="disk full")
-        connection.send(asked.context_id, rsp)
-
-    async with Running(PACS(stored=refuse_the_first)) as running:
-        reply, request = await running.ask(Store(stream_of(to_store("1"), to_store("2"))))
-        results = [(one.status, one.detail) async for one in reply.result]
-        assert results == [(0xA700, "disk full"), (0, "")]
-        assert (request.record.instances, request.record.dimse_status) == (1, 0xA700)
-
-
-@ensureDeferred
-async def test_errors_become_statuses_and_the_others_go_on() -> None:
-    async def drop_the_first(connection: Connection, asked: Asked, data: bytes) -> None:
-        connection.pacs.behave()
-        connection.reset()
-
-    no_class = to_store("2", "1.2.3")
-    cut = to_store("3", error=TimedOut("the client is slow"))
-    async with Running(PACS(stored=drop_the_first)) as running:
-        reply, request = await running.ask(Store(stream_of(to_store("1"), no_class, cut, to_store("4", MR))))
-        results = [(one.sop_instance_uid, one.status) async for one in reply.result]
-        assert results == [("1", 0x0110), ("2", 0x0122), ("3", 0x0110), ("4", 0)]
-        assert no_class.data_set.done  # type: ignore[attr-defined]
-        assert running.pacs.received == ["4"]
-        assert len(request.record.notes) == 3
-
-
-@ensureDeferred
-async def test_a_pacs_that_does_not_answer_a_c_store_is_0110h() -> None:
-    async def silence(connection: Connection, asked: Asked, data: bytes) -> None:
-        connection.pacs.behave()
-
-    async with Running(PACS(stored=silence), silence_timeout_secs=0.1) as running:
-        results = await running.result(Store(stream_of(to_store("1"), to_store("2"))))
-        assert [one.status for one in results] == [0x0110, 0]
-
-
-@ensureDeferred
-async def test_a_pacs_without_room_is_a700h_and_one_that_is_down_0110h_then_a700h() -> None:
-    pacs = PACS()
-    await pacs.refuse_connections()
-    async with Running(pacs) as running:
-        results = await running.result(Store(stream_of(*(to_store(str(number)) for number in range(4)))))
-        assert [one.status for one in results] == [0x0110, 0x0110, 0x0110, 0xA700]
-
-
-@ensureDeferred
-async def test_a_source_that_fails_ends_the_results_with_its_error() -> None:
-    async def broken() -> AsyncGenerator[Instance, None]:
-        yield to_store("1")
-        raise TransportError("the client has gone")
-
-    async with Running(PACS()) as running:
-        reply, _ = await running.ask(Store(broken()))
-        async with aclosing(reply.result) as results:
-            assert (await results.__anext__()).status == 0
-            with pytest.raises(TransportError, match="the client has gone"):
-                await results.__anext__()

@@ -12,7 +12,7 @@ from harmonygw.dicom.dimse import statuses
 from harmonygw.errors import TransportError
 from harmonygw.net.association.destination import Move, MoveDestination
 from harmonygw.net.association.receiving import Refusal
-from tests.interop.pacs import CT, EXPLICIT, IMPLICIT, VERIFICATION
+from tests.interop.held import CT, EXPLICIT, IMPLICIT, VERIFICATION
 
 
 def refuse(*_: object) -> Refusal:
