@@ -1,6 +1,7 @@
 """`python -m bench [name ...]`: run some measurements, or all; the exit status is 1 when a target is missed."""
 
 import argparse
+import signal
 import sys
 from importlib import import_module
 
@@ -17,6 +18,7 @@ def main() -> int:
     for name in names:
         if name not in MEASUREMENTS:
             parser.error(f"{name} is none of {', '.join(MEASUREMENTS)}")
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     missed = 0
     with stand() as running:
         for name in names:

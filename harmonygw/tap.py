@@ -145,5 +145,7 @@ def _twistd_logs(twistd: Any, configuration: Configuration) -> bool:
     """Return whether the log is left to twistd: it was told where, or as a daemon nobody would see ours."""
     if twistd is None:
         return False
+    if "nodaemon" not in twistd:  # `twist` logs to standard output, and takes no observer of ours
+        return True
     told = twistd["logfile"] or twistd["logger"] or twistd["syslog"]
     return bool(told) or not (twistd["nodaemon"] or configuration.logging.log_to_file)

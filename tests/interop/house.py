@@ -210,7 +210,7 @@ class House:
             globalLogPublisher.removeObserver(self._observe)
         if kind is None:
             await self._until(lambda: not self._left_over())
-            gc.collect()
+            gc.collect(1)
             assert not self.errors, self.errors[0]
 
     def pacs_sockets(self) -> list[Any]:

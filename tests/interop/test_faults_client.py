@@ -5,9 +5,10 @@ from pathlib import Path
 from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dimse import statuses
+from tests.interop.connection import Connection
 from tests.interop.held import Held, study_of
 from tests.interop.house import ANY_DICOM, STUDY, Client, House
-from tests.interop.pacs import PACS, Connection, silence
+from tests.interop.pacs import PACS, silence
 
 BY_USER = "A-ABORT 0 0"
 HUGE = 512 * 1024 * 1024

@@ -9,9 +9,10 @@ from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.upperlayer.negotiation import SupportedContext
+from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, study_of
 from tests.interop.house import STUDY, House
-from tests.interop.pacs import PACS, Asked, Connection, abort, drop, silence
+from tests.interop.pacs import PACS, abort, drop, silence
 
 SEARCH = "/dicom/studies?StudyInstanceUID=1.2"
 

@@ -8,9 +8,10 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dimse import statuses
+from tests.interop.connection import Asked, Connection
 from tests.interop.held import STUDY_FIND, STUDY_MOVE, Held, study_of
 from tests.interop.house import STUDY, House
-from tests.interop.pacs import PACS, Asked, Connection, deliver
+from tests.interop.pacs import PACS, deliver
 from tests.interop.processes import free_port
 
 MOVES_ONLY = (STUDY_FIND, STUDY_MOVE)

@@ -9,9 +9,10 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dimse.commands import CFindRSP, CStoreRQ
+from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, EXPLICIT, Held, study_of
 from tests.interop.house import STUDY, House
-from tests.interop.pacs import PACS, Asked, Connection
+from tests.interop.pacs import PACS
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
 ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)

@@ -11,9 +11,10 @@ from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CGetRQ
+from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, Held, study_of
 from tests.interop.house import ANY_DICOM, STUDY, House, Reply
-from tests.interop.pacs import PACS, Asked, Connection, abort, drop, silence
+from tests.interop.pacs import PACS, abort, drop, silence
 
 BY_USER = "A-ABORT 0 0"
 UNRECOGNIZED_PDU = "A-ABORT 2 1"

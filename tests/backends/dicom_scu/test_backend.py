@@ -21,8 +21,9 @@ from harmonygw.errors import (
 )
 from harmonygw.operations import Echo, Find, Level, Retrieve
 from tests.backends.dicom_scu.backends import Running, backend
+from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, PATIENT_FIND, PATIENT_GET, PATIENT_MOVE, STUDY_FIND, STUDY_GET, Held, study_of
-from tests.interop.pacs import PACS, Asked, Connection, deliver, drop
+from tests.interop.pacs import PACS, deliver, drop
 from tests.interop.processes import free_port
 
 UID = {"vr": "UI", "Value": ["1.2"]}

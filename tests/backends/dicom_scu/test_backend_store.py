@@ -12,8 +12,9 @@ from harmonygw.errors import TimedOut, TransportError
 from harmonygw.operations import Store
 from harmonygw.streams import Instance
 from tests.backends.dicom_scu.backends import Running, stream_of, to_store
+from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, MR
-from tests.interop.pacs import PACS, Asked, Connection
+from tests.interop.pacs import PACS
 
 
 @ensureDeferred

@@ -9,8 +9,9 @@ from harmonygw.dicom.upperlayer import negotiation
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
 from harmonygw.errors import RejectedError
 from tests.backends.dicom_scu.backends import settings
+from tests.interop.connection import Connection
 from tests.interop.held import EXPLICIT, IMPLICIT, VERIFICATION
-from tests.interop.pacs import PACS, Connection
+from tests.interop.pacs import PACS
 
 
 def requesting(port: int = 104, **options: object) -> Requesting:
