@@ -279,6 +279,27 @@ async def test_a_cancel_that_is_ignored_is_followed_by_an_abort(tmp_path: Path) 
 
 
 @ensureDeferred
+async def test_an_association_that_nobody_uses_is_released_in_order(tmp_path: Path) -> None:
+    pacs = PACS(study_of(1))
+    async with House(tmp_path, pacs, idle_association_secs=0.05) as house:
+        assert (await house.ask(SEARCH)).status == 200
+        await pacs.saw("closed")
+        assert pacs.seen[-2:] == ["A-RELEASE-RQ", "closed"]
+        assert house.places == (0, 0)
+
+
+@ensureDeferred
+async def test_an_idle_association_that_the_pacs_aborted_is_replaced_unnoticed(tmp_path: Path) -> None:
+    pacs = PACS(study_of(1))
+    async with House(tmp_path, pacs) as house:
+        assert (await house.ask(SEARCH)).status == 200
+        pacs.connections[0].abort()
+        await pacs.saw("closed")
+        assert (await house.ask(SEARCH)).status == 200
+        assert pacs.seen.count("A-ASSOCIATE-RQ") == 2
+
+
+@ensureDeferred
 async def test_what_the_archive_does_not_have_is_404(tmp_path: Path) -> None:
     async with House(tmp_path, PACS(study_of(1))) as house:
         reply = await house.ask(STUDY.replace("1.2", "9.9"))

@@ -6,7 +6,7 @@ for more.
 """
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -63,6 +63,8 @@ class Storage:
     """The `storage` service. Retrieve's `without_bulk_data` is not honoured: instances come whole."""
 
     log = Logger()
+    relational_queries = True
+    """Keys of any level are matched at any other (PS3.4 §C.4.1.3.2)."""
 
     def __init__(self, context: Context) -> None:
         self._name = context.name
@@ -130,7 +132,7 @@ class Storage:
             case Echo():
                 return Reply()
             case Find() as query:
-                return Reply(result=self._ahead(self._matches(archive, query), limit=MATCHES_AHEAD))
+                return Reply(result=_Matches(self._ahead(self._matches(archive, query), limit=MATCHES_AHEAD)))
             case Retrieve() as retrieve:
                 return Reply(result=await self._retrieve(archive, retrieve))
             case Store() as store:
@@ -261,6 +263,23 @@ class Storage:
             close()
         else:
             await self._in_thread(close)
+
+
+class _Matches:
+    """The matches of the index: what is asked of it is done, so that there is nothing to warn of."""
+
+    def __init__(self, feed: Feed[Match]) -> None:
+        self._feed = feed
+        self.warnings: list[str] = []
+
+    def __aiter__(self) -> "_Matches":
+        return self
+
+    def __anext__(self) -> Coroutine[Any, Any, Match]:
+        return self._feed.__anext__()
+
+    async def aclose(self) -> None:
+        await self._feed.aclose()
 
 
 def _length(pieces: Pieces) -> int:

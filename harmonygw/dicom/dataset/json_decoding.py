@@ -46,6 +46,7 @@ _TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 _COMPONENT_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 _WHOLE_TEXTS: Final = frozenset({"LT", "ST", "UR", "UT"})
+_VRS: Final = SHORT_FORM_VRS | LONG_FORM_VRS
 _INTEGER_STRINGS: Final = range(-(1 << 31), 1 << 31)
 
 
@@ -106,8 +107,10 @@ class _Writer:
         if not isinstance(attribute, Mapping) or tag >> 16 in _NO_DATA_SET_GROUPS:
             raise BadRequest(f"{tag_name(tag)}: {_shown(attribute)} is not an attribute of a data set")
         vr = attribute.get("vr")
-        if not isinstance(vr, str) or vr not in SHORT_FORM_VRS | LONG_FORM_VRS:
+        if not isinstance(vr, str) or vr not in _VRS:
             raise BadRequest(f"{tag_name(tag)}: {_shown(vr)} is not a VR")
+        if len(attribute) == 1:
+            return self._header(tag, vr, 0)
         try:
             value = self._value(vr, attribute, depth)
             if len(value) % 2:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, FORBIDDEN_ON_THE_WEB
@@ -105,6 +106,11 @@ _NOT_MADE: Final = (Offer(DICOM_XML, multipart=True), Offer(DICOM_XML), Offer(ZI
 """What the standard has and this build does not make; refused by its name."""
 
 
+KNOWN_ACCEPTS: Final = 64
+"""Accept headers whose reading is kept: each client sends a handful, the same with every request."""
+
+
+@lru_cache(maxsize=KNOWN_ACCEPTS)
 def parse_accept(text: str) -> tuple[MediaRange, ...]:
     """Return the media ranges of an Accept header or an `accept` query parameter, in the order sent.
 

@@ -35,13 +35,14 @@ from harmonygw.dicom.upperlayer.provider import (
 )
 from harmonygw.errors import HarmonyError, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.net.association.valve import Valve
+from harmonygw.net.sending import flush
 from harmonygw.streams import Piece
 
 log = Logger()
 
-READ_SIZE = 262_144
-"""Bytes asked of the socket in one read, and held for it at most before it is written: four times Twisted's default,
-which cost a third of the throughput; a megabyte was slower again."""
+READ_SIZE = 393_216
+"""Bytes asked of the socket in one read, and held for it at most before it is written: six times Twisted's default,
+which cost half of the throughput. An object of 512 KB comes in two such reads and not in three; more gained nothing."""
 
 LINGER = 2.0
 """Seconds that a connection outlives its association: to deliver the last bytes (an A-ABORT, mostly), and for the
@@ -351,6 +352,7 @@ class AssociationProtocol(protocol.Protocol):
         pieces = self._upper_layer.take()
         if pieces and self.transport is not None and not self._gone:
             self.transport.write(b"".join(pieces))
+            flush(self.transport)
 
     # Timers
 

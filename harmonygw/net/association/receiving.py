@@ -18,11 +18,11 @@ from harmonygw.dicom.dataset.header_scan import HEADER_SCAN_LIMIT, HeaderScan
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ, CStoreRSP
 from harmonygw.errors import HarmonyError, PeerError
-from harmonygw.net.association.protocol import AssociationProtocol
+from harmonygw.net.association.protocol import READ_SIZE, AssociationProtocol
 from harmonygw.net.association.valve import Valve
 from harmonygw.streams import Feed, Instance, Piece, Pieces
 
-DATA_SET_WINDOW = 262_144
+DATA_SET_WINDOW = READ_SIZE
 """Bytes of one object that may wait for its reader before its association is paused: one read of the socket."""
 
 
@@ -183,17 +183,18 @@ class InstanceReceiver:
         command, body, refusal, status = self._command, self._body, self._refusal, self._status
         if command is None:
             return
-        self.read_ended()
         context_id = self._context_id
-        self._reset()
-        if body is not None:
-            body.end()
+        # The response goes first: while the last bytes flow on to the reader, the peer begins the next object.
         if refusal is not None:
             self.refused += 1
             self._respond(context_id, command, refusal.status, refusal.detail)
         elif status is None:
             self._respond(context_id, command, statuses.SUCCESS)
-        else:
+        self.read_ended()
+        self._reset()
+        if body is not None:
+            body.end()
+        if refusal is None and status is not None:
             status.addErrback(_could_not_be_kept)
             status.addCallback(lambda value: self._respond(context_id, command, value))
 

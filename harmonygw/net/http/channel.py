@@ -16,7 +16,7 @@ What is overridden here is named without an underscore in Twisted but for `_resp
 # mypy: allow-untyped-calls
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final
@@ -39,6 +39,8 @@ from harmonygw.net.http.limits import (
     HTTPLimits,
 )
 from harmonygw.net.http.stall import StallTimer, connection_beneath
+from harmonygw.net.sending import send
+from harmonygw.streams import Piece
 
 if TYPE_CHECKING:
     from harmonygw.net.http.request import StreamingRequest
@@ -279,6 +281,12 @@ class Channel(HTTPChannel):
         self.requests[-1].fail_body(TimedOut("the request's body did not arrive in time (body_timeout_secs)"))
 
     # The reply
+
+    def write_pieces(self, pieces: Sequence[Piece]) -> None:
+        """Write a part of the reply: at once and uncopied where that is possible."""
+        rest = send(self.transport, pieces)
+        if rest:
+            self.write(b"".join(rest))
 
     def requestDone(self, request: "StreamingRequest") -> None:
         """Go on to the next request, once this one has been received whole too."""

@@ -17,6 +17,7 @@ from twisted.web.server import Request
 
 from harmonygw.errors import HarmonyError, TooLarge, TransportError
 from harmonygw.net.http.limits import LINGER_BYTES, WINDOW_BYTES
+from harmonygw.net.sending import flush
 from harmonygw.streams import Body, Cancelled, Feed, Pieces
 
 if TYPE_CHECKING:
@@ -167,16 +168,19 @@ class StreamingRequest(Request):
         size = sum(map(len, pieces))
         if size and not self.disconnected and self.channel is not None:
             if self.chunked:
-                self.channel.write(b"".join((b"%x\r\n" % size, *pieces, b"\r\n")))
+                self.channel.write_pieces((b"%x\r\n" % size, *pieces, b"\r\n"))
             else:
-                self.channel.write(b"".join(pieces))
+                self.channel.write_pieces(pieces)
             self.sentLength += size
         return size
 
     def finish(self) -> None:
         """End the reply."""
         if not self.disconnected:
+            channel = self.channel
             super().finish()
+            if channel is not None:
+                flush(channel.transport)
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:
         """Let the connection hold `producer` back."""

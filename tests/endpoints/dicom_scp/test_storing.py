@@ -125,8 +125,8 @@ def test_a_slow_archive_slows_the_peer_down() -> None:
     script.pipeline.answer = lambda operation: pending
     peer = script.asking(CT)
     peer.put(1, encode_command(RQ), is_command=True)
-    big = OBJECT[:-90_000] + bytes(300_000)
-    peer.put(1, big[:280_000], is_last=False)
+    big = OBJECT[:-90_000] + bytes(420_000)
+    peer.put(1, big[:400_000], is_last=False)
     peer.pump()
     assert peer.protocol.valve.held
     script.clock.advance(100.0)
@@ -134,7 +134,7 @@ def test_a_slow_archive_slows_the_peer_down() -> None:
     archive = Archive(0)
     pending.callback(archive(script.pipeline.operations[0]))
     assert not peer.protocol.valve.held
-    peer.put(1, big[280_000:])
+    peer.put(1, big[400_000:])
     assert peer.take() == response(0x0000)
     assert archive.received == [big]
 
