@@ -35,7 +35,8 @@ class RejectedError(HarmonyError):
     """The peer understood and said no: an A-ASSOCIATE-RJ, or a DIMSE failure status.
 
     Look at the AE titles both sides are configured with, and at the peer's own log. `result`, `source` and
-    `reason` are those of the A-ASSOCIATE-RJ (PS3.8 §9.3.4), or None; `status` is the DIMSE status (PS3.7 Annex C), or None.
+    `reason` are those of the A-ASSOCIATE-RJ (PS3.8 §9.3.4), or None; `status` is the DIMSE status (PS3.7 Annex C), or
+    None.
     """
 
     def __init__(

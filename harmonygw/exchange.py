@@ -7,6 +7,7 @@ from typing import Any
 from harmonygw.operations import Operation
 from harmonygw.streams import Body
 
+
 @dataclass(frozen=True, slots=True)
 class HTTPOrigin:
     """An exchange that began as an HTTP request."""
@@ -73,7 +74,7 @@ class Request:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Metadata that middleware leaves for later middleware."""
     deadline: float | None = None
-    """When waiting for a place ends, in seconds of the reactor's monotonic clock; None for the target's own time-outs."""
+    """When waiting for a place ends, in seconds of the reactor's clock; None for the target's own time-outs."""
     record: Record = field(default_factory=Record, compare=False)
 
     @property

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import provider
 
 from harmonygw.config.model import Logging
+from harmonygw.errors import HarmonyError
 from harmonygw.exchange import HTTPOrigin, Request
 
 log = Logger(namespace="harmonygw.exchange")
@@ -86,6 +87,12 @@ def write(request: Request, ending: Ending) -> None:
         fields["calling_ae_title"] = origin.calling_ae_title
     level = LogLevel.info if ending.outcome in ("complete", "refused", "client_gone") else LogLevel.warn
     log.emit(level, "{operation} {outcome}", exchange=fields, operation=record.operation, outcome=ending.outcome)
+
+
+def describe(error: BaseException) -> str:
+    """Return what a line says of an error: its kind, its sentence, and what only the operator may read."""
+    more = f" ({error.log_detail})" if isinstance(error, HarmonyError) and error.log_detail else ""
+    return f"{type(error).__name__}: {error}{more}"
 
 
 def _milliseconds(start: float, end: float | None) -> float | None:

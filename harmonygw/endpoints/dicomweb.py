@@ -205,7 +205,7 @@ class DICOMwebEndpoint:
         except CancelledError:
             raise
         except errors.HarmonyError as error:
-            reason = describe(error)
+            reason = journal.describe(error)
             reply = _problem_of(error, request)
             sent = await self._send(client, reply)
         except Exception:  # noqa: BLE001 - whatever it was, the client is told that it was ours
@@ -216,7 +216,7 @@ class DICOMwebEndpoint:
             reply = _problem(500, UNFORESEEN, request)
             sent = await self._send(client, reply)
         if sent.error is not None:
-            return sent, "aborted", describe(sent.error)
+            return sent, "aborted", journal.describe(sent.error)
         if reply.status >= 500:
             return sent, "failed", reason
         return sent, "refused" if reply.status >= 400 else "complete", reason
@@ -265,12 +265,6 @@ class _Leaf(Resource):
         """Begin."""
         self._endpoint.begin(http_request.getComponent(Arrival), self._answer)
         return NOT_DONE_YET
-
-
-def describe(error: BaseException) -> str:
-    """Return what the log says of an error: its kind, its sentence, and what only the operator may read."""
-    more = f" ({error.log_detail})" if isinstance(error, errors.HarmonyError) and error.log_detail else ""
-    return f"{type(error).__name__}: {error}{more}"
 
 
 def _problem_of(error: errors.HarmonyError, request: Request) -> Reply:

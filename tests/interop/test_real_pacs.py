@@ -177,6 +177,8 @@ def test_a_part_is_a_part_10_file_that_says_where_it_comes_from(peer: Peer) -> N
             "Content-Location": f"{peer.url}/dicom/studies/2.25.71/series/2.25.72/instances/{instance.SOPInstanceUID}",
         }
         assert instance.file_meta.MediaStorageSOPInstanceUID == instance.SOPInstanceUID
+        assert instance.file_meta.SourceApplicationEntityTitle == "HARMONYGW"
+        assert instance.file_meta.SendingApplicationEntityTitle == peer.ae_title
         assert instance.PixelData == bytes([instance.InstanceNumber]) * (256 * 256 * 2)
 
 

@@ -7,14 +7,13 @@ fit, so the classes of the study are learnt first, or guessed from its modalitie
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pynetdicom.sop_class import _STORAGE_CLASSES
-
 from harmonygw.dicom.dataset.transfer_syntaxes import (
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
+from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.dicom.upperlayer.negotiation import ProposedContext
 from harmonygw.operations import ANY_TRANSFER_SYNTAX
 
@@ -152,9 +151,6 @@ CLASSES_OF_MODALITY: dict[str, tuple[str, ...]] = {
     "OT": ("1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.30"),
 }
 """Modality (0008,0060) to the storage SOP classes that its equipment makes."""
-
-STORAGE_CLASSES: tuple[str, ...] = tuple(dict.fromkeys(map(str, _STORAGE_CLASSES.values())))
-"""Every storage SOP class known to pynetdicom's tables (PS3.4 Annex B)."""
 
 
 def likely_classes(modalities: Iterable[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from harmonygw.backends.dicom_scu import contexts
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.config.model import Configuration
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.dicom.upperlayer.negotiation import SupportedContext
 from harmonygw.errors import TransportError
 from harmonygw.net.association.destination import Move, MoveDestination, MoveStorageSCP
@@ -28,12 +29,12 @@ def acceptance(options: DicomSCUOptions) -> Acceptance:
     The archive's own order of transfer syntaxes decides: what it proposes first is mostly what it holds.
     """
     syntaxes = (*contexts.NATIVE, *contexts.LOSSLESS, *contexts.LOSSY, *contexts.VIDEO)
-    supported = {uid: SupportedContext(syntaxes) for uid in contexts.STORAGE_CLASSES}
+    supported = {uid: SupportedContext(syntaxes) for uid in STORAGE_CLASSES}
     supported[VERIFICATION] = SupportedContext((IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
     return Acceptance(
         ae_title=options.local_aet,
         supported=supported,
-        ranked_by_requestor=frozenset(contexts.STORAGE_CLASSES),
+        ranked_by_requestor=frozenset(STORAGE_CLASSES),
         max_pdu_length=options.max_pdu,
         association_timeout=options.association_timeout_secs,
         silence_timeout=options.silence_timeout_secs,

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from twisted.internet.endpoints import HostnameEndpoint
-
 from harmonygw.backends.dicom_scu.information_models import InformationModel
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.config.model import Backend
@@ -11,7 +9,7 @@ from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN,
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext, UserIdentity
 from harmonygw.errors import RejectedError
 from harmonygw.net.association.operations import Timing
-from harmonygw.net.association.requestor import VERIFICATION, Association
+from harmonygw.net.association.requestor import VERIFICATION, Association, target_endpoint
 
 USER_NAME = 1
 USER_NAME_AND_PASSCODE = 2
@@ -28,7 +26,7 @@ class Requesting:
         self._reactor = reactor
         self._identity = _identity(options)
         self._timing = Timing(first_answer=settings.timeout_secs, cancel_grace=options.cancel_grace_secs)
-        self._endpoint = HostnameEndpoint(reactor, settings.host, settings.port, timeout=options.connect_timeout_secs)
+        self._endpoint = target_endpoint(reactor, settings.host, settings.port, options.connect_timeout_secs)
         self.default_character_set = tuple(options.default_character_set.split("\\"))
 
     def rq(self, *proposed: ProposedContext, extended: dict[str, bytes] | None = None) -> AssociateRQ:

@@ -69,11 +69,5 @@ class Aborted:
 
 
 Event = (
-    AssociateIndication
-    | AssociateConfirm
-    | AssociateRejected
-    | Fragment
-    | ReleaseIndication
-    | ReleaseConfirm
-    | Aborted
+    AssociateIndication | AssociateConfirm | AssociateRejected | Fragment | ReleaseIndication | ReleaseConfirm | Aborted
 )

@@ -291,9 +291,7 @@ def decode_associate_ac(body: bytes) -> AssociateAC:
 
 
 def _malformed(name: str, error: Exception) -> PeerError:
-    return PeerError(
-        f"malformed {name} PDU", reason=AbortReason.INVALID_PDU_PARAMETER_VALUE, log_detail=str(error)
-    )
+    return PeerError(f"malformed {name} PDU", reason=AbortReason.INVALID_PDU_PARAMETER_VALUE, log_detail=str(error))
 
 
 def _canonical(body: bytes) -> bytes:
@@ -312,9 +310,7 @@ def _associate_rq(encoded: bytes) -> AssociateRQ:
         abstract_syntax = str(item.abstract_syntax or "")
         scu_role, scp_role = roles.get(abstract_syntax, (None, None))
         transfer_syntaxes = tuple(str(uid) for uid in item.transfer_syntax)
-        contexts.append(
-            ProposedContext(item.context_id or 0, abstract_syntax, transfer_syntaxes, scu_role, scp_role)
-        )
+        contexts.append(ProposedContext(item.context_id or 0, abstract_syntax, transfer_syntaxes, scu_role, scp_role))
     identity = None
     if isinstance(user.user_identity, UserIdentitySubItemRQ):
         identity = UserIdentity(
@@ -353,9 +349,7 @@ def _associate_ac(encoded: bytes) -> AssociateAC:
             for item in pdu.presentation_context
         ),
         max_pdu_length=user.maximum_length or 0,
-        role_selections={
-            str(uid): (bool(role.scu), bool(role.scp)) for uid, role in user.role_selection.items()
-        },
+        role_selections={str(uid): (bool(role.scu), bool(role.scp)) for uid, role in user.role_selection.items()},
         extended_negotiation=_extended_negotiation(user),
         implementation_class_uid=str(user.implementation_class_uid or ""),
         implementation_version_name=user.implementation_version_name or "",

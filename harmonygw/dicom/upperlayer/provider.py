@@ -370,9 +370,7 @@ class UpperLayer:
         """Hold the peer to the maximum that `event` announces to it."""
         self._machine.action(event)
         if not MIN_PDU_LENGTH <= max_pdu_length <= self._max_pdu_length:
-            raise ValueError(
-                f"max_pdu_length {max_pdu_length} is not in {MIN_PDU_LENGTH} to {self._max_pdu_length}"
-            )
+            raise ValueError(f"max_pdu_length {max_pdu_length} is not in {MIN_PDU_LENGTH} to {self._max_pdu_length}")
         self._reader.max_pdu_length = max_pdu_length
 
 

@@ -87,7 +87,12 @@ class ServedAssociation(Acceptor):
             AssociationOrigin(self.calling_ae_title, self.called_ae_title),
             self.peer,
         )
-        self._receiver = InstanceReceiver(self.protocol, self._admit, source_ae_title=self.calling_ae_title)
+        self._receiver = InstanceReceiver(
+            self.protocol,
+            self._admit,
+            source_ae_title=self.calling_ae_title,
+            receiving_ae_title=self.called_ae_title,
+        )
         self._sub_operations = SubOperations(self.protocol)
 
     def command_received(self, context_id: int, command: Command) -> None:
@@ -226,7 +231,6 @@ class ServedAssociation(Acceptor):
 
     def _admit(self, command: CStoreRQ, instance: Instance) -> Admission | Refusal:
         """Decide an instance whose identity is known: a C-MOVE's of ours, or one to store."""
-        instance.receiving_ae_title = self.called_ae_title
         enabled = self._surroundings.options.enable_store
         if command.move_originator_message_id is not None or not enabled:
             for destination in self._surroundings.destinations():

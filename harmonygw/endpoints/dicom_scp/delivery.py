@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from harmonygw.dicom.dataset.conversion import Conversion
@@ -31,7 +30,7 @@ from harmonygw.dicom.upperlayer.negotiation import (
 from harmonygw.errors import HarmonyError, Incomplete, NotAcceptable, PeerError
 from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.protocol import AssociationProtocol
-from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance
+from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance, target_endpoint
 from harmonygw.operations import ANY_TRANSFER_SYNTAX
 from harmonygw.streams import Instance, Pieces, Stream
 
@@ -211,7 +210,7 @@ class DestinationAssociations:
         return association
 
     def _hostname(self, host: str, port: int) -> IStreamClientEndpoint:
-        return HostnameEndpoint(self._reactor, host, port, timeout=CONNECT_TIMEOUT)
+        return target_endpoint(self._reactor, host, port, CONNECT_TIMEOUT)
 
 
 def _proposed(wanted: Iterable[tuple[str, str]]) -> tuple[ProposedContext, ...]:

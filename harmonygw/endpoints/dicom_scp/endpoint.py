@@ -10,9 +10,9 @@ from twisted.internet.interfaces import IListeningPort
 
 from harmonygw.config.endpoint_options import DicomSCPOptions
 from harmonygw.config.model import ListeningAddress
+from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.endpoints.dicom_scp.association import ServedAssociation, Surroundings
 from harmonygw.endpoints.dicom_scp.offer import (
-    STORAGE_CLASSES,
     extended_negotiation,
     gatekeeper,
     known_entities,
@@ -86,7 +86,7 @@ class DicomSCPEndpoint:
         return Acceptance(
             ae_title=options.local_aet,
             supported=supported_contexts(options, receives_moves=bool(destinations)),
-            ranked_by_requestor=STORAGE_CLASSES,
+            ranked_by_requestor=frozenset(STORAGE_CLASSES),
             max_pdu_length=options.max_pdu,
             max_associations=options.max_associations,
             extended_negotiation=extended_negotiation(relational_queries=relational),

@@ -154,7 +154,7 @@ class Exchange(ABC, Generic[RequestT]):
         except CancelledError:
             gone = self._abandoned
             outcome = "client_gone" if isinstance(gone, TransportError) else "aborted"
-            reason = "" if gone is None else _described(gone)
+            reason = "" if gone is None else journal.describe(gone)
         finally:
             self.request.record.dimse_status = status
             journal.write(
@@ -185,16 +185,16 @@ class Exchange(ABC, Generic[RequestT]):
             if self.cancelled:
                 return CANCEL, "", "client_gone", "C-CANCEL-RQ"
             given_up = TransportError("the operation was given up")
-            return status_of(given_up, self.service), given_up.detail, "failed", _described(given_up)
+            return status_of(given_up, self.service), given_up.detail, "failed", journal.describe(given_up)
         except HarmonyError as error:
             if self.protocol.is_closed:
                 self._abandoned = error
                 raise CancelledError from error
             status = status_of(error, self.service)
             if status == SUCCESS:
-                return status, "", "complete", _described(error)
+                return status, "", "complete", journal.describe(error)
             outcome = "refused" if status in REFUSALS else "failed"
-            return status, comment_of(error), outcome, _described(error)
+            return status, comment_of(error), outcome, journal.describe(error)
         except Exception:  # noqa: BLE001 - whatever it was, the peer gets its answer and the association lives
             log.failure("an exchange failed in a way nobody foresaw", correlation_id=self.request.correlation_id)
             return UNFORESEEN[self.service], "internal error", "failed", "internal error"
@@ -222,8 +222,3 @@ class EchoExchange(Exchange[CEchoRQ]):
     def respond(self, status: int, comment: str) -> None:
         """Send the C-ECHO-RSP."""
         self.send(CEchoRSP(self.command.message_id, self.command.affected_sop_class_uid, status))
-
-
-def _described(error: HarmonyError) -> str:
-    more = f" ({error.log_detail})" if error.log_detail else ""
-    return f"{type(error).__name__}: {error}{more}"

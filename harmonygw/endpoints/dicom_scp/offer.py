@@ -4,8 +4,6 @@ from collections.abc import Callable, Collection, Mapping
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
 
-from pynetdicom.presentation import AllStoragePresentationContexts
-
 from harmonygw.config.endpoint_options import AETableEntry, DicomSCPOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -13,6 +11,7 @@ from harmonygw.dicom.dataset.transfer_syntaxes import (
     TRANSFER_SYNTAXES,
     Compression,
 )
+from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.dicom.upperlayer.negotiation import AssociateRJ, AssociateRQ, SupportedContext
 from harmonygw.net.association.listener import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
@@ -47,9 +46,6 @@ MODELS: Final[Mapping[str, InformationModel]] = {
     sop_class: model for model in (STUDY_ROOT, PATIENT_ROOT) for sop_class in (model.find, model.move, model.get)
 }
 """SOP class to its information model."""
-
-STORAGE_CLASSES: Final = frozenset(str(one.abstract_syntax) for one in AllStoragePresentationContexts)
-"""The storage SOP classes (PS3.4 Annex B)."""
 
 QUERY_TRANSFER_SYNTAXES: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
 """Of identifiers, the better first: what a private attribute is stands in Explicit VR only."""

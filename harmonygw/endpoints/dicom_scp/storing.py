@@ -6,9 +6,9 @@ from contextlib import aclosing
 from twisted.internet.defer import Deferred
 
 from harmonygw.dicom.dimse.commands import CStoreRQ
+from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext
 from harmonygw.endpoints.dicom_scp.exchange import Circumstances, Exchange
-from harmonygw.endpoints.dicom_scp.offer import STORAGE_CLASSES
 from harmonygw.endpoints.dicom_scp.statuses import Service
 from harmonygw.errors import Incomplete
 from harmonygw.net.association.receiving import Admission

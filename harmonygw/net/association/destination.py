@@ -278,7 +278,11 @@ class MoveStorageSCP(Acceptor):
     def established(self) -> None:
         """Make ready to receive."""
         self._receiver = InstanceReceiver(
-            self.protocol, self._admit, source_ae_title=self.calling_ae_title, on_malformed=self._malformed
+            self.protocol,
+            self._admit,
+            source_ae_title=self.calling_ae_title,
+            receiving_ae_title=self.called_ae_title,
+            on_malformed=self._malformed,
         )
 
     def command_received(self, context_id: int, command: Command) -> None:

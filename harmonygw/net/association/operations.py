@@ -373,13 +373,17 @@ class GetOperation(_RetrieveOperation[CGetRSP]):
     name = "C-GET"
     response = CGetRSP
 
-    def __init__(self, invocation: Invocation, *, admit: Admit, source_ae_title: str) -> None:
+    def __init__(self, invocation: Invocation, *, admit: Admit, source_ae_title: str, receiving_ae_title: str) -> None:
         super().__init__(invocation)
         self.instances: Feed[Instance] = Feed(
             limit=INSTANCE_WINDOW, flow=self._protocol.valve.flow(), on_abort=self.cancel
         )
         self._receiver = InstanceReceiver(
-            self._protocol, admit, source_ae_title=source_ae_title, on_malformed=self._malformed
+            self._protocol,
+            admit,
+            source_ae_title=source_ae_title,
+            receiving_ae_title=receiving_ae_title,
+            on_malformed=self._malformed,
         )
 
     def command(self, context_id: int, command: Command) -> None:

@@ -182,12 +182,13 @@ class AssociationPool:
         self._refuse_all(lambda: Busy("the gateway is stopping"))
 
     def abort(self) -> None:
-        """End everything at once; what is being opened is cancelled."""
+        """End what is under way at once; what is being opened is cancelled, what is idle is released."""
+        closing = list(self._closing)
         self.stop()
         for opening in list(self._opening.values()):
             if opening is not None:
                 opening.cancel()
-        for association in [*self._leased, *self._closing]:
+        for association in [*self._leased, *closing]:
             association.abort()
 
     # Waiting

@@ -64,11 +64,13 @@ class InstanceReceiver:
         admit: Admit,
         *,
         source_ae_title: str,
+        receiving_ae_title: str,
         on_malformed: Callable[[CStoreRQ, PeerError], None] | None = None,
     ) -> None:
         self._protocol = protocol
         self._admit = admit
         self._source_ae_title = source_ae_title
+        self._receiving_ae_title = receiving_ae_title
         self._on_malformed = on_malformed
         self._command: CStoreRQ | None = None
         self._context_id = 0
@@ -164,6 +166,7 @@ class InstanceReceiver:
             study_instance_uid=values.get("StudyInstanceUID", ""),
             series_instance_uid=values.get("SeriesInstanceUID", ""),
             source_ae_title=self._source_ae_title,
+            receiving_ae_title=self._receiving_ae_title,
             leading=values,
         )
         decision = self._admit(command, instance)

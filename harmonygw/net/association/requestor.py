@@ -1,11 +1,14 @@
 """The SCU's side: requesting an association, and running operations on it, one at a time."""
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet import error
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import connectProtocol
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
 
 from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ
@@ -171,8 +174,10 @@ class Association:
         """C-GET; `admit` decides each instance, once its identity is known."""
         context = self.context_for(sop_class_uid)
         data = from_json(identifier, context.transfer_syntax, character_set=())
-        source = self.rq.called_ae_title if self.rq is not None else ""
-        operation = GetOperation(self._invocation(context), admit=admit, source_ae_title=source)
+        titles = (self.rq.called_ae_title, self.rq.calling_ae_title) if self.rq is not None else ("", "")
+        operation = GetOperation(
+            self._invocation(context), admit=admit, source_ae_title=titles[0], receiving_ae_title=titles[1]
+        )
         self._ask(operation, CGetRQ(operation.message_id, sop_class_uid), data)
         return operation
 
@@ -325,9 +330,34 @@ async def send_instance(protocol: AssociationProtocol, context_id: int, command:
     await protocol.drained()
 
 
+def target_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """Return the client endpoint of a peer; `timeout` is in seconds, for the connection.
+
+    An address is connected to directly: `HostnameEndpoint` would wait for further addresses of the name before it says
+    that the connection was refused.
+    """
+    if isIPAddress(host):
+        return TCP4ClientEndpoint(reactor, host, port, timeout=timeout)
+    if isIPv6Address(host):
+        return TCP6ClientEndpoint(reactor, host, port, timeout=timeout)
+    return HostnameEndpoint(reactor, host, port, timeout=timeout)
+
+
+class _Once(Factory):
+    """Makes the one protocol of a connection, without a line in the log."""
+
+    noisy = False
+
+    def __init__(self, protocol: AssociationProtocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: object) -> AssociationProtocol:
+        return self._protocol
+
+
 async def _connect(endpoint: IStreamClientEndpoint, protocol: AssociationProtocol) -> None:
     try:
-        await connectProtocol(endpoint, protocol)
+        await endpoint.connect(_Once(protocol))
     except error.ConnectingCancelledError as cancelled:
         raise CancelledError from cancelled
     except (error.TimeoutError, error.TCPTimedOutError) as failure:

@@ -134,6 +134,7 @@ class _Sending:
             request.responseHeaders.addRawHeader(name, value)
         if (
             self._body.length is not None
+            and not (self._body.length == 0 and request.method == b"HEAD")
             and status not in NO_BODY_CODES
             and not request.responseHeaders.hasHeader("content-length")
         ):

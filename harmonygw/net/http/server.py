@@ -20,6 +20,8 @@ class HTTPSite(Site):
     writes one.
     """
 
+    noisy = False
+
     def __init__(self, resource: IResource, *, limits: HTTPLimits | None = None, reactor: IReactorTime) -> None:
         super().__init__(resource, requestFactory=StreamingRequest, reactor=reactor, parsePOSTFormSubmission=False)
         self.limits = limits or HTTPLimits()

@@ -41,9 +41,7 @@ def test_padding_around_a_uid_is_removed(padded: bytes) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("result", "kept"), [(0, item(0x40, b"1.2")), (1, b""), (2, b""), (3, b""), (4, b"")]
-)
+@pytest.mark.parametrize(("result", "kept"), [(0, item(0x40, b"1.2")), (1, b""), (2, b""), (3, b""), (4, b"")])
 def test_the_transfer_syntax_of_a_rejected_context_is_not_looked_at(result: int, kept: bytes) -> None:
     syntax = item(0x40, b"1.2") if result == 0 else b"\x40\0\xff\xffgarbage"
     field = item(0x21, bytes((1, 0, result, 0)) + syntax)
@@ -92,9 +90,7 @@ def test_a_length_or_value_that_does_not_fit_is_an_invalid_parameter(field: byte
 
 
 def test_a_user_identity_response_fills_its_item() -> None:
-    assert recognised(user(item(0x59, counted(b"ok"))), A_ASSOCIATE_AC_ITEMS) == user(
-        item(0x59, counted(b"ok"))
-    )
+    assert recognised(user(item(0x59, counted(b"ok"))), A_ASSOCIATE_AC_ITEMS) == user(item(0x59, counted(b"ok")))
     with pytest.raises(PeerError, match="longer than its field"):
         recognised(user(item(0x59, counted(b"ok") + b"x")), A_ASSOCIATE_AC_ITEMS)
 

@@ -154,9 +154,7 @@ def test_both_sides_draw_the_same_roles_from_an_answer(
     rq = request(ProposedContext(1, CT, (IMPLICIT,), scu, scp))
     ac = answer(ContextResult(1, 0, IMPLICIT), roles=selected)
     assert accepted(rq, ac) == {1: AcceptedContext(1, CT, IMPLICIT, requestor_scu, requestor_scp)}
-    assert accepted(rq, ac, requestor=False) == {
-        1: AcceptedContext(1, CT, IMPLICIT, requestor_scp, requestor_scu)
-    }
+    assert accepted(rq, ac, requestor=False) == {1: AcceptedContext(1, CT, IMPLICIT, requestor_scp, requestor_scu)}
 
 
 def test_rejected_unanswered_and_unproposed_contexts_cannot_be_used() -> None:
@@ -172,6 +170,4 @@ def test_a_transfer_syntax_that_was_not_proposed_is_an_error() -> None:
 
 def test_a_context_answered_twice_is_an_error() -> None:
     with pytest.raises(ValueError, match="answered twice"):
-        accepted(
-            request(ProposedContext(1, CT, (IMPLICIT,))), answer(ContextResult(1, 4), ContextResult(1, 4))
-        )
+        accepted(request(ProposedContext(1, CT, (IMPLICIT,))), answer(ContextResult(1, 4), ContextResult(1, 4)))

@@ -115,9 +115,7 @@ def test_pynetdicom_reads_the_same_from_what_is_sent() -> None:
     assert (rq.called_ae_title, rq.calling_ae_title) == ("ARCHIVE", "GATEWAY")
     ac = A_ASSOCIATE_AC()
     ac.decode(AC_PDU)
-    assert [(c.context_id, c.result, c.transfer_syntax) for c in ac.presentation_context] == [
-        (1, 0, IMPLICIT)
-    ]
+    assert [(c.context_id, c.result, c.transfer_syntax) for c in ac.presentation_context] == [(1, 0, IMPLICIT)]
 
 
 def test_an_empty_version_name_is_not_sent() -> None:

@@ -381,8 +381,7 @@ def test_a_damaged_acceptance_is_understood_or_aborts(at: int, damage: bytes) ->
     layer = layer_in(State.Sta5)
     events = layer.receive(AC_PDU[:at] + damage + AC_PDU[at + len(damage) :], NOW)
     assert all(
-        isinstance(event, AssociateConfirm | Aborted | AssociateRejected | ReleaseIndication)
-        for event in events
+        isinstance(event, AssociateConfirm | Aborted | AssociateRejected | ReleaseIndication) for event in events
     )
 
 

@@ -134,9 +134,7 @@ def told_of_abort(action: str, event: str) -> list[Event]:
 
 
 @pytest.mark.parametrize(("state", "event", "action"), LEGAL)
-def test_every_legal_cell_sends_tells_and_moves_as_its_action_says(
-    state: State, event: str, action: str
-) -> None:
+def test_every_legal_cell_sends_tells_and_moves_as_its_action_says(state: State, event: str, action: str) -> None:
     layer = layer_in(state)
     events = EVENTS[event](layer)
     reason = 1 if event == "Evt19" else 2
@@ -165,9 +163,7 @@ def test_every_legal_cell_sends_tells_and_moves_as_its_action_says(
 
 
 @pytest.mark.parametrize(("state", "event"), IMPOSSIBLE)
-def test_a_primitive_that_the_state_does_not_allow_is_an_error_of_the_program(
-    state: State, event: str
-) -> None:
+def test_a_primitive_that_the_state_does_not_allow_is_an_error_of_the_program(state: State, event: str) -> None:
     layer = layer_in(state)
     before = layer.get_timer()
     with pytest.raises(RuntimeError, match=f"{state.name} "):
