@@ -35,7 +35,7 @@ from harmonygw.dicom.upperlayer.provider import (
 )
 from harmonygw.errors import HarmonyError, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.net.association.valve import Valve
-from harmonygw.net.sending import flush
+from harmonygw.net.sending import send
 from harmonygw.streams import Piece
 
 log = Logger()
@@ -351,8 +351,9 @@ class AssociationProtocol(protocol.Protocol):
     def _write(self) -> None:
         pieces = self._upper_layer.take()
         if pieces and self.transport is not None and not self._gone:
-            self.transport.write(b"".join(pieces))
-            flush(self.transport)
+            rest = send(self.transport, pieces)
+            if rest:
+                self.transport.write(b"".join(rest))
 
     # Timers
 
