@@ -301,7 +301,9 @@ def test_a_retrieval_that_is_given_up_drops_the_object_under_way(retrieval: Retr
 
 def test_a_receiver_without_a_command_takes_nothing(network: Network) -> None:
     association, _ = network.associate()
-    receiver = InstanceReceiver(association.protocol, lambda *_: Refusal(0, ""), source_ae_title="", receiving_ae_title="")
+    receiver = InstanceReceiver(
+        association.protocol, lambda *_: Refusal(0, ""), source_ae_title="", receiving_ae_title=""
+    )
     receiver.fragment(memoryview(b"ab"), True)
     receiver.drop(TransportError("nothing"))
     receiver.lost(TransportError("nothing"))
@@ -311,7 +313,9 @@ def test_a_receiver_without_a_command_takes_nothing(network: Network) -> None:
 
 def test_who_is_not_told_of_malformed_objects_has_them_refused_all_the_same(network: Network) -> None:
     association, peer = network.associate()
-    receiver = InstanceReceiver(association.protocol, lambda *_: Refusal(0, ""), source_ae_title="", receiving_ae_title="")
+    receiver = InstanceReceiver(
+        association.protocol, lambda *_: Refusal(0, ""), source_ae_title="", receiving_ae_title=""
+    )
     receiver.command(9, store_rq())
     receiver.fragment(memoryview(header()[:-5]), True)
     assert receiver.refused == 1
