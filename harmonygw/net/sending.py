@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.internet.tcp import Connection
 
-from harmonygw.streams import Piece
+Buffer = bytes | bytearray | memoryview
 
 MAX_BUFFERS = 1000
 """Buffers in one system call: Linux takes 1024 (IOV_MAX). A read of the smallest PDUs has more; it is joined."""
@@ -26,7 +26,7 @@ def flush(transport: Any) -> None:
         transport.doWrite()
 
 
-def send(transport: Any, pieces: Sequence[Piece]) -> Sequence[Piece]:
+def send(transport: Any, pieces: Sequence[Buffer]) -> Sequence[Buffer]:
     """Send `pieces` in one system call, uncopied, and return what is left to be written to `transport`.
 
     All of them are left when the transport holds earlier bytes, which go first, or cannot be sent to directly. An
