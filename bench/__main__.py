@@ -7,7 +7,7 @@ from importlib import import_module
 
 from bench.stand import stand
 
-MEASUREMENTS = ("throughput", "study", "first_byte", "memory", "search", "fairness")
+MEASUREMENTS = ("throughput", "study", "first_byte", "memory", "search", "fairness", "data_set")
 
 
 def main() -> int:
