@@ -124,17 +124,19 @@ class _Gathering:
     async def run(self, query: SearchQuery, page: Page) -> Answer:
         """Return the answer, with as many matches as the page needs, or all there are."""
         answer = self._answer
+        # Who asks for a further page walks. Each query starts from the first match, so each reaches twice as far.
+        ahead = min(2 * len(answer.matches), MAX_REACH)
         for sentence in (*_ignored(query.ignored), *self._plan.warnings):
             self._inquiry.warn(sentence)
         walk = Walk(
             self._plan,
             self._inquiry,
             self._synthesis,
-            limit=page.needed,
+            limit=max(page.needed, ahead),
             hierarchy_limit=self._options.hierarchy_limit,
             fuzzy_matching=query.fuzzymatching,
         )
-        candidates, exhausted = await self._read(walk, page.needed)
+        candidates, exhausted = await self._read(walk, page.needed, ahead)
         answer.complete = await self._complete(candidates, page.needed) and exhausted
         if not answer.complete and len(answer.matches) < page.offset + page.size:
             raise TooLarge(
@@ -144,9 +146,10 @@ class _Gathering:
         answer.warnings.update(self._inquiry.warnings)
         return answer
 
-    async def _read(self, walk: Walk, needed: int) -> tuple[dict[str, bytes | Match], bool]:
+    async def _read(self, walk: Walk, needed: int, ahead: int) -> tuple[dict[str, bytes | Match], bool]:
         """Read until enough matches are certain; return them by identity, and whether there are no others.
 
+        Enough is `needed`, or `ahead` for later pages as long as that costs no further queries.
         What lacks something that may be made of the level below waits, unencoded, for `_complete`: as many matches as
         the bound of that allows.
         """
@@ -169,7 +172,7 @@ class _Gathering:
                 else:
                     self._warn(unknown)
                     candidates[key] = self._encode(row) if on_page else b""
-                if len(answer.matches) + len(candidates) - doubtful >= needed:
+                if len(answer.matches) + len(candidates) - doubtful >= (needed if waiting else max(needed, ahead)):
                     return candidates, False
         return candidates, True
 
@@ -177,9 +180,9 @@ class _Gathering:
         """Add the candidates to the answer, completed and checked; tell whether all of them were looked at."""
         matches = self._answer.matches
         for key, candidate in candidates.items():
-            if len(matches) >= needed:
-                return False
             if isinstance(candidate, dict):
+                if len(matches) >= needed:
+                    return False
                 await self._synthesis.complete(candidate, self._plan.level, self._completed)
                 if not self._check.fits(candidate):
                     self._answer.rejected.add(key)

@@ -269,6 +269,26 @@ def test_a_walk_until_empty_neither_repeats_nor_skips(secs: float, leaves_out: t
     assert found == ["1", "2", "3", "4", "5", "6", "7"]
 
 
+def test_a_walk_in_single_steps_asks_seldom() -> None:
+    archive = Archive(*studies(40))
+    gateway = Gateway(archive)
+    found: list[str] = []
+    while page := gateway.uids(f"studies?limit=1&offset={len(found)}"):
+        found += page
+    assert found == [str(number) for number in range(1, 41)]
+    assert archive.taken == [1, 2, 4, 8, 16, 32, 40]
+
+
+def test_no_query_is_spent_on_later_pages() -> None:
+    archive = Archive(*studies(8), leaves_out=WITHOUT_COUNTS)
+    gateway = Gateway(archive)
+    gateway.uids("studies?limit=2")
+    asked = len(archive.asked)
+    assert gateway.uids("studies?limit=1&offset=2") == ["3"]
+    of_one_study = asked - 1
+    assert len(archive.asked) - asked == 1 + of_one_study // 2
+
+
 def test_a_walk_goes_on_where_it_was_when_the_archive_changes() -> None:
     archive = Archive(*studies(5))
     gateway = Gateway(archive)
