@@ -5,6 +5,7 @@ time. Giving its stream up sends C-CANCEL-RQ (PS3.7 §9.3.2.3); the association 
 response, and aborted when that does not come within the cancel grace time.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
@@ -89,7 +90,7 @@ class Invocation:
     """Called once, when the association is free for the next."""
 
 
-class Operation(Generic[ResponseT]):
+class Operation(ABC, Generic[ResponseT]):
     """What all have in common: the response that is theirs, the wait for the first answer, and the end."""
 
     name: ClassVar[str]
@@ -147,8 +148,9 @@ class Operation(Generic[ResponseT]):
 
     # What each operation knows itself
 
+    @abstractmethod
     def _responded(self, response: ResponseT) -> None:
-        raise NotImplementedError
+        """Take a response that is this operation's."""
 
     def _answered_elsewhere(self) -> bool:
         return False
@@ -270,8 +272,9 @@ class _CancellableOperation(Operation[ResponseT]):
     def _pending_identifier(self, data: memoryview) -> None:
         """Take the identifier of a pending response."""
 
+    @abstractmethod
     def _finish(self, final: ResponseT, identifier: memoryview | None) -> None:
-        raise NotImplementedError
+        """Take the final response, with its identifier if it has one."""
 
     def _answered(self) -> None:
         if not self._cancelled or self.ended:  # once cancelled, only the end stops the clock
@@ -359,8 +362,9 @@ class _RetrieveOperation(_CancellableOperation[SubOperationsT]):
     def _refused(self) -> int:
         return 0
 
+    @abstractmethod
     def _finished(self, outcome: Outcome) -> None:
-        raise NotImplementedError
+        """Take note of the outcome: no sub-operation follows the final response on this association."""
 
 
 class GetOperation(_RetrieveOperation[CGetRSP]):
