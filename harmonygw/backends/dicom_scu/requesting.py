@@ -25,6 +25,7 @@ class Requesting:
         self._options = options
         self._reactor = reactor
         self._identity = _identity(options)
+        self._queries: dict[tuple[tuple[InformationModel, ...], bool], AssociateRQ] = {}
         self._timing = Timing(first_answer=settings.timeout_secs, cancel_grace=options.cancel_grace_secs)
         self._endpoint = target_endpoint(reactor, settings.host, settings.port, options.connect_timeout_secs)
         self.default_character_set = tuple(options.default_character_set.split("\\"))
@@ -47,8 +48,15 @@ class Requesting:
     def query_rq(self, models: tuple[InformationModel, ...], *, fuzzy: bool = False) -> AssociateRQ:
         """Return the request for queries in any of these information models, and for C-ECHO.
 
-        It asks for relational queries, and for fuzzy matching when told so (PS3.4 §C.5.1.1).
+        It asks for relational queries, and for fuzzy matching when told so (PS3.4 §C.5.1.1). It is the same object each
+        time: every Search needs it, to find an association that was negotiated with it.
         """
+        known = self._queries.get((models, fuzzy))
+        if known is None:
+            known = self._queries[models, fuzzy] = self._query_rq(models, fuzzy)
+        return known
+
+    def _query_rq(self, models: tuple[InformationModel, ...], fuzzy: bool) -> AssociateRQ:
         pairs = [
             (model.find, syntax)
             for model in models

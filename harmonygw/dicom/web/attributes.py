@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -193,6 +194,7 @@ def attributes_of(level: Level) -> tuple[str, ...]:
     return (*REQUIRED[level], *(tag for tag, one in _LEVELS.items() if one in levels))
 
 
+@lru_cache(maxsize=1024)
 def vr_of_tag(tag: str) -> str:
     """Return the VR of a standard attribute by its tag in hexadecimal, the first where there are several."""
     return vr_of(int(tag, 16)).split(" or ")[0]
