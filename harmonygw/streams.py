@@ -273,6 +273,8 @@ class Instance:
     receiving_ae_title: str = ""
     """Ours, to which it was sent."""
     leading: Mapping[str, str] = field(default_factory=dict)
+    default_character_set: tuple[str, ...] = ("ISO_IR 6",)
+    """What stands for a Specific Character Set (0008,0005) that the object lacks, in its archive's experience."""
 
 
 MatchStream = Stream[Match]

@@ -270,6 +270,7 @@ class Retrieval:
             attempt.instances.fail(violation)
             attempt.cancel(violation)
             return Refusal(statuses.NOT_AUTHORIZED, "this object was not asked for")
+        instance.default_character_set = self.default_character_set
         if not attempt.instances.done:
             self._received.add(instance.sop_instance_uid)
             self.record.instances += 1

@@ -68,6 +68,7 @@ async def _metadata(instance: Instance, base_url: str, bulk_threshold: int, reco
     locate = partial(url, base_url, *uids, "bulkdata")
     data_set = scan.finish(
         lambda path: locate(*map(str, path)),
+        default_character_set=instance.default_character_set,
         on_undecodable=lambda tag: record.note(
             f"values of ({tag[:4]},{tag[4:]}) hold bytes that their character set lacks"
         ),

@@ -413,7 +413,9 @@ async def test_a_patient_id_beyond_ascii_is_compared_as_text() -> None:
     undeclared = came("2", PatientID="Müller")
     script = Script((utf_8, undeclared, SUCCESS))
     expectation = Expectation(Patient("Müller"), classes=(CT,), count=2)
-    assert len(await Retrieving(script, expectation=expectation, default_character_set=("ISO_IR 100",)).run()) == 2
+    instances = await Retrieving(script, expectation=expectation, default_character_set=("ISO_IR 100",)).run()
+    assert len(instances) == 2
+    assert undeclared.default_character_set == ("ISO_IR 100",)
 
 
 def test_before_it_begins_nothing_is_taken() -> None:

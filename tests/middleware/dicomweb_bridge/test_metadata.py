@@ -117,6 +117,14 @@ def test_text_becomes_utf_8_and_its_character_set_stays_that_of_the_object() -> 
     assert data_set["00080005"] == {"vr": "CS", "Value": ["ISO_IR 100"]}
 
 
+def test_text_without_a_character_set_is_read_in_the_archive_s_default() -> None:
+    sent = native(name="Müller^Jürgen".encode("latin-1"))
+    sent.default_character_set = ("ISO_IR 100",)
+    (data_set,) = metadata_of(gateway(sent).reply(f"{INSTANCE}/metadata"))
+    assert data_set["00100010"]["Value"] == [{"Alphabetic": "Müller^Jürgen"}]
+    assert "00080005" not in data_set
+
+
 def test_undecodable_text_is_shown_as_that_and_noted() -> None:
     asking = gateway(native(name=b"M\xfcller"))
     (data_set,) = metadata_of(asking.reply(f"{INSTANCE}/metadata"))
