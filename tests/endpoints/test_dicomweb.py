@@ -1,120 +1,20 @@
 """HTTP in and out of the DICOMweb endpoint: what reaches the pipeline, what is sent, and the line in the log."""
 
-import json
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
-from types import SimpleNamespace
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import pytest_twisted
-from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Protocol
-from twisted.internet.task import Clock, deferLater
-from twisted.internet.testing import StringTransport
+from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
-from twisted.web.server import Site
 
 from harmonygw import errors
-from harmonygw.endpoints.dicomweb import STATUSES, DICOMwebEndpoint, status_of
-from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.net.http.server import HTTPSite
-from harmonygw.net.http.tree import PrefixTree
-from harmonygw.pipeline import EndpointContext, chain
-from harmonygw.streams import Body
+from harmonygw.endpoints.dicomweb import STATUSES, status_of
+from harmonygw.exchange import Reply, Request
+from tests.endpoints.dicomweb_service import Respond, Service, answered
 from tests.net.http.wire import Source
-
-Respond = Callable[[Request], Awaitable[Reply]]
-
-
-async def fine(request: Request) -> Reply:
-    return Reply(headers=(("Content-Type", "application/dicom+json"),), body=Body.of(b"[]"))
-
-
-@dataclass
-class Answered:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def problem(self) -> dict[str, Any]:
-        assert self.headers["content-type"] == "application/problem+json"
-        document: dict[str, Any] = json.loads(self.body)
-        assert document["status"] == self.status
-        return document
-
-
-def answered(raw: bytes) -> Answered:
-    head, _, body = raw.partition(b"\r\n\r\n")
-    status, *fields = head.decode("latin-1").split("\r\n")
-    header = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
-    if header.get("transfer-encoding") == "chunked":
-        chunks, rest = [], body
-        while rest:
-            size, _, rest = rest.partition(b"\r\n")
-            chunks.append(rest[: int(size, 16)])
-            rest = rest[int(size, 16) + 2 :]
-        body = b"".join(chunks)
-    return Answered(int(status.split()[1]), header, body)
-
-
-def endpoint_of(respond: Respond, clock: Any, public_url: str | None = None) -> DICOMwebEndpoint:
-    settings = SimpleNamespace(options=SimpleNamespace(public_url=public_url))
-    configuration: Any = None
-    return DICOMwebEndpoint(EndpointContext(settings, chain((), respond), configuration, clock, write_timeout=60))
-
-
-@dataclass
-class Sent:
-    """A request that was sent, on its connection."""
-
-    channel: Any
-    transport: StringTransport
-
-
-@dataclass
-class Service:
-    """An endpoint below `/dicom`, on connections in memory."""
-
-    respond: Respond = fine
-    public_url: str | None = None
-    prefix: str = "/dicom"
-    plain: bool = False
-    clock: Clock = field(default_factory=Clock)
-    requests: list[Request] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        async def respond(request: Request) -> Reply:
-            self.requests.append(request)
-            return await self.respond(request)
-
-        self.endpoint = endpoint_of(respond, self.clock, self.public_url)
-        tree = PrefixTree()
-        tree.put(self.prefix, self.endpoint.resource())
-        self.site = Site(tree, reactor=self.clock) if self.plain else HTTPSite(tree, reactor=self.clock)
-
-    def send(self, target: str, method: str = "GET", *fields: str, version: str = "1.1", host: str = "h") -> "Sent":
-        channel: Any = self.site.buildProtocol(None)
-        transport = StringTransport()
-        channel.makeConnection(transport)
-        named = (f"Host: {host}",) if host else ()
-        lines = (f"{method} {target} HTTP/{version}", *named, *fields, "Connection: close", "", "")
-        channel.dataReceived("\r\n".join(lines).encode("latin-1"))
-        return Sent(channel, transport)
-
-    def ask(self, target: str, method: str = "GET", *fields: str, **more: str) -> Answered:
-        return answered(self.send(target, method, *fields, **more).transport.value())
-
-    @property
-    def origin(self) -> HTTPOrigin:
-        origin = self.requests[-1].origin
-        assert isinstance(origin, HTTPOrigin)
-        return origin
 
 
 @pytest.fixture
@@ -499,116 +399,3 @@ def test_stopping_breaks_off_what_is_under_way(plain: bool, lines: list[dict[str
     assert not sent.transport.value().endswith(b"0\r\n\r\n")
     assert [(line["outcome"], line["bytes"]) for line in lines] == [("aborted", 3)]
     assert service.endpoint.drain().called
-
-
-# Somebody else's site
-
-
-def test_on_a_plain_site_a_body_streams_and_a_request_body_is_there(lines: list[dict[str, Any]]) -> None:
-    source = Source()
-    bodies: list[bytes] = []
-
-    async def respond(request: Request) -> Reply:
-        assert isinstance(request.origin, HTTPOrigin)
-        assert request.origin.body is not None
-        bodies.extend([bytes(piece) async for pieces in request.origin.body for piece in pieces])
-        return Reply(body=source.body)
-
-    service = Service(respond, plain=True)
-    sent = service.send("/dicom/studies/1/rendered", "POST", "Content-Length: 3")
-    sent.channel.dataReceived(b"xyz")
-    assert bodies == [b"xyz"]
-    source.feed.put((b"abc", b"de"), 5)
-    assert sent.transport.value().endswith(b"\r\n\r\n5\r\nabcde\r\n")
-    source.feed.end()
-    assert answered(sent.transport.value()).body == b"abcde"
-    assert [(line["outcome"], line["bytes"]) for line in lines] == [("complete", 5)]
-
-
-def test_on_a_plain_site_a_client_that_goes_away_cancels_too(lines: list[dict[str, Any]]) -> None:
-    source = Source()
-
-    async def respond(request: Request) -> Reply:
-        return Reply(body=source.body)
-
-    sent = Service(respond, plain=True).send("/dicom/studies/1")
-    source.feed.put((b"abc",), 3)
-    sent.channel.connectionLost(Failure(ConnectionLost()))
-    assert source.aborted
-    assert [(line["outcome"], line["status"], line["bytes"]) for line in lines] == [("client_gone", 200, 3)]
-
-
-# Real sockets
-
-
-class Client(Protocol):
-    def __init__(self, request: bytes) -> None:
-        self.request = request
-        self.received = bytearray()
-        self.lost: Deferred[type[BaseException]] = Deferred()
-
-    def connectionMade(self) -> None:
-        self.transport.write(self.request)  # type: ignore[union-attr]
-
-    def dataReceived(self, data: bytes) -> None:
-        self.received += data
-
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
-        self.lost.callback(reason.type)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("plain", [False, True])
-@pytest_twisted.ensureDeferred
-async def test_over_a_socket_a_lost_client_reaches_the_backend(plain: bool, lines: list[dict[str, Any]]) -> None:
-    asked: Deferred[None] = Deferred()
-    cancelled: Deferred[None] = Deferred()
-
-    async def respond(request: Request) -> Reply:
-        asked.callback(None)
-        try:
-            return await Deferred()
-        except CancelledError:
-            cancelled.callback(None)
-            raise
-
-    tree = PrefixTree()
-    tree.put("/dicom", endpoint_of(respond, reactor).resource())
-    site = Site(tree, reactor=reactor) if plain else HTTPSite(tree, reactor=reactor)
-    port = reactor.listenTCP(0, site, interface="127.0.0.1")
-    try:
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
-        client = await connectProtocol(endpoint, Client(b"GET /dicom/studies/1 HTTP/1.1\r\nHost: h\r\n\r\n"))
-        await asked
-        client.transport.abortConnection()
-        await client.lost
-        await cancelled
-        while not lines:
-            await deferLater(reactor, 0.005)
-        assert [line["outcome"] for line in lines] == ["client_gone"]
-    finally:
-        await port.stopListening()
-
-
-@pytest.mark.parametrize("plain", [False, True])
-@pytest_twisted.ensureDeferred
-async def test_over_a_socket_a_reply_that_breaks_off_is_a_reset(plain: bool) -> None:
-    source = Source()
-
-    async def respond(request: Request) -> Reply:
-        return Reply(body=source.body)
-
-    tree = PrefixTree()
-    tree.put("/dicom", endpoint_of(respond, reactor).resource())
-    site = Site(tree, reactor=reactor) if plain else HTTPSite(tree, reactor=reactor)
-    port = reactor.listenTCP(0, site, interface="127.0.0.1")
-    try:
-        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
-        client = await connectProtocol(endpoint, Client(b"GET /dicom/studies/1 HTTP/1.1\r\nHost: h\r\n\r\n"))
-        source.feed.put((b"abc",), 3)
-        while not client.received.endswith(b"3\r\nabc\r\n"):
-            await deferLater(reactor, 0.005)
-        source.feed.fail(errors.PeerError("the association is gone"))
-        assert await client.lost is ConnectionLost
-        assert client.received.endswith(b"3\r\nabc\r\n")
-    finally:
-        await port.stopListening()

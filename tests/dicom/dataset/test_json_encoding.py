@@ -1,152 +1,35 @@
 """DICOM JSON out of bytes: what pydicom makes of the same bytes, but for the differences that are listed here."""
 
-import io
 import math
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from struct import pack
 from typing import Any
 
 import orjson
 import pydicom
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydicom import config
-from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filereader import _read_file_meta_info, read_dataset, read_preamble
-from pydicom.filewriter import write_dataset
 
 from harmonygw.dicom.dataset.character_sets import LONGEST_TERM, MAX_TERMS, character_set
-from harmonygw.dicom.dataset.elements import inflate
 from harmonygw.dicom.dataset.json_encoding import to_json
-from harmonygw.dicom.dataset.limits import MAX_NESTING_DEPTH
-from harmonygw.errors import PeerError
-from tests.corpus import CORPUS
-
-IMPLICIT = "1.2.840.10008.1.2"
-EXPLICIT = "1.2.840.10008.1.2.1"
-DEFLATED = "1.2.840.10008.1.2.1.99"
-BIG_ENDIAN = "1.2.840.10008.1.2.2"
-ENCODINGS = [IMPLICIT, EXPLICIT, BIG_ENDIAN]
-
-WORDS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
-ITEM = bytes.fromhex("FEFF00E0")
-ENDLESS = bytes.fromhex("FFFFFFFF")
-ITEM_END = bytes.fromhex("FEFF0DE0 00000000")
-SEQUENCE_END = bytes.fromhex("FEFFDDE0 00000000")
-
-FILES = [
-    *("CT_small.dcm", "MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm"),
-    *("693_J2KI.dcm", "ExplVR_BigEnd.dcm", "JPEG2000.dcm", "JPGExtended.dcm", "UN_sequence.dcm"),
-    *("examples_overlay.dcm", "examples_palette.dcm", "examples_ybr_color.dcm", "image_dfl.dcm"),
-    *("empty_charset_LEI.dcm", "nested_priv_SQ.dcm", "priv_SQ.dcm", "reportsi.dcm", "rtdose.dcm", "rtplan.dcm"),
-    *("rtdose_expb.dcm", "test-SR.dcm", "waveform_ecg.dcm", "SC_rgb_small_odd_big_endian.dcm"),
-    *("chrArab.dcm", "chrFren.dcm", "chrFrenMulti.dcm", "chrGerm.dcm", "chrGreek.dcm", "chrH31.dcm"),
-    *("chrH32.dcm", "chrHbrw.dcm", "chrI2.dcm", "chrJapMulti.dcm", "chrJapMultiExplicitIR6.dcm"),
-    *("chrKoreanMulti.dcm", "chrRuss.dcm", "chrSQEncoding.dcm", "chrSQEncoding1.dcm", "chrX1.dcm", "chrX2.dcm"),
-]
-
-
-def as_here(attributes: dict[str, Any], *, big_endian: bool = False) -> dict[str, Any]:
-    """Return pydicom's JSON with every difference that is meant; whatever else differs is a fault."""
-    result = {}
-    for name, attribute in attributes.items():
-        vr = str(attribute["vr"])
-        values = attribute.get("Value")
-        inline = attribute.get("InlineBinary")
-        # Group lengths are left out (PS3.18 §F.2.2), whatever VR pydicom finds for them.
-        if name.endswith("0000"):
-            continue
-        # Encapsulated pixel data has no place in JSON but at its URI.
-        if name == "7FE00010" and inline and b64decode(inline[:8]).startswith(ITEM):
-            continue
-        # JSON does not tell the transfer syntax: binary values are Little Endian.
-        if inline and big_endian and vr in WORDS:
-            data = b64decode(inline)
-            step = WORDS[vr]
-            words = (data[at : at + step][::-1] for at in range(0, len(data), step))
-            inline = b64encode(b"".join(words)).decode()
-        # The first value of a LUT Descriptor is unsigned whatever its VR (PS3.3 §C.11.1.1).
-        if values and name in ("00281101", "00281102", "00281103", "00283002"):
-            values = [values[0] & 0xFFFF, *values[1:]]
-        if values is not None:
-            values = list(_values(vr, values, big_endian=big_endian))
-        # An attribute without values has no array (§F.2.5).
-        content = {"InlineBinary": inline} if inline else {"Value": values} if values else {}
-        result[name] = {"vr": vr, **content}
-    return result
-
-
-def _values(vr: str, values: list[Any], *, big_endian: bool) -> Iterator[Any]:
-    for value in values:
-        if vr == "SQ":
-            yield as_here(value, big_endian=big_endian)
-        elif vr == "PN":
-            # Empty component groups are left out (§F.2.2).
-            yield {name: group for name, group in value.items() if group} or None
-        elif vr in ("UC", "LT", "ST", "UT", "UR"):
-            yield value or None
-        elif isinstance(value, str):
-            # Spaces are padding on both sides and in each value (PS3.5 §6.2); the empty value is null (§F.2.5).
-            yield value.strip(" \0") or None
-        elif isinstance(value, float) and not math.isfinite(value):
-            # JSON has no such numbers.
-            yield "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        else:
-            yield value
-
-
-def with_numbers(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return our JSON with those DS as numbers that are strings so that no digit is lost (§F.2.3)."""
-    result = {}
-    for name, attribute in attributes.items():
-        values = attribute.get("Value")
-        if attribute["vr"] == "SQ" and values:
-            attribute = {**attribute, "Value": [with_numbers(item) for item in values]}
-        elif attribute["vr"] == "DS" and values:
-            attribute = {**attribute, "Value": [float(value) if isinstance(value, str) else value for value in values]}
-        result[name] = attribute
-    return result
-
-
-def encoded(data_set: Dataset, transfer_syntax_uid: str) -> bytes:
-    buffer = DicomBytesIO()
-    buffer.is_implicit_VR = transfer_syntax_uid == IMPLICIT
-    buffer.is_little_endian = transfer_syntax_uid != BIG_ENDIAN
-    write_dataset(buffer, data_set)
-    return buffer.getvalue()
-
-
-def by_pydicom(data: bytes, transfer_syntax_uid: str) -> dict[str, Any]:
-    little_endian = transfer_syntax_uid != BIG_ENDIAN
-    read = read_dataset(io.BytesIO(data), transfer_syntax_uid == IMPLICIT, little_endian)
-    return as_here(read.to_json_dict(), big_endian=not little_endian)
-
-
-def split(path: Path) -> tuple[Dataset, bytes, str]:
-    """Return pydicom's reading of a file, and the data set's bytes with their transfer syntax."""
-    file = io.BytesIO(path.read_bytes())
-    read_preamble(file, True)
-    meta = _read_file_meta_info(file)
-    uid = str(meta.TransferSyntaxUID)
-    data = file.read()
-    return pydicom.dcmread(path), inflate(data) if uid == DEFLATED else data, uid
-
-
-def shipped(name: str) -> Path:
-    """Return one of the files that pydicom brings along."""
-    charset_files: list[str] = get_charset_files(name)
-    return Path(charset_files[0] if charset_files else get_testdata_file(name, download=False))
-
-
-def corpus_files() -> list[Path]:
-    """Return the well-formed Part 10 files of the corpus, none when it is not there."""
-    paths = sorted((CORPUS / "wellformed").glob("*.dcm")) if CORPUS is not None else []
-    return [path for path in paths if path.read_bytes()[128:132] == b"DICM"]
+from tests.dicom.dataset.json_bytes import (
+    BIG_ENDIAN,
+    ENCODINGS,
+    EXPLICIT,
+    FILES,
+    as_here,
+    by_pydicom,
+    corpus_files,
+    encoded,
+    endless_sequence,
+    long,
+    one,
+    shipped,
+    short,
+    split,
+    with_numbers,
+)
 
 
 @pytest.fixture
@@ -155,32 +38,6 @@ def quiet_pydicom() -> Iterator[None]:
     config.settings.reading_validation_mode = config.IGNORE
     yield
     config.settings.reading_validation_mode = mode
-
-
-def short(name: str, vr: bytes, value: bytes) -> bytes:
-    tag = int(name, 16)
-    return pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr, len(value)) + value
-
-
-def long(name: str, vr: bytes, value: bytes, length: int | None = None) -> bytes:
-    tag = int(name, 16)
-    return pack("<HH2s2xL", tag >> 16, tag & 0xFFFF, vr, len(value) if length is None else length) + value
-
-
-def implicit(name: str, value: bytes, length: int | None = None) -> bytes:
-    tag = int(name, 16)
-    return pack("<HHL", tag >> 16, tag & 0xFFFF, len(value) if length is None else length) + value
-
-
-def endless_sequence(name: str, items: bytes, vr: bytes = b"SQ") -> bytes:
-    return long(name, vr, ITEM + ENDLESS + items + ITEM_END + SEQUENCE_END, 0xFFFFFFFF)
-
-
-def one(name: str, vr: bytes, value: bytes) -> dict[str, Any]:
-    """Return what one explicit element becomes."""
-    make = long if vr.decode() in {"OB", "OD", "OF", "OL", "OV", "OW", "SV", "UC", "UN", "UR", "UT", "UV"} else short
-    attribute: dict[str, Any] = to_json(make(name, vr, value), EXPLICIT)[name]
-    return attribute
 
 
 # Against pydicom
@@ -503,228 +360,3 @@ def test_what_cannot_be_decoded_needs_nobody_to_be_told() -> None:
 def test_a_code_string_beyond_its_repertoire_is_read_in_the_declared_set() -> None:
     data = short("00080005", b"CS", b"ISO_IR 192") + short("00180015", b"CS", "SCHÄDEL".encode())
     assert to_json(data, EXPLICIT)["00180015"]["Value"] == ["SCHÄDEL"]
-
-
-# Structure
-
-
-def test_group_lengths_and_file_meta_information_are_left_out() -> None:
-    data = short("00020000", b"UL", bytes(4)) + short("00020010", b"UI", b"1.2\0")
-    data += short("00080000", b"UL", bytes(4)) + short("00090000", b"UL", bytes(4)) + short("00100020", b"LO", b"1")
-    assert list(to_json(data, EXPLICIT)) == ["00100020"]
-
-
-def test_attributes_are_in_order_whatever_the_bytes_are() -> None:
-    data = short("00100020", b"LO", b"1") + endless_sequence("00081140", b"") + short("00080060", b"CS", b"MR")
-    assert list(to_json(data, EXPLICIT)) == ["00080060", "00081140", "00100020"]
-
-
-def test_of_two_elements_with_one_tag_the_last_counts() -> None:
-    assert to_json(short("00100020", b"LO", b"1") + short("00100020", b"LO", b"2"), EXPLICIT) == {
-        "00100020": {"vr": "LO", "Value": ["2"]}
-    }
-
-
-@pytest.mark.parametrize(
-    ("data", "sequence"),
-    [
-        (long("00081140", b"SQ", b""), {"vr": "SQ"}),
-        (long("00081140", b"SQ", SEQUENCE_END, 0xFFFFFFFF), {"vr": "SQ"}),
-        (long("00081140", b"SQ", SEQUENCE_END), {"vr": "SQ"}),
-        (long("00081140", b"SQ", ITEM + bytes(4)), {"vr": "SQ", "Value": [{}]}),
-        (endless_sequence("00081140", b""), {"vr": "SQ", "Value": [{}]}),
-        (
-            long("00081140", b"SQ", ITEM + pack("<L", 18) + short("00080100", b"SH", b"ab") + ITEM_END),
-            {"vr": "SQ", "Value": [{"00080100": {"vr": "SH", "Value": ["ab"]}}]},
-        ),
-    ],
-    ids=["empty", "empty endless", "superfluous end", "empty item", "endless empty item", "superfluous item end"],
-)
-def test_sequences_and_items_may_be_empty_or_end_in_any_way(data: bytes, sequence: dict[str, Any]) -> None:
-    assert to_json(data, EXPLICIT) == {"00081140": sequence}
-
-
-@pytest.mark.parametrize("vr", [b"SQ", b"UN"])
-@pytest.mark.parametrize("inside", [implicit("00080100", b"ab"), short("00080100", b"SH", b"ab")])
-def test_items_may_be_implicit_in_an_explicit_data_set(vr: bytes, inside: bytes) -> None:
-    expected = {"00081140": {"vr": "SQ", "Value": [{"00080100": {"vr": "SH", "Value": ["ab"]}}]}}
-    assert to_json(endless_sequence("00081140", inside, vr), EXPLICIT) == expected
-    assert to_json(long("00081140", vr, ITEM + pack("<L", 10) + inside), EXPLICIT) == expected
-
-
-def test_un_is_what_the_dictionaries_know_and_little_endian_everywhere() -> None:
-    def un(group: int, element: int, value: bytes) -> bytes:
-        return pack(">HH2s2xL", group, element, b"UN", len(value)) + value
-
-    data = un(0x0019, 0x0010, b"GEMS_ACQU_01") + un(0x0019, 0x1011, pack("<h", -2)) + un(0x0019, 0x10FE, b"\1\2")
-    data += un(0x0028, 0x0010, pack("<H", 512)) + un(0x0028, 0x0103, pack("<H", 1)) + un(0x0028, 0x0106, pack("<h", -3))
-    data += un(0x7FE0, 0x0010, b"\1\2")
-    assert to_json(data, BIG_ENDIAN) == {
-        "00190010": {"vr": "LO", "Value": ["GEMS_ACQU_01"]},
-        "00191011": {"vr": "SS", "Value": [-2]},
-        "001910FE": {"vr": "UN", "InlineBinary": "AQI="},
-        "00280010": {"vr": "US", "Value": [512]},
-        "00280103": {"vr": "US", "Value": [1]},
-        "00280106": {"vr": "SS", "Value": [-3]},
-        "7FE00010": {"vr": "OW", "InlineBinary": "AQI="},
-    }
-
-
-def test_un_that_does_not_fit_the_dictionary_s_vr_is_un() -> None:
-    assert one("00280010", b"UN", b"abc") == {"vr": "UN", "InlineBinary": "YWJj"}
-
-
-def test_a_private_creator_that_is_no_text_is_none() -> None:
-    data = short("00190010", b"US", b"\1\0") + long("00191011", b"UN", b"\1\2")
-    assert to_json(data, EXPLICIT)["00191011"] == {"vr": "UN", "InlineBinary": "AQI="}
-
-
-def test_un_that_is_no_sequence_after_all_is_un() -> None:
-    assert to_json(long("00081140", b"UN", b"none"), EXPLICIT) == {"00081140": {"vr": "UN", "InlineBinary": "bm9uZQ=="}}
-
-
-def test_pixel_representation_is_that_of_the_nearest_data_set() -> None:
-    item = implicit("00280106", b"\xff\xff")
-    signed = implicit("00280103", b"\1\0") + item
-    items = b"".join(ITEM + pack("<L", len(content)) + content for content in (item, signed))
-    data = implicit("00081140", items) + implicit("00280103", b"\0\0") + item
-    shown = to_json(data, IMPLICIT)
-    assert [attribute["00280106"] for attribute in (*shown["00081140"]["Value"], shown)] == [
-        {"vr": "US", "Value": [65535]},
-        {"vr": "SS", "Value": [-1]},
-        {"vr": "US", "Value": [65535]},
-    ]
-
-
-def test_without_pixel_representation_values_are_unsigned() -> None:
-    assert to_json(implicit("00280106", b"\xff\xff"), IMPLICIT)["00280106"] == {"vr": "US", "Value": [65535]}
-
-
-# Bulk data
-
-
-def recording(uri: str | None) -> tuple[list[Any], Callable[..., str | None]]:
-    asked: list[Any] = []
-
-    def bulk_data(*about: Any) -> str | None:
-        asked.append(about)
-        return uri
-
-    return asked, bulk_data
-
-
-def test_long_values_of_the_vrs_that_may_be_bulk_get_their_uri() -> None:
-    asked, bulk_data = recording("/bulk")
-    item = long("0040A160", b"UT", bytes(9)) + long("00420011", b"OB", bytes(9)) + short("00720062", b"SH", bytes(9))
-    data = endless_sequence("00081140", item) + short("00283006", b"US", bytes(8)) + long("7FE00010", b"OW", bytes(10))
-    shown = to_json(data, EXPLICIT, bulk_data=bulk_data, bulk_threshold=8)
-    assert asked == [
-        (("00081140", 0, "0040A160"), "UT", 9),
-        (("00081140", 0, "00420011"), "OB", 9),
-        (("7FE00010",), "OW", 10),
-    ]
-    assert shown["00081140"]["Value"][0]["00420011"] == {"vr": "OB", "BulkDataURI": "/bulk"}
-    assert shown["00283006"] == {"vr": "US", "Value": [0] * 4}
-    assert shown["7FE00010"] == {"vr": "OW", "BulkDataURI": "/bulk"}
-
-
-def test_an_ambiguous_vr_is_resolved_before_its_uri_is_asked_for() -> None:
-    asked, bulk_data = recording("/bulk")
-    data = implicit("00283002", pack("<3H", 256, 0, 16)) + implicit("00283006", bytes(512))
-    shown = to_json(data, IMPLICIT, bulk_data=bulk_data, bulk_threshold=8)
-    assert asked == [(("00283006",), "OW", 512)]
-    assert shown["00283006"] == {"vr": "OW", "BulkDataURI": "/bulk"}
-
-
-def test_a_long_value_without_uri_is_inline() -> None:
-    _, bulk_data = recording(None)
-    data = long("00420011", b"OB", bytes(3)) + long("00189004", b"UT", b"text")
-    assert to_json(data, EXPLICIT, bulk_data=bulk_data, bulk_threshold=2) == {
-        "00189004": {"vr": "UT", "Value": ["text"]},
-        "00420011": {"vr": "OB", "InlineBinary": "AAAA"},
-    }
-
-
-FRAGMENTS = ITEM + bytes(4) + ITEM + pack("<L", 4) + b"\xff\xd8\xff\xd9" + SEQUENCE_END
-
-
-@pytest.mark.parametrize("vr", [b"OB", b"OW", b"UN"])
-@pytest.mark.parametrize(
-    ("uri", "shown"), [("/pixels", {"7FE00010": {"vr": "OB", "BulkDataURI": "/pixels"}}), (None, {})]
-)
-def test_encapsulated_pixel_data_is_at_its_uri_or_nowhere(vr: bytes, uri: str | None, shown: dict[str, Any]) -> None:
-    asked, bulk_data = recording(uri)
-    data = long("7FE00010", vr, FRAGMENTS, 0xFFFFFFFF)
-    assert to_json(data, EXPLICIT, bulk_data=bulk_data) == shown
-    assert asked == [(("7FE00010",), "OB", len(FRAGMENTS))]
-    assert to_json(data, EXPLICIT) == {}
-
-
-# Malformed data sets
-
-
-@pytest.mark.parametrize(
-    ("data", "detail"),
-    [
-        (short("00100020", b"LO", b"1234")[:-1], "4 bytes announced, 3 there, (0010,0020) at byte 0"),
-        (ITEM_END, "a delimiter among data elements, (FFFE,E00D) at byte 0"),
-        (endless_sequence("00081140", SEQUENCE_END), "a delimiter among data elements, (FFFE,E0DD) at byte 20"),
-        (
-            long("00081140", b"SQ", ITEM + pack("<L", 8) + ITEM_END[:4] + b"\1\0\0\0"),
-            "1 bytes announced, 0 there, (FFFE,E00D) at byte 20",
-        ),
-        (long("00081140", b"SQ", implicit("00100020", b"")), "an item was expected, (0010,0020) at byte 12"),
-        (long("00081140", b"SQ", ITEM + ENDLESS, 0xFFFFFFFF), "the item does not end, (FFFE,E00D) at byte 20"),
-        (long("00081140", b"SQ", b"", 0xFFFFFFFF), "the sequence does not end, (FFFE,E0DD) at byte 12"),
-        (long("00080000", b"SQ", b"", 0xFFFFFFFF), "a sequence that belongs into no data set, (0008,0000)"),
-    ],
-)
-def test_a_malformed_data_set_is_refused_with_tag_and_offset(data: bytes, detail: str) -> None:
-    with pytest.raises(PeerError) as raised:
-        to_json(data, EXPLICIT)
-    assert detail in raised.value.detail
-
-
-def test_sequences_may_nest_as_deep_as_the_limit_and_be_serialised() -> None:
-    data = b""
-    for _ in range(MAX_NESTING_DEPTH):
-        data = endless_sequence("00081140", data)
-    assert orjson.dumps(to_json(data, EXPLICIT)).count(b"00081140") == MAX_NESTING_DEPTH
-
-
-@pytest.mark.parametrize("depth", [MAX_NESTING_DEPTH + 1, 10_000])
-def test_sequences_beyond_the_limit_are_refused_by_its_name(depth: int) -> None:
-    data = (long("00081140", b"SQ", b"", 0xFFFFFFFF) + ITEM + ENDLESS) * depth
-    with pytest.raises(PeerError, match="MAX_NESTING_DEPTH"):
-        to_json(data, EXPLICIT)
-
-
-tags = st.sampled_from(
-    [
-        *("00080000", "00080005", "00081140", "00100010", "00190010", "00191011", "00280103", "00280106"),
-        *("00283006", "7FE00010", "FFFEE000", "FFFEE00D", "FFFEE0DD"),
-    ]
-)
-vrs = st.sampled_from([vr.encode() for vr in pydicom.valuerep.STANDARD_VR] + [b"??", b"ZZ", b"\0\0"])
-lengths = st.one_of(st.none(), st.just(0xFFFFFFFF), st.integers(0, 64))
-explicit_elements = st.builds(long, tags, vrs, st.binary(max_size=24), lengths)
-short_elements = st.builds(short, tags, vrs, st.binary(max_size=24))
-implicit_elements = st.builds(implicit, tags, st.binary(max_size=24), lengths)
-hostile = st.lists(
-    st.one_of(explicit_elements, short_elements, implicit_elements, st.sampled_from([ITEM_END, SEQUENCE_END])),
-    max_size=8,
-).map(b"".join)
-
-
-@given(st.one_of(st.binary(max_size=64), hostile), st.sampled_from(ENCODINGS), st.booleans())
-def test_any_bytes_become_json_or_a_peer_error(data: bytes, uid: str, bulk: bool) -> None:
-    try:
-        shown = to_json(data, uid, bulk_data=(lambda *_: "/uri") if bulk else None, bulk_threshold=4)
-    except PeerError:
-        return
-    assert orjson.loads(orjson.dumps(shown)) == shown
-
-
-@pytest.mark.parametrize("make", [bytearray, memoryview])
-def test_any_buffer_can_be_read(make: type) -> None:
-    assert to_json(make(short("00100020", b"LO", b"1")), EXPLICIT)["00100020"]["Value"] == ["1"]
