@@ -125,11 +125,6 @@ def _nearest_keywords(text: str, n: int) -> tuple[str, ...]:
     return tuple(_SPELLINGS[spelling] for spelling in get_close_matches(text, _SPELLINGS, n=n))
 
 
-def is_bulk_vr(vr: str) -> bool:
-    """Whether DICOM JSON may give a value of this VR by BulkDataURI (PS3.18 §F.2.2)."""
-    return vr in BULK_VRS
-
-
 def resolve_vr(vr: str, *, pixel_representation: int | None = None, lut_entries: int | None = None) -> str:
     """Return the one VR that an ambiguous VR of the dictionary stands for; others are returned as they are.
 

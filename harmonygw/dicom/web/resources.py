@@ -47,8 +47,6 @@ SEARCHES: Final = frozenset({Kind.SEARCH_STUDIES, Kind.SEARCH_SERIES, Kind.SEARC
 SERVED: Final = SEARCHES | {Kind.CAPABILITIES, Kind.RETRIEVE, Kind.METADATA}
 """What this build answers; the rest is recognised, so that it can be refused by its name."""
 
-_AT_A_STORE: Final = frozenset({Kind.STORE, Kind.SEARCH_STUDIES, Kind.RETRIEVE})
-
 
 class Transaction(NamedTuple):
     """A method on a path. `path` names its variables in braces; `{bulk_path}` stands for all that follows."""
@@ -164,7 +162,7 @@ def parse(segments: Sequence[str], *, method: str = "GET", query: Sequence[tuple
 
     `segments` are the decoded path segments after the endpoint's prefix, without empty ones; `query` the
     decoded names and values, in which a WADO-URI request on the prefix names what it wants (PS3.18 §9.1). A
-    method that the path does not have gives the path's GET resource: see `allowed_methods`.
+    method that the path does not have gives the path's GET resource.
 
     Raises NotFound for a path that is not in `TRANSACTIONS`, or a frame number that no frame can have;
     BadRequest for a malformed UID or frame list.
@@ -197,21 +195,6 @@ def parse(segments: Sequence[str], *, method: str = "GET", query: Sequence[tuple
         frames=_frames(variables["frames"]) if "frames" in variables else (),
         bulk_path=bulk_path,
     )
-
-
-def allowed_methods(resource: Resource, served: frozenset[Kind] = SERVED) -> tuple[str, ...]:
-    """Return the methods that the resource's path answers when the kinds in `served` are, for `Allow`.
-
-    None is answered on a resource that a build recognises but does not serve.
-    """
-    methods: list[str] = []
-    if resource.kind in served or resource.kind is Kind.STORE:
-        methods += ["GET", "HEAD"]
-    if resource.kind is Kind.CAPABILITIES:
-        methods.append("OPTIONS")
-    if resource.kind in _AT_A_STORE and not resource.series and Kind.STORE in served:
-        methods.append("POST")
-    return tuple(methods)
 
 
 def check_uid(uid: str, name: str) -> str:

@@ -6,7 +6,7 @@ from pydicom.tag import Tag
 
 from harmonygw.dicom.dataset import dictionary
 from harmonygw.dicom.dataset.dictionary import (
-    is_bulk_vr,
+    BULK_VRS,
     is_private,
     keyword_of,
     nearest_keywords,
@@ -110,7 +110,7 @@ def test_only_the_beginning_of_a_long_keyword_is_compared() -> None:
 
 @pytest.mark.parametrize(("vr", "bulk"), [("OW", True), ("UN", True), ("DS", True), ("LO", False), ("SQ", False)])
 def test_the_vrs_that_may_be_bulk_data_are_those_of_the_standard(vr: str, *, bulk: bool) -> None:
-    assert is_bulk_vr(vr) is bulk
+    assert (vr in BULK_VRS) is bulk
 
 
 @pytest.mark.parametrize(

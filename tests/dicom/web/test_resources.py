@@ -9,11 +9,9 @@ from harmonygw.dicom.web.attributes import Level
 from harmonygw.dicom.web.resources import (
     MAX_FRAME_DIGITS,
     MAX_FRAMES,
-    SERVED,
     TRANSACTIONS,
     Kind,
     Resource,
-    allowed_methods,
     check_uid,
     parse,
     url,
@@ -84,28 +82,6 @@ def test_a_post_on_studies_or_a_study_is_a_store() -> None:
 def test_a_method_that_a_path_lacks_gives_its_get_resource() -> None:
     assert at("series", "POST").kind is Kind.SEARCH_SERIES
     assert at("studies", "HEAD").kind is Kind.SEARCH_STUDIES
-
-
-@pytest.mark.parametrize(
-    ("path", "method", "now", "with_store"),
-    [
-        ("", "GET", ("GET", "HEAD", "OPTIONS"), ("GET", "HEAD", "OPTIONS")),
-        ("studies", "GET", ("GET", "HEAD"), ("GET", "HEAD", "POST")),
-        ("studies", "POST", ("GET", "HEAD"), ("GET", "HEAD", "POST")),
-        (f"studies/{S}", "POST", ("GET", "HEAD"), ("GET", "HEAD", "POST")),
-        (f"studies/{S}", "GET", ("GET", "HEAD"), ("GET", "HEAD", "POST")),
-        (f"studies/{S}/series/{E}", "GET", ("GET", "HEAD"), ("GET", "HEAD")),
-        (f"studies/{S}/series", "POST", ("GET", "HEAD"), ("GET", "HEAD")),
-    ],
-)
-def test_allowed_methods(path: str, method: str, now: tuple[str, ...], with_store: tuple[str, ...]) -> None:
-    without = SERVED - {Kind.STORE}
-    assert allowed_methods(at(path, method), without) == now
-    assert allowed_methods(at(path, method), without | {Kind.STORE}) == with_store
-
-
-def test_nothing_is_allowed_on_a_resource_that_is_not_served() -> None:
-    assert allowed_methods(at(f"studies/{S}/thumbnail"), SERVED - {Kind.THUMBNAIL}) == ()
 
 
 @pytest.mark.parametrize(
