@@ -1,4 +1,5 @@
 # make run    a DICOMweb gateway with a PACS to talk to, on 127.0.0.1:8081
+# make viewer the same with a viewer, OHIF, on http://127.0.0.1:8081/viewer; needs npm
 # make test   everything: style, types, floors, tests, coverage, real peers
 # make bench  ratios against peers, medians of five
 # make docs   the manual, in docs/_build
@@ -11,11 +12,17 @@ RUN_STAMP := $(VENV)/.installed-to-run
 # Real peers: Orthanc and DCMTK. REQUIRE_INTEROP=1 makes their absence a failure instead of a skip.
 REQUIRE_INTEROP ?=
 
-.PHONY: run test lint unit peers bench docs clean
+.PHONY: run viewer test lint unit peers bench docs clean
 
 run: $(RUN_STAMP)
 	@$(BIN)/python etc/demo/welcome.py
 	exec $(BIN)/twistd -n --pidfile= harmonygw -c etc/demo/config.toml
+
+viewer: $(RUN_STAMP)
+	@sh etc/viewers/ohif/install.sh var/viewer
+	@$(BIN)/python etc/demo/welcome.py
+	@echo "The viewer: http://127.0.0.1:8081/viewer"
+	HARMONYGW_DEMO=viewer exec $(BIN)/twistd -n --pidfile= harmonygw -c etc/demo/config.toml
 
 test: $(STAMP) peers lint unit
 
@@ -50,7 +57,7 @@ $(VENV)/bin/python:
 
 # compat: the default editable install hides twisted/plugins from twistd.
 $(RUN_STAMP): setup.cfg | $(VENV)/bin/python
-	$(BIN)/pip install -q --config-settings editable_mode=compat -e .
+	$(BIN)/pip install -q --config-settings editable_mode=compat -e '.[pixels]'
 	touch $@
 
 $(STAMP): setup.cfg | $(VENV)/bin/python

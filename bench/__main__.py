@@ -7,7 +7,10 @@ from importlib import import_module
 
 from bench.stand import stand
 
-MEASUREMENTS = ("throughput", "study", "first_byte", "memory", "search", "fairness", "data_set")
+MEASUREMENTS = (
+    *("throughput", "study", "first_byte", "memory", "search", "fairness", "data_set"),
+    *("cold", "warm", "large", "decoding"),
+)
 
 
 def main() -> int:

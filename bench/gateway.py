@@ -25,6 +25,11 @@ id = "bench"
 [network.default.http]
 bind_address = "127.0.0.1"
 bind_port = {port}
+
+[management]
+enabled = true
+network = "default"
+base_path = "admin"
 """
 
 # Without page memory, every Search is a C-FIND.
@@ -52,11 +57,25 @@ options = {{ aet = "{ae_title}", local_aet = "HARMONYGW", max_associations = {ma
 connection.host = "127.0.0.1"
 connection.port = {pacs_port}
 connection.protocol = "dicom"
+
+[pipelines.{name}_cached]
+networks = ["default"]
+endpoints = ["{name}_cached_web"]
+middleware = ["{name}_bridge", "{name}_cache"]
+backends = ["{name}_pacs"]
+
+[endpoints.{name}_cached_web]
+service = "dicomweb"
+options = {{ path_prefix = "/cached/{name}" }}
+
+[middleware.{name}_cache]
+type = "cache"
+options = {{ path = "{folder}/cache-{name}-{port}" }}
 """
 
 
 class Gateway:
-    """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp` and `/synthetic`."""
+    """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp`, `/synthetic`, and below `/cached` with a cache."""
 
     def __init__(self, peers: Peers) -> None:
         self.port = free_port()
@@ -64,7 +83,14 @@ class Gateway:
         configuration.write_text(
             _CONFIGURATION.format(port=self.port)
             + "".join(
-                _PIPELINE.format(name=name, ae_title=title, pacs_port=port, max_associations=MAX_ASSOCIATIONS)
+                _PIPELINE.format(
+                    name=name,
+                    ae_title=title,
+                    pacs_port=port,
+                    max_associations=MAX_ASSOCIATIONS,
+                    folder=peers.folder,
+                    port=self.port,
+                )
                 for name, (title, port) in peers.addresses.items()
             )
         )
@@ -94,6 +120,18 @@ class Gateway:
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read()
+        finally:
+            connection.close()
+
+    def purge(self, name: str, study: str) -> None:
+        """Let the cache of a pipeline forget a study."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request("DELETE", f"/admin/middleware/{name}_cache/studies/{study}")
+            response = connection.getresponse()
+            response.read()
+            if response.status >= 300:
+                raise RuntimeError(f"the cache was not purged: {response.status}")
         finally:
             connection.close()
 

@@ -3,8 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import imagecodecs
+import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.encaps import encapsulate
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, SecondaryCaptureImageStorage
 
 from bench.synthetic import FRAME_SIZE, MULTI_FRAME_WORD_SC, pixels
 
@@ -14,6 +17,9 @@ CT_INSTANCES = 500
 MULTI_FRAME_STUDY = f"{ROOT}.2"
 MULTI_FRAMES = 400
 """Frames of 512 KiB: 200 MB in one instance."""
+JPEG_2000_STUDY = f"{ROOT}.4"
+JPEG_2000_SIDE = 2048
+"""Rows and columns of its one image."""
 CATALOGUE = 2000
 """Studies of one small instance each."""
 
@@ -37,6 +43,19 @@ def multi_frame(folder: Path) -> Iterator[Path]:
     image.NumberOfFrames = str(MULTI_FRAMES)
     _add_pixels(image, 512, 512, pixels(FRAME_SIZE) * MULTI_FRAMES)
     yield _write(image, folder / "multi-frame.dcm")
+
+
+def large_jpeg_2000(folder: Path) -> Iterator[Path]:
+    """Write one large image in JPEG 2000: noise over a gradient, which takes a decoder some time."""
+    side = JPEG_2000_SIDE
+    noise = np.random.default_rng(1).integers(0, 256, (side, side), dtype=np.uint16)
+    values = noise + np.arange(side, dtype=np.uint16)
+    image = _image(CTImageStorage, JPEG_2000_STUDY, 0, modality="CT", patient_id="JPEG2000")
+    _add_pixels(image, side, side, b"")
+    encoded = imagecodecs.jpeg2k_encode(values, level=0, codecformat="J2K", reversible=True)
+    image.PixelData = encapsulate([bytes(encoded)])
+    image["PixelData"].VR = "OB"
+    yield _write(image, folder / "jpeg-2000.dcm", JPEG2000Lossless)
 
 
 def catalogue(folder: Path) -> Iterator[Path]:
@@ -74,8 +93,8 @@ def _add_pixels(image: Dataset, rows: int, columns: int, values: bytes) -> None:
     image["PixelData"].VR = "OW"
 
 
-def _write(image: Dataset, path: Path) -> Path:
+def _write(image: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> Path:
     image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.file_meta.TransferSyntaxUID = syntax
     image.save_as(path, enforce_file_format=True)
     return path

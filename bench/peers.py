@@ -15,6 +15,9 @@ from bench.processes import NO_DELAY, Process, free_port, module
 STORE_SECS = 300.0
 """Seconds that filling an archive may take."""
 
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+"""Orthanc's own DICOMweb, of Debian's orthanc-dicomweb."""
+
 
 class Archive:
     """A PACS: where it is, and what has been put into it."""
@@ -33,8 +36,8 @@ class Archive:
         process.wait_for_port(self.port)
         return process
 
-    def holds(self, write: Callable[[Path], Iterator[Path]]) -> "Archive":
-        """Put a filling of `objects` into it, unless it is there."""
+    def holds(self, write: Callable[[Path], Iterator[Path]], *, proposing: str = "-x=") -> "Archive":
+        """Put a filling of `objects` into it, unless it is there; `proposing` is `storescu`'s option."""
         self.process.check()
         if write.__name__ not in self._stored:
             self._stored.add(write.__name__)
@@ -42,7 +45,7 @@ class Archive:
             files.mkdir()
             for _ in write(files):
                 pass
-            command = ["storescu", "-R", "-pdu", "131072", "-aec", self.ae_title, "+sd", "+r"]
+            command = ["storescu", "-R", proposing, "-pdu", "131072", "-aec", self.ae_title, "+sd", "+r"]
             subprocess.run(
                 [*command, "127.0.0.1", str(self.port), str(files)],
                 env=NO_DELAY,
@@ -60,7 +63,8 @@ class Peers:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.orthanc = Archive(folder / "orthanc", "ORTHANC", free_port(), _orthanc)
+        self.orthanc = Archive(folder / "orthanc", "ORTHANC", free_port(), self._orthanc)
+        self.orthanc_http_port = free_port()
         self.dcmqrscp = Archive(folder / "dcmqrscp", "QRSCP", free_port(), _dcmqrscp)
 
     @cached_property
@@ -88,6 +92,25 @@ class Peers:
             "synthetic": (synthetic.AE_TITLE, self.synthetic_port),
         }
 
+    def _orthanc(self, folder: Path, port: int) -> Process:
+        configuration = folder / "orthanc.json"
+        settings = {
+            "StorageDirectory": str(folder / "database"),
+            "IndexDirectory": str(folder / "database"),
+            "HttpPort": self.orthanc_http_port,
+            "HttpServerEnabled": True,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomPort": port,
+            "DicomAet": "ORTHANC",
+            "DicomAlwaysAllowGet": True,
+            "DicomAlwaysAllowFind": True,
+            "Plugins": [str(path) for path in (DICOMWEB_PLUGIN,) if path.exists()],
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        }
+        configuration.write_text(json.dumps(settings))
+        return Process(["Orthanc", str(configuration)], log=folder / "log")
+
     def close(self) -> None:
         """End what has been started."""
         for owner, name in (
@@ -98,22 +121,6 @@ class Peers:
         ):
             if name in vars(owner):
                 getattr(owner, name).end()
-
-
-def _orthanc(folder: Path, port: int) -> Process:
-    configuration = folder / "orthanc.json"
-    settings = {
-        "StorageDirectory": str(folder / "database"),
-        "IndexDirectory": str(folder / "database"),
-        "HttpServerEnabled": False,
-        "DicomPort": port,
-        "DicomAet": "ORTHANC",
-        "DicomAlwaysAllowGet": True,
-        "DicomAlwaysAllowFind": True,
-        "Plugins": [],
-    }
-    configuration.write_text(json.dumps(settings))
-    return Process(["Orthanc", str(configuration)], log=folder / "log")
 
 
 def _dcmqrscp(folder: Path, port: int) -> Process:

@@ -93,6 +93,22 @@ class NotFound(HarmonyError):
     """There is no such resource, or the archive has nothing under these unique keys."""
 
 
+class MethodNotAllowed(HarmonyError):
+    """The resource does not answer this method. `allowed` are those that it answers."""
+
+    def __init__(self, detail: str, *, allowed: tuple[str, ...] = (), log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.allowed = allowed
+
+
+class RangeNotSatisfiable(HarmonyError):
+    """No byte of what was asked for lies in the ranges asked for. `length` is what there is in bytes, or None."""
+
+    def __init__(self, detail: str, *, length: int | None = None, log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.length = length
+
+
 class BadRequest(HarmonyError):
     """The request is malformed; the message says what, where, and what would be right."""
 
@@ -107,6 +123,10 @@ class Conflict(HarmonyError):
 
 class Incomplete(HarmonyError):
     """A transfer ended before it was whole: some instances are missing. What was sent must not look complete."""
+
+
+class RenderingFailed(HarmonyError):
+    """A worker process crashed, hung or ran out of memory over a frame. Look at the log, and at the frame."""
 
 
 class ConfigurationError(HarmonyError):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harmonygw.errors import HarmonyError
 from harmonygw.operations import Operation
 from harmonygw.streams import Body
 
@@ -38,7 +39,7 @@ class AssociationOrigin:
 class Record:
     """How an exchange goes, filled in by whoever knows; the log line at its end is made of it.
 
-    The one mutable thing in an exchange: it outlives `replace()`, and is never read to make a decision.
+    It is mutable, outlives `replace()`, and is never read to make a decision.
     """
 
     operation: str = ""
@@ -76,6 +77,11 @@ class Request:
     deadline: float | None = None
     """When waiting for a place ends, in seconds of the reactor's clock; None for the target's own time-outs."""
     record: Record = field(default_factory=Record, compare=False)
+    settled: "Reply | HarmonyError | None" = None
+    """What the endpoint answers by itself, to a method that a resource lacks for one. The end of the chain returns or
+    raises it; on the way only that middleware sees the request which is for every one (`pipeline.IForEveryRequest`)."""
+    common_headers: list[tuple[str, str]] = field(default_factory=list, compare=False)
+    """Header fields of whatever HTTP reply goes out, that of an error too. Mutable: it outlives `replace()`."""
 
     @property
     def client(self) -> str:

@@ -46,7 +46,7 @@ class Ending:
     """How an exchange ended."""
 
     outcome: str
-    """`complete`, `refused`, `failed`, `aborted` (after its first byte) or `client_gone`."""
+    """`complete`, `not_modified` (304), `refused`, `failed`, `aborted` (after its first byte) or `client_gone`."""
     status: int | None
     """The HTTP status that went out, if any."""
     size: int
@@ -85,7 +85,7 @@ def write(request: Request, ending: Ending) -> None:
         fields["path"] = "/" + "/".join(origin.path)
     else:
         fields["calling_ae_title"] = origin.calling_ae_title
-    level = LogLevel.info if ending.outcome in ("complete", "refused", "client_gone") else LogLevel.warn
+    level = LogLevel.warn if ending.outcome in ("failed", "aborted") else LogLevel.info
     log.emit(level, "{operation} {outcome}", exchange=fields, operation=record.operation, outcome=ending.outcome)
 
 

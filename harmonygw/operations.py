@@ -81,10 +81,18 @@ class Retrieve:
     study_instance_uid: str
     series_instance_uid: str = ""
     sop_instance_uids: tuple[str, ...] = ()
+    """Asked for in this order: who awaits some of them puts those first. Most archives send them so, none must."""
     transfer_syntaxes: tuple[str, ...] = (ANY_TRANSFER_SYNTAX,)
     without_bulk_data: bool = False
+    """Whether pixels, waveforms and the like may be left out (PS3.4 §Z.1.3). An archive that cannot sends instances
+    whole: `Instance.without_bulk_data` says of each how it came."""
+    whole_otherwise: bool = True
+    """Whether that will do; if not, an archive that cannot leave bulk data out raises `NotAcceptable`, and sends none."""
     patient_id: str = ""
     """Needed by a Patient Root model only."""
+    random_access: bool = False
+    """Whether the reader wants to read parts of the instances: a cache gives each when it lies whole in a file, with
+    `Instance.file`. A backend takes no notice."""
 
 
 @dataclass(frozen=True, slots=True)

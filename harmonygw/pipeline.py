@@ -4,6 +4,9 @@ A middleware is one class with one coroutine. What it does before `proceed` is i
 side; not calling `proceed` is a short circuit. The chain is the list folded over `Deferred.fromCoroutine`:
 cancelling the outermost Deferred cancels the innermost one that waits, and the coroutines unwind, inner before
 outer. `CancelledError` is an `Exception`: whoever catches broadly re-raises it first.
+
+What an endpoint has settled by itself (`Request.settled`) goes down the chain too, past every step that is not for
+every request.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import Interface, implementer
 
-from harmonygw.errors import ConfigurationError
+from harmonygw.errors import ConfigurationError, HarmonyError
 from harmonygw.exchange import Reply, Request
 
 if TYPE_CHECKING:
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 Proceed = Callable[[Request], "Deferred[Reply]"]
 """What continues an exchange: the rest of the chain, with the backend at its end."""
+
+Respond = Callable[[Request], Awaitable[Reply]]
+"""What answers at the end of a chain: a backend's `respond`, or an endpoint's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +73,22 @@ class EndpointContext:
     destinations: Callable[[], Iterable[Any]] = tuple
     """The `MoveDestination`s of the backends: an instance that one of their C-MOVEs asked for may come to any
     listener of ours."""
+    around: Callable[[Respond], Proceed] = lambda respond: chain((), respond)
+    """Puts the pipeline's middleware around an answer of the endpoint's own, in the place of a backend's."""
 
 
 class IMiddleware(Interface):
-    """One step of a pipeline. Its class is called with a `Context`."""
+    """One step of a pipeline. Its class is called with a `Context`.
+
+    One that has something to open offers `start()` and `stop()`, as a backend does, and `state()` to be described.
+    """
 
     async def intercept(request: Request, proceed: Proceed) -> Reply:
         """Answer `request`, usually by `await proceed(request)`; raises what `errors` names."""
+
+
+class IForEveryRequest(IMiddleware):
+    """Middleware that sees also what the endpoint has settled by itself: a path or method that there is not."""
 
 
 class IBackend(Interface):
@@ -102,10 +117,13 @@ ENDPOINTS: dict[str, str] = {
     "dicomweb": "harmonygw.endpoints.dicomweb:DICOMwebEndpoint",
     "dicom_scp": "harmonygw.endpoints.dicom_scp:DicomSCPEndpoint",
     "management": "harmonygw.endpoints.management:ManagementEndpoint",
+    "viewer": "harmonygw.endpoints.viewer:ViewerEndpoint",
 }
 """The endpoint services of this build."""
 
 MIDDLEWARE: dict[str, str] = {
+    "cache": "harmonygw.middleware.cache:Cache",
+    "cors": "harmonygw.middleware.cors:CORS",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
     "policies": "harmonygw.middleware.policies:Policies",
     "passthru": "harmonygw.middleware.passthru:Passthru",
@@ -127,30 +145,41 @@ def load(dotted_path: str) -> Any:
         raise ConfigurationError((f"cannot load {dotted_path!r} (wanted 'package.module:Name'): {error}",)) from error
 
 
-def chain(middleware: Sequence[IMiddleware], last: Callable[[Request], Awaitable[Reply]]) -> Proceed:
+def chain(middleware: Sequence[IMiddleware], last: Respond) -> Proceed:
     """Fold a list of middleware around `last`, the first of the list outermost."""
 
     def end(request: Request) -> "Deferred[Reply]":
         return Deferred.fromCoroutine(_respond(last, request))
 
-    proceed: Proceed = end
+    return _fold(middleware, end)
+
+
+def _fold(middleware: Sequence[IMiddleware], proceed: Proceed) -> Proceed:
     for step in reversed(middleware):
         proceed = _link(step, proceed)
     return proceed
 
 
-async def _respond(last: Callable[[Request], Awaitable[Reply]], request: Request) -> Reply:
-    return await last(request)
+async def _respond(last: Respond, request: Request) -> Reply:
+    settled = request.settled
+    if settled is None:
+        return await last(request)
+    if isinstance(settled, HarmonyError):
+        raise settled
+    return settled
 
 
 def _link(step: IMiddleware, proceed: Proceed) -> Proceed:
     def intercept(request: Request) -> "Deferred[Reply]":
+        if request.settled is not None and not for_every_request:
+            return proceed(request)
         return Deferred.fromCoroutine(step.intercept(request, proceed))
 
+    for_every_request = IForEveryRequest.providedBy(step)
     return intercept
 
 
-@implementer(IMiddleware)
+@implementer(IForEveryRequest)
 class TwoSided:
     """A `{left = […], right = […]}` list as one middleware: left in order on the way in, right in order on the way out.
 
@@ -178,10 +207,10 @@ class TwoSided:
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Run the left list, the rest of the chain, and the right list."""
-        return await chain(self._steps, proceed)(request)
+        return await _fold(self._steps, proceed)(request)
 
 
-@implementer(IMiddleware)
+@implementer(IForEveryRequest)
 class _LeftOnly:
     """A step without its right side: once the rest has replied, it is cancelled where it waits for that."""
 
@@ -196,7 +225,7 @@ class _LeftOnly:
             raise CancelledError
 
         try:
-            short_circuit = await self._step.intercept(request, chain((), rest))
+            short_circuit = await _link(self._step, lambda changed: Deferred.fromCoroutine(rest(changed)))(request)
         except CancelledError:
             if not replies:
                 raise
@@ -204,7 +233,7 @@ class _LeftOnly:
         return replies[-1] if replies else short_circuit
 
 
-@implementer(IMiddleware)
+@implementer(IForEveryRequest)
 class _RightOnly:
     """A step without its left side: whatever it makes of the request, the rest gets the one that came."""
 
@@ -212,4 +241,4 @@ class _RightOnly:
         self._step = step
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
-        return await self._step.intercept(request, lambda changed: proceed(request))
+        return await _link(self._step, lambda changed: proceed(request))(request)

@@ -9,11 +9,13 @@ The reader ends a stream by reading to its end, by `aclose()` or by `abort(reaso
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+
+from harmonygw.dicom.dataset.layout import Layout
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -211,6 +213,8 @@ class Body:
         self._source = source
         self.length = length
         self.size = 0
+        self.whole: tuple[bytes, ...] | None = None
+        """All of the bytes, when they were here from the beginning."""
         self._outcome: Feed[None] = Feed(limit=1)
 
     @classmethod
@@ -220,7 +224,9 @@ class Body:
         if any(pieces):
             feed.put(tuple(piece for piece in pieces if piece))
         feed.end()
-        return cls(feed, length=sum(map(len, pieces)))
+        body = cls(feed, length=sum(map(len, pieces)))
+        body.whole = pieces
+        return body
 
     def __aiter__(self) -> "Body":
         return self
@@ -253,6 +259,28 @@ class Body:
         return self._outcome.when_done()
 
 
+class RandomAccess(Protocol):
+    """An instance that lies whole somewhere, to be read by parts."""
+
+    @property
+    def layout(self) -> Layout | None:
+        """Where what lies; None when the data set is malformed, and can only be had as it is."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the data set."""
+
+    @property
+    def digest(self) -> str:
+        """What tells this content from another."""
+
+    async def read(self, *ranges: tuple[int, int]) -> list[bytes]:
+        """Return ranges of the data set: each an offset in it, and a length."""
+
+    def pieces(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[Pieces, None]:
+        """Yield a range of the data set, or all of it, a piece at a time."""
+
+
 @dataclass(slots=True)
 class Instance:
     """One composite SOP instance on its way: its identity, and its data set as it arrives.
@@ -275,6 +303,11 @@ class Instance:
     leading: Mapping[str, str] = field(default_factory=dict)
     default_character_set: tuple[str, ...] = ("ISO_IR 6",)
     """What stands for a Specific Character Set (0008,0005) that the object lacks, in its archive's experience."""
+    without_bulk_data: bool = False
+    """Whether the archive left bulk data out (PS3.4 §Z.1.3): then it is not the object that bears this SOP Instance
+    UID, and nothing may keep or send it as such."""
+    file: RandomAccess | None = None
+    """The same where it lies whole, when the reader asked for that and whoever made the stream could."""
 
 
 MatchStream = Stream[Match]

@@ -9,7 +9,9 @@ from harmonygw.errors import (
     ConfigurationError,
     Denied,
     HarmonyError,
+    MethodNotAllowed,
     PeerError,
+    RangeNotSatisfiable,
     RateLimited,
     RejectedError,
     TooLarge,
@@ -46,6 +48,13 @@ def test_a_rate_limit_is_a_kind_of_being_busy_and_a_denial_is_not() -> None:
 def test_busy_says_when_to_come_again() -> None:
     assert Busy("full").retry_after == 1
     assert RateLimited("slowly", retry_after=30).retry_after == 30
+
+
+def test_a_refusal_knows_what_would_be_right() -> None:
+    assert MethodNotAllowed("no").allowed == ()
+    assert MethodNotAllowed("no", allowed=("GET", "POST")).allowed == ("GET", "POST")
+    assert RangeNotSatisfiable("no").length is None
+    assert RangeNotSatisfiable("no", length=0).length == 0
 
 
 def test_a_peer_error_knows_its_a_abort() -> None:

@@ -30,6 +30,13 @@ def test_the_record_outlives_every_change_and_makes_no_difference() -> None:
     assert replace(request, record=Record()) == request
 
 
+def test_fields_for_every_reply_outlive_every_change_and_make_no_difference() -> None:
+    request = replace(REQUEST, common_headers=[])
+    replace(request, principal="anna").common_headers.append(("Vary", "Origin"))
+    assert request.common_headers == [("Vary", "Origin")]
+    assert request == replace(REQUEST, common_headers=[])
+
+
 def test_each_request_has_a_record_of_its_own() -> None:
     other = Request(origin=AssociationOrigin("CT1", "GATEWAY"), peer="192.0.2.1", correlation_id="d")
     assert other.record is not REQUEST.record

@@ -110,6 +110,7 @@ class TestTheLineOfAnExchange:
         ("outcome", "level"),
         [
             ("complete", LogLevel.info),
+            ("not_modified", LogLevel.info),
             ("refused", LogLevel.info),
             ("client_gone", LogLevel.info),
             ("failed", LogLevel.warn),

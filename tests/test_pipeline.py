@@ -20,6 +20,7 @@ from harmonygw.pipeline import (
     MIDDLEWARE,
     Context,
     EndpointContext,
+    IForEveryRequest,
     IMiddleware,
     Proceed,
     TwoSided,
@@ -298,6 +299,43 @@ class TestTwoSided:
                     return Reply(status=500)
 
         assert reply_of(chain([TwoSided([Stubborn()], [])], archive.answer)(REQUEST)).status == 200
+
+
+@implementer(IForEveryRequest)
+class Watch(Step):
+    """A step that is for every request."""
+
+
+class TestSettled:
+    """What the endpoint answers by itself."""
+
+    def test_it_passes_every_step_but_those_for_every_request(
+        self, steps: Steps, archive: Archive, diary: list[str]
+    ) -> None:
+        step, watch = steps("a")[0], Watch("w", diary)
+        request = replace(REQUEST, settled=Reply(204))
+        for middleware in ([step, watch, Answers()], [TwoSided([step, watch], [watch, step])]):
+            diary.clear()
+            reply = reply_of(chain(middleware, archive.answer)(request))
+            assert (reply.status, via(reply)) == (204, "w")
+            assert diary == ["w>", "<w"]
+        assert archive.requests == []
+
+    @pytest.mark.parametrize("side", ["left", "right"])
+    def test_one_side_of_a_step_is_passed_or_seen_as_the_step_is(
+        self, side: str, steps: Steps, archive: Archive, diary: list[str]
+    ) -> None:
+        both = [steps("a")[0], Watch("w", diary)]
+        two_sided = TwoSided(both if side == "left" else [], both if side == "right" else [])
+        reply = reply_of(chain([two_sided], archive.answer)(replace(REQUEST, settled=Reply(204))))
+        assert reply.status == 204
+        assert diary == (["w>", "w-"] if side == "left" else ["w>", "<w"])
+
+    def test_a_refusal_is_raised_at_the_end(self, archive: Archive, diary: list[str]) -> None:
+        error = BadRequest("no")
+        exchange = chain([Watch("w", diary)], archive.answer)(replace(REQUEST, settled=error))
+        assert outcome(exchange) is error
+        assert diary == ["w>", "w!"]
 
 
 class TestLoad:

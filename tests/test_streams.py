@@ -326,6 +326,7 @@ class TestBody:
     def test_of_bytes_it_knows_its_length_and_leaves_out_what_is_empty(self) -> None:
         body = Body.of(b"ab", b"", b"c")
         assert body.length == 3
+        assert body.whole == (b"ab", b"", b"c")
         assert Reading(all_of(body)).result == [(b"ab", b"c")]
         assert body.size == 3
 
@@ -338,7 +339,7 @@ class TestBody:
     def test_it_counts_what_passes_and_is_done_when_the_last_byte_was_read(self) -> None:
         body, _, _ = body_of(b"ab", b"cde", length=10)
         done = body.when_done()
-        assert (body.size, body.length) == (0, 10)
+        assert (body.size, body.length, body.whole) == (0, 10, None)
         take(body)
         assert body.size == 4
         take(body)

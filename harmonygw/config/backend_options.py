@@ -69,6 +69,9 @@ class DicomSCUOptions:
     """When a C-GET proposes lossy transfer syntaxes: for what the first association left out, so that no
     archive is tempted to compress with loss; or together with the native and lossless ones, for an archive
     that sends each object as it holds it, whatever is proposed (Orthanc)."""
+    retrieve_without_bulk_data: Literal["auto", "never"] = "auto"
+    """Whether metadata are retrieved without bulk data (PS3.4 Annex Z) when the PACS accepts that in negotiation.
+    Never for one that accepts it and does it wrong."""
     user_identity: UserIdentity | None = None
     """Who we say we are. Unless given, nothing is said."""
     connect_timeout_secs: Seconds = 10.0

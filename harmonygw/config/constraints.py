@@ -159,9 +159,16 @@ def http_method(text: str) -> str:
 
 
 def origin(text: str) -> str:
-    """Return a web origin, `scheme://host[:port]`, or `*` for any."""
-    if text != "*" and not re.fullmatch(r"https?://[^/\s?#@]+", text):
+    """Return a web origin, `scheme://host[:port]`, in which `*.` may stand for every name below; or `*` for any."""
+    if text != "*" and not re.fullmatch(r"https?://(\*\.)?[^/\s?#@*]+", text):
         raise _refuse(text, "an origin such as 'https://viewer.example.org', or '*'")
+    return text
+
+
+def field_name(text: str) -> str:
+    """Return the name of an HTTP header field (RFC 9110 §5.1)."""
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", text):
+        raise _refuse(text, "the name of a header field")
     return text
 
 
@@ -176,6 +183,7 @@ Name = Annotated[str, Converted(filled, "text")]
 Port = Annotated[int, Between(1, 65535)]
 ListeningPort = Annotated[int, Between(0, 65535)]
 Seconds = Annotated[float, Between(0.001, MAX_SECONDS)]
+WholeSeconds = Annotated[int, Between(0, MAX_SECONDS)]
 Leeway = Annotated[float, Between(0, MAX_SECONDS)]
 TimeoutSeconds = Annotated[float, Between(1, 300)]
 Retries = Annotated[int, Between(0, 10)]
@@ -193,6 +201,7 @@ CalendarDate = Annotated[date, Converted(calendar_date, "YYYY-MM-DD")]
 TimeZone = Annotated[tzinfo, Converted(time_zone, "IANA time zone")]
 DottedPath = Annotated[str, Converted(dotted_path, "package.module:Name")]
 HTTPMethod = Annotated[str, Converted(http_method, "HTTP method")]
+FieldName = Annotated[str, Converted(field_name, "header field name")]
 Origin = Annotated[str, Converted(origin, "origin")]
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 TransportProtocol = Literal["http", "https", "dicom", "dicoms"]

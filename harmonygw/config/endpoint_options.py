@@ -57,6 +57,21 @@ class ManagementEndpointOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class ViewerEndpointOptions:
+    """Service `viewer`: the files of a viewer in the browser, OHIF, with the settings that lead it to the DICOMweb
+    service beside it. Its pipeline needs no backend."""
+
+    path_prefix: PathPrefix = "/viewer"
+    """The path that the viewer stands below."""
+    root: Name = "./var/viewer"
+    """The folder of its files: what `@ohif/app` calls `dist`."""
+    dicomweb_prefix: PathPrefix = "/dicom"
+    """The `path_prefix` of the DICOMweb endpoint, on the same host and port."""
+    public_url: BaseURL | None = None
+    """The absolute URL of `path_prefix` as browsers see it, when a proxy changes the path."""
+
+
+@dataclass(frozen=True, slots=True)
 class AETableEntry:
     """A known application entity, by the AE title that is its table's name."""
 

@@ -28,7 +28,7 @@ from harmonygw.config.tables import EndpointTable
 DEFAULT_SCP_PORT = 11112
 """The port that IANA registers as `dicom`, for a `dicom_scp` whose address nothing states."""
 
-HTTP_SERVICES = frozenset({"dicomweb", "http", "echo", "management"})
+HTTP_SERVICES = frozenset({"dicomweb", "http", "echo", "management", "viewer"})
 """The endpoint services that a network serves over HTTP, below a path prefix."""
 
 AUTHENTICATING = frozenset({"basic_auth", "jwt_auth"})

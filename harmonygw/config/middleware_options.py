@@ -3,7 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harmonygw.config.constraints import Address, Count, CountOrNone, Leeway, Name, Origin, Seconds, Side
+from harmonygw.config.constraints import (
+    Address,
+    Count,
+    CountOrNone,
+    FieldName,
+    Leeway,
+    Name,
+    Origin,
+    Seconds,
+    Side,
+    WholeSeconds,
+)
 from harmonygw.config.system import TokenOptions
 from harmonygw.errors import ConfigurationError
 
@@ -33,6 +44,14 @@ class DICOMwebBridgeOptions:
     """Seconds that the answer to a Search is kept for its next page; 0 for not at all."""
     bulk_threshold_bytes: CountOrNone = 1024
     """Bytes of a value in metadata above which it is given by BulkDataURI."""
+    rendering_processes: Count = 2
+    """Processes that decode and render pixels."""
+    rendering_timeout_secs: Seconds = 20.0
+    """Seconds that one frame may take; then its process is killed."""
+    rendering_memory_bytes: Count = 2_147_483_648
+    """Bytes of address space that such a process may have."""
+    spool_path: str = ""
+    """The folder for temporary files of what is read by parts without a cache behind; unless given, the system's."""
     partial: Literal["abort", "report"] = "abort"
     """A Retrieve of which the PACS fails a part: the connection is aborted, or what there is is gathered and
     sent as 206 with a list of what is missing."""
@@ -167,18 +186,47 @@ class AuditOptions:
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
-    """Type `cache`: keeps instances for repeated requests."""
+    """Type `cache`: instances in files, so that a hundred requests for one series are one retrieve, and the next
+    ones none. It stands behind the bridge and whatever guards the pipeline. Pipelines that share one must have
+    the same backends."""
 
+    path: Name = "./cache"
+    """The folder of its files, relative to the working directory; of one process at a time. It holds patients' data."""
+    max_bytes: Count = 20_000_000_000
+    """Bytes of all its files; what was used longest ago goes first, by whole series."""
+    max_age_secs: Count = 604_800
+    """Seconds after which an instance is fetched anew, however often it is used."""
+    scope: Literal["series", "study", "instance"] = "series"
+    """What a request for a part of one instance fetches."""
+    prefetch: bool = True
+    """Whether the rest of the scope is fetched once those who waited have what they wanted."""
     revalidate_secs: Seconds = 60.0
     """Seconds that a study is served without asking the PACS again whether it has changed."""
+    serve_stale: bool = False
+    """Whether a study is served, with `Warning: 110`, while the PACS cannot be asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class CORSOptions:
-    """Type `cors`: lets the pages of other origins read the answers."""
+    """Type `cors`: lets the pages of other origins read the answers. It stands first in its pipeline."""
 
     allowed_origins: tuple[Origin, ...]
-    """Origins, as `https://viewer.example.org`; `*` for any."""
+    """Origins, as `https://viewer.example.org`; `https://*.example.org` for every name below a domain, `*` for any
+    origin."""
+    allowed_headers: tuple[FieldName, ...] = ()
+    """Request header fields that a page may set, beside Accept, Authorization, Content-Type, If-None-Match, If-Range
+    and Range."""
+    allow_credentials: bool = False
+    """Whether a page may send cookies and what else the browser holds for this origin. A page sends an Authorization
+    field of its own without this."""
+    allow_private_network: bool = False
+    """Whether a page from the Internet may ask a gateway at a private address (Private Network Access)."""
+    max_age_secs: WholeSeconds = 600
+    """Seconds that a browser may keep a preflight's answer; 0 for not at all."""
+
+    def __post_init__(self) -> None:
+        if self.allow_credentials and "*" in self.allowed_origins:
+            raise ConfigurationError(('"allow_credentials" needs origins by name in "allowed_origins", not "*"',))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from harmonygw.config.endpoint_options import (
     EchoEndpointOptions,
     HTTPEndpointOptions,
     ManagementEndpointOptions,
+    ViewerEndpointOptions,
 )
 from harmonygw.config.middleware_options import (
     AuditOptions,
@@ -106,6 +107,7 @@ __all__ = [
     "UserAgentOptions",
     "UserAgentPattern",
     "UserIdentity",
+    "ViewerEndpointOptions",
     "WebhookOptions",
 ]
 
@@ -143,6 +145,7 @@ ENDPOINTS = TypeFamily(
         "http": HTTPEndpointOptions,
         "echo": EchoEndpointOptions,
         "management": ManagementEndpointOptions,
+        "viewer": ViewerEndpointOptions,
         "dicom_scp": DicomSCPOptions,
     },
     {},

@@ -35,7 +35,7 @@ from harmonygw.errors import ConfigurationError
 ANY_SCP = "ANY-SCP"
 """The called AE title when nothing states one; many a PACS accepts any."""
 
-ANSWERING_ALONE = frozenset({"echo", "management"})
+ANSWERING_ALONE = frozenset({"echo", "management", "viewer"})
 """The endpoint services that need no backend."""
 
 CHECKING_MIDDLEWARE = {"basic": "basic_auth", "jwt": "jwt_auth"}

@@ -1,15 +1,16 @@
 """The `dicomweb` endpoint: HTTP requests below a path prefix become exchanges, and replies go out as they come.
 
-Klein's routes say which paths and methods there are; what a request means is for the pipeline to say. The resource
-can be mounted in anybody's `twisted.web` site: see `resource()`.
+Klein's routes say which paths and methods there are; what a request means is for the pipeline to say. What no route
+takes goes down the pipeline too, as settled, past all middleware but that for every request. The resource can be
+mounted in anybody's `twisted.web` site: see `resource()`.
 """
 # mypy: allow-untyped-calls
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
-from uuid import uuid4
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -23,6 +24,8 @@ from harmonygw import errors, journal
 from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
 from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind
 from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.net.http.compression import compressed
+from harmonygw.net.http.conditional import not_modified, tagged
 from harmonygw.net.http.foreign import ForeignRequest
 from harmonygw.net.http.forwarded import authority
 from harmonygw.net.http.request import StreamingRequest
@@ -36,8 +39,10 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TooLarge, 413),
     (errors.BadRequest, 400),
     (errors.NotFound, 404),
+    (errors.MethodNotAllowed, 405),
     (errors.NotAcceptable, 406),
     (errors.Conflict, 409),
+    (errors.RangeNotSatisfiable, 416),
     (errors.Denied, 403),
     (errors.RateLimited, 429),
     (errors.Busy, 503),
@@ -46,14 +51,13 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.PeerError, 502),
     (errors.TransportError, 502),
     (errors.Incomplete, 502),
+    (errors.RenderingFailed, 500),
     (errors.ConfigurationError, 500),
 )
 """The HTTP status of each error, the first that fits: the only place where it is decided."""
 
 UNFORESEEN: Final = "The gateway failed; its log has the details."
 """What the client is told of a failure that is ours."""
-
-Answer = Callable[[Request], Awaitable[Reply]]
 
 
 def status_of(error: errors.HarmonyError) -> int:
@@ -69,6 +73,8 @@ class Arrival:
     """How to reply: a `StreamingRequest`, or what makes one of somebody else's."""
     request: Request
     """What goes into the pipeline."""
+    origin: HTTPOrigin
+    """The request's own."""
 
 
 class DICOMwebEndpoint:
@@ -88,15 +94,20 @@ class DICOMwebEndpoint:
         In an `HTTPSite` it has our limits, and bodies stream in; elsewhere those of that site hold.
         """
         app = Klein()
-        passing_on = _Leaf(self, self._proceed)
+        app.url_map.redirect_defaults = False  # no rule has defaults: werkzeug would look through all of them each time
+        passing_on = _Leaf(self)
 
-        def route(request: Any, **variables: str) -> IResource:
+        routes = _routes()
+
+        def route(http_request: Any, **variables: str) -> IResource:
+            if http_request.method == b"OPTIONS" and not (arrival := _arrival_of(http_request)).origin.path:
+                arrival.request.common_headers.append(("Allow", _listed(routes[""])))
             return passing_on
 
         def no_route(request: Any, failure: Any) -> Any:
-            return _Leaf(self, _refusal_of(failure.value))
+            return _Leaf(self, _settled(request.method, failure.value))
 
-        for path, methods in _routes().items():
+        for path, methods in routes.items():
             app.route(_klein_rule(path), methods=methods, strict_slashes=False)(route)
         app.handle_errors(HTTPException)(no_route)
         return _Entrance(self, app.resource())
@@ -121,42 +132,43 @@ class DICOMwebEndpoint:
 
     # What the resources below use
 
-    def arrived(self, http_request: Any) -> "Arrival":
-        """Return what an HTTP request asks; what is not UTF-8 in it comes out as U+FFFD."""
+    def arrived(self, http_request: Any, host: str) -> "Arrival":
+        """Return what an HTTP request asks `host`; what is not UTF-8 in it comes out as U+FFFD."""
         _, _, query = http_request.uri.partition(b"?")
         client = http_request if isinstance(http_request, StreamingRequest) else ForeignRequest(http_request)
-        request = Request(
-            origin=HTTPOrigin(
-                method=http_request.method.decode("latin-1").upper(),
-                path=tuple(segment.decode("utf-8", "replace") for segment in http_request.postpath),
-                query=tuple(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)),
-                headers={
-                    name.decode("latin-1").lower(): ", ".join(value.decode("latin-1") for value in values)
-                    for name, values in http_request.requestHeaders.getAllRawHeaders()
-                },
-                base_url=self._public_url or _base_url(http_request),
-                body=client.body,
-            ),
-            peer=getattr(http_request.getClientAddress(), "host", ""),
-            correlation_id=uuid4().hex,
+        origin = HTTPOrigin(
+            method=http_request.method.decode("latin-1").upper(),
+            path=tuple(segment.decode("utf-8", "replace") for segment in http_request.postpath),
+            query=tuple(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)),
+            headers={
+                name.decode("latin-1").lower(): ", ".join(value.decode("latin-1") for value in values)
+                for name, values in http_request.requestHeaders.getAllRawHeaders()
+            },
+            base_url=self._public_url or _base_url(http_request, host),
+            body=client.body,
         )
-        return Arrival(client, request)
+        peer = getattr(http_request.getClientAddress(), "host", "")
+        return Arrival(client, Request(origin, peer, correlation_id=token_hex(16)), origin)
 
-    def fault_of(self, http_request: Any) -> str:
-        """Say what of an HTTP request cannot be understood; "" if nothing."""
+    def fault_of(self, http_request: Any, host: str) -> str:
+        """Say what of an HTTP request to `host` cannot be understood; "" if nothing."""
         _, _, query = http_request.uri.partition(b"?")
+        if b"%" in query:
+            query = unquote_to_bytes(query)
         try:
-            for part in (*http_request.postpath, unquote_to_bytes(query)):
+            for part in (*http_request.postpath, query):
                 part.decode()
         except UnicodeDecodeError:
             return "The path and the query must be UTF-8, once they are percent-decoded."
-        if self._public_url is None and not authority(http_request):
+        if self._public_url is None and not host:
             return "The Host header field is missing, or not a host and port."
         return ""
 
-    def begin(self, arrival: "Arrival", answer: Answer) -> None:
-        """Let `answer` reply to a request; when the client goes away, that is cancelled."""
-        running = Deferred.fromCoroutine(self._conduct(arrival.client, arrival.request, answer))
+    def begin(self, arrival: "Arrival", settled: "Reply | errors.HarmonyError | None") -> None:
+        """Let the pipeline reply to a request; when the client goes away, that is cancelled."""
+        if settled is not None:
+            arrival = replace(arrival, request=replace(arrival.request, settled=settled))
+        running = Deferred.fromCoroutine(self._conduct(arrival))
         self._running.add(running)
         arrival.client.notifyFinish().addErrback(lambda _: running.cancel())
         running.addBoth(self._ended, running)
@@ -171,12 +183,13 @@ class DICOMwebEndpoint:
 
     # One exchange
 
-    async def _conduct(self, client: Any, request: Request, answer: Answer) -> None:
+    async def _conduct(self, arrival: Arrival) -> None:
         """Reply to a request, and write its line in the log."""
+        client, request = arrival.client, arrival.request
         started = self._clock.seconds()
         sent: Sent | None = None
         try:
-            sent, outcome, reason = await self._reply(client, request, answer)
+            sent, outcome, reason = await self._reply(arrival)
         except CancelledError:
             gone = client.disconnected and not client.aborted
             outcome, reason = ("client_gone", "") if gone else ("aborted", "the exchange was cancelled")
@@ -194,37 +207,48 @@ class DICOMwebEndpoint:
             ),
         )
 
-    async def _reply(self, client: Any, request: Request, answer: Answer) -> tuple[Sent, str, str]:
+    async def _reply(self, arrival: Arrival) -> tuple[Sent, str, str]:
         """Send a reply; return how that went, the outcome of the exchange, and the reason for it."""
-        reason = ""
+        request, reason = arrival.request, ""
         try:
-            reply = await answer(request)
+            reply = await self._proceed(request)
             if reply.body is None and reply.result is not None:
                 raise errors.ConfigurationError(("no middleware has made an HTTP reply of the operation's result",))
-            sent = await self._send(client, reply)
+            if arrival.origin.method in ("GET", "HEAD"):
+                reply = tagged(reply)
+            sent, status = await self._send(arrival, reply)
         except CancelledError:
             raise
         except errors.HarmonyError as error:
             reason = journal.describe(error)
-            reply = _problem_of(error, request)
-            sent = await self._send(client, reply)
+            sent, status = await self._send(arrival, _problem_of(error, request))
         except Exception:  # noqa: BLE001 - whatever it was, the client is told that it was ours
             reason = "internal error"
             log.failure(
                 "an exchange failed in a way nobody foresaw ({correlation_id})", correlation_id=request.correlation_id
             )
-            reply = _problem(500, UNFORESEEN, request)
-            sent = await self._send(client, reply)
+            sent, status = await self._send(arrival, _problem(500, UNFORESEEN, request))
         if sent.error is not None:
             return sent, "aborted", journal.describe(sent.error)
-        if reply.status >= 500:
-            return sent, "failed", reason
-        return sent, "refused" if reply.status >= 400 else "complete", reason
+        return sent, _outcome(status), reason
 
-    async def _send(self, client: Any, reply: Reply) -> Sent:
-        return await send(
-            client, reply.status, reply.headers, reply.body, clock=self._clock, write_timeout=self._write_timeout
+    async def _send(self, arrival: Arrival, reply: Reply) -> tuple[Sent, int]:
+        """Send a reply in the form that the client asks for; return how that went, and the status."""
+        wanted = arrival.origin.headers
+        if arrival.request.common_headers:
+            reply = replace(reply, headers=(*reply.headers, *arrival.request.common_headers))
+        reply = compressed(reply, wanted.get("accept-encoding", ""), self._clock)
+        if arrival.origin.method in ("GET", "HEAD"):
+            reply = not_modified(reply, wanted.get("if-none-match", ""))
+        sent = await send(
+            arrival.client,
+            reply.status,
+            reply.headers,
+            reply.body,
+            clock=self._clock,
+            write_timeout=self._write_timeout,
         )
+        return sent, reply.status
 
 
 @implementer(IResource)
@@ -242,10 +266,11 @@ class _Entrance(Resource):
         """Let Klein find the route, unless the request makes no sense."""
         endpoint = self._endpoint
         http_request.postpath = [segment for segment in http_request.postpath if segment]
-        http_request.setComponent(Arrival, endpoint.arrived(http_request))
-        fault = endpoint.fault_of(http_request)
+        host = authority(http_request)
+        http_request.harmonygw_arrival = endpoint.arrived(http_request, host)
+        fault = endpoint.fault_of(http_request, host)
         if fault:
-            return _Leaf(endpoint, _raising(errors.BadRequest(fault))).render(http_request)
+            return _Leaf(endpoint, errors.BadRequest(fault)).render(http_request)
         http_request.postpath = http_request.postpath or [b""]  # no segment at all is not Klein's root
         return self._routes.render(http_request)
 
@@ -256,15 +281,21 @@ class _Leaf(Resource):
 
     isLeaf = True
 
-    def __init__(self, endpoint: DICOMwebEndpoint, answer: Answer) -> None:
+    def __init__(self, endpoint: DICOMwebEndpoint, settled: "Reply | errors.HarmonyError | None" = None) -> None:
         super().__init__()
         self._endpoint = endpoint
-        self._answer = answer
+        self._settled = settled
 
     def render(self, http_request: Any) -> int:
         """Begin."""
-        self._endpoint.begin(http_request.getComponent(Arrival), self._answer)
+        self._endpoint.begin(_arrival_of(http_request), self._settled)
         return NOT_DONE_YET
+
+
+def _arrival_of(http_request: Any) -> Arrival:
+    """Return what the entrance left for the end of the route; as a component it would be found ten times as slowly."""
+    arrival: Arrival = http_request.harmonygw_arrival
+    return arrival
 
 
 def _problem_of(error: errors.HarmonyError, request: Request) -> Reply:
@@ -272,6 +303,10 @@ def _problem_of(error: errors.HarmonyError, request: Request) -> Reply:
     headers: list[tuple[str, str]] = []
     if isinstance(error, errors.Busy):
         headers.append(("Retry-After", str(error.retry_after)))
+    elif isinstance(error, errors.MethodNotAllowed):
+        headers.append(("Allow", _listed(error.allowed)))
+    elif isinstance(error, errors.RangeNotSatisfiable) and error.length is not None:
+        headers.append(("Content-Range", f"bytes */{error.length}"))
     extensions: dict[str, str] = {}
     if status >= 500:
         record = request.record
@@ -279,7 +314,7 @@ def _problem_of(error: errors.HarmonyError, request: Request) -> Reply:
             extensions["target"] = record.target
         if record.dimse_status is not None:
             extensions["dimse_status"] = f"{record.dimse_status:04X}H"
-    if status == 500:
+    if status == 500 and not isinstance(error, errors.RenderingFailed):
         detail = UNFORESEEN
     elif isinstance(error, errors.Denied):
         detail = "The request is not allowed."
@@ -295,32 +330,38 @@ def _problem(
     return Reply(status, (("Content-Type", CONTENT_TYPE), *(headers or ())), Body.of(document))
 
 
-def _refusal_of(error: HTTPException) -> Answer:
-    """Return what answers a request that no route takes."""
+def _outcome(status: int) -> str:
+    """Return the journal's word for a reply that went out whole."""
+    if status >= 500:
+        return "failed"
+    if status >= 400:
+        return "refused"
+    return "not_modified" if status == 304 else "complete"
+
+
+def _settled(method: bytes, error: HTTPException) -> Reply | errors.HarmonyError:
+    """Return what is said to a request that no route takes; OPTIONS asks which methods there are."""
     if not isinstance(error, MethodNotAllowed):
-        return _raising(errors.NotFound("There is no such resource in a DICOMweb service."))
-    allowed = ", ".join(sorted(error.valid_methods or ()))
-
-    async def refuse(request: Request) -> Reply:
-        return _problem(405, "The resource does not answer this method.", request, [("Allow", allowed)])
-
-    return refuse
+        return errors.NotFound("There is no such resource in a DICOMweb service.")
+    allowed = tuple(error.valid_methods or ())
+    if method == b"OPTIONS":
+        return Reply(204, (("Allow", _listed(allowed)),))
+    return errors.MethodNotAllowed("The resource does not answer this method.", allowed=allowed)
 
 
-def _raising(error: errors.HarmonyError) -> Answer:
-    async def refuse(request: Request) -> Reply:
-        raise error
+def _listed(methods: Collection[str]) -> str:
+    """Return the value of Allow (RFC 9110 §10.2.1): HEAD goes with GET, and OPTIONS with everything."""
+    head = ("HEAD",) if "GET" in methods else ()
+    return ", ".join(sorted({*methods, *head, "OPTIONS"}))
 
-    return refuse
 
-
-def _routes() -> dict[str, list[str] | None]:
-    """Return the methods of every path. Where this build serves none it takes any, so that the refusal names it."""
-    routes: dict[str, list[str] | None] = {}
+def _routes() -> dict[str, list[str]]:
+    """Return the methods that this build serves, of every path that it serves."""
+    routes: dict[str, list[str]] = {}
     for transaction in TRANSACTIONS:
-        methods = routes.setdefault(transaction.path, None)
         if transaction.kind in SERVED:
-            routes[transaction.path] = methods = [*(methods or ()), transaction.method]
+            methods = routes.setdefault(transaction.path, [])
+            methods.append(transaction.method)
             if transaction.kind is Kind.CAPABILITIES:
                 methods.append("OPTIONS")
     return routes
@@ -338,7 +379,7 @@ def _klein_rule(path: str) -> str:
     return "/" + "/".join(segments)
 
 
-def _base_url(http_request: Any) -> str:
+def _base_url(http_request: Any, host: str) -> str:
     scheme = "https" if http_request.isSecure() else "http"
     mounted_at = "".join("/" + quote(segment, safe="") for segment in http_request.prepath if segment)
-    return f"{scheme}://{authority(http_request)}{mounted_at}"
+    return f"{scheme}://{host}{mounted_at}"

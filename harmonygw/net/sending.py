@@ -29,24 +29,39 @@ def flush(transport: Any) -> None:
 def send(transport: Any, pieces: Sequence[Buffer]) -> Sequence[Buffer]:
     """Send `pieces` in one system call, uncopied, and return what is left to be written to `transport`.
 
-    All of them are left when the transport holds earlier bytes, which go first, or cannot be sent to directly. An
-    error of the socket leaves them too: the transport meets it again, and deals with it.
+    What was written to the transport in this turn, a header, goes with them. All of them are left when it holds bytes
+    that a socket did not take earlier, or cannot be sent to directly. An error of the socket leaves them too: the
+    transport meets it again, and deals with it.
     """
     if (
         not isinstance(transport, Connection)
         or transport.dataBuffer
-        or transport._tempDataLen
         or not transport.connected
         or transport.disconnecting
-        or len(pieces) > MAX_BUFFERS
     ):
         return pieces
+    before = transport._tempDataBuffer
+    if len(before) + len(pieces) > MAX_BUFFERS:
+        return pieces
     try:
-        sent = transport.socket.sendmsg(pieces)
+        sent = transport.socket.sendmsg((*before, *pieces) if before else pieces)
     except OSError:
         return pieces
+    if before:
+        if sent < transport._tempDataLen:
+            _forget(transport, sent)
+            return pieces
+        sent -= transport._tempDataLen
+        _forget(transport, transport._tempDataLen)
     for index, piece in enumerate(pieces):
         if sent < len(piece):
             return (memoryview(piece)[sent:], *pieces[index + 1 :])
         sent -= len(piece)
     return ()
+
+
+def _forget(transport: Any, sent: int) -> None:
+    """Take bytes that have been sent out of what was written to a transport in this turn."""
+    rest = b"".join(transport._tempDataBuffer)[sent:]
+    transport._tempDataBuffer = [rest] if rest else []
+    transport._tempDataLen = len(rest)

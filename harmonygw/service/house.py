@@ -26,6 +26,7 @@ from harmonygw.pipeline import (
     IBackend,
     IMiddleware,
     Proceed,
+    Respond,
     TwoSided,
     chain,
     load,
@@ -75,7 +76,7 @@ class House:
         self._problems: dict[str, None] = {}
         users = configuration.pipelines.values()
         self.backends = self._built("backends", (name for one in users for name in one.backends), self._backend)
-        self._middleware = self._built(
+        self.middleware = self._built(
             "middleware", (name for one in users for name in one.middleware_names), self._step
         )
         sound = self._built("pipelines", configuration.pipelines, self._checked)
@@ -99,6 +100,9 @@ class House:
         """Yield what starts and stops, in the order of starting, with where it is in the configuration."""
         for name, backend in self.backends.items():
             yield f"backends.{name}", backend
+        for name, step in self.middleware.items():
+            if hasattr(step, "start"):
+                yield f"middleware.{name}", step
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
 
@@ -140,15 +144,17 @@ class House:
         return pipeline
 
     def _has_its_parts(self, pipeline: Pipeline) -> bool:
-        return self.backends.keys() >= set(pipeline.backends) and self._middleware.keys() >= set(
+        return self.backends.keys() >= set(pipeline.backends) and self.middleware.keys() >= set(
             pipeline.middleware_names
         )
 
     def _chain(self, pipeline: Pipeline) -> Proceed:
-        respond = self.backends[pipeline.backends[0]].respond if pipeline.backends else _nobody
+        return self._around(pipeline, self.backends[pipeline.backends[0]].respond if pipeline.backends else _nobody)
+
+    def _around(self, pipeline: Pipeline, respond: Respond) -> Proceed:
         if pipeline.middleware is not None:
-            return chain([self._middleware[one] for one in pipeline.middleware], respond)
-        left, right = ([self._middleware[one] for one in side] for side in (pipeline.left, pipeline.right))
+            return chain([self.middleware[one] for one in pipeline.middleware], respond)
+        left, right = ([self.middleware[one] for one in side] for side in (pipeline.left, pipeline.right))
         return chain([TwoSided(left, right)], respond)
 
     def _check_bridge(self, pipeline: Pipeline) -> None:
@@ -181,6 +187,7 @@ class House:
             describe=self._describe,
             backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
             destinations=self._destinations,
+            around=partial(self._around, pipeline),
         )
         if not hasattr(kind, "resource"):
             self.doors[name] = kind(context)

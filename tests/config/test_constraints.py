@@ -35,6 +35,8 @@ from harmonygw.errors import ConfigurationError
         (constraints.http_method, "get", "GET"),
         (constraints.origin, "*", "*"),
         (constraints.origin, "https://viewer.example.org:8443", "https://viewer.example.org:8443"),
+        (constraints.origin, "https://*.example.org", "https://*.example.org"),
+        (constraints.field_name, "X-Requested-With", "X-Requested-With"),
         (constraints.filled, " a", " a"),
     ],
 )
@@ -69,6 +71,11 @@ def test_right_text_becomes_its_value(function: Callable[[str], object], text: s
         (constraints.dotted_path, "hospital.rules", "is not a class as 'package.module:Name'"),
         (constraints.http_method, "G T", "is not an HTTP method"),
         (constraints.origin, "https://x/path", "is not an origin"),
+        (constraints.origin, "https://*", "is not an origin"),
+        (constraints.origin, "https://viewer.*.org", "is not an origin"),
+        (constraints.origin, "null", "is not an origin"),
+        (constraints.field_name, "", "is not the name of a header field"),
+        (constraints.field_name, "A, B", "is not the name of a header field"),
         (constraints.filled, " ", "must not be empty"),
     ],
 )

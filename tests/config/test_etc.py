@@ -10,7 +10,7 @@ import pytest
 
 from harmonygw.config.binding import keys
 from harmonygw.config.loading import load
-from harmonygw.config.options import DicomSCUOptions, DICOMwebBridgeOptions, DICOMwebEndpointOptions
+from harmonygw.config.options import CacheOptions, DicomSCUOptions, DICOMwebBridgeOptions, DICOMwebEndpointOptions
 from harmonygw.config.system import Limits, Logging, Management, StorageSettings, TCPSettings
 from harmonygw.config.tables import PipelineTable
 from tests.config.conftest import EVERYTHING, Configure
@@ -76,6 +76,7 @@ def leaves(cls: Any, prefix: str = "") -> list[str]:
         (PIPELINE, PipelineTable),
         (PIPELINE, DICOMwebEndpointOptions),
         (PIPELINE, DICOMwebBridgeOptions),
+        (PIPELINE, CacheOptions),
         (PIPELINE, DicomSCUOptions),
     ],
 )

@@ -214,7 +214,7 @@ def test_a_harmony_style_archive_that_takes_associations(configure: Configure) -
         'config.toml:4: proxy.primary_provider: there is no provider "cloud" here; the files are all there is',
         "config.toml:13: network.dicom_net.http3: HTTP/3 is not served",
         'config.toml:17: services.fhir: nothing built in is called "fhir"; known: dicom, dicom_scp,'
-        " dicom_scu, dicomweb, dimse, echo, http, management, storage",
+        " dicom_scu, dicomweb, dimse, echo, http, management, storage, viewer",
     )
 
 

@@ -126,6 +126,19 @@ def test_a_user_identity_keeps_its_passcode_to_itself() -> None:
     assert "hush" not in repr(options)
 
 
+def test_credentials_are_not_for_anybody() -> None:
+    assert wrong(MIDDLEWARE, "cors", allowed_origins=["https://v", "*"], allow_credentials=True) == [
+        'allow_credentials: needs origins by name in "allowed_origins", not "*"'
+    ]
+    assert right(MIDDLEWARE, "cors", allowed_origins=["https://*.v"], allow_credentials=True).allow_credentials
+
+
+@pytest.mark.parametrize(("seconds", "fits"), [(-1, False), (0, True), (86400, True), (86401, False)])
+def test_a_preflight_s_answer_is_kept_a_day_at_most(seconds: int, fits: bool) -> None:
+    expected = [] if fits else [f"max_age_secs: must be 0 to 86400, not {seconds}"]
+    assert bound(MIDDLEWARE, "cors", allowed_origins=["*"], max_age_secs=seconds)[1] == expected
+
+
 def test_a_path_filter_takes_text_and_ordered_rules() -> None:
     options = right(MIDDLEWARE, "path_filter", rules=["/a", {"allow": "/b"}, {"deny": "/{*rest}"}])
     assert options.rules == ("/a", PathFilterRule(allow="/b"), PathFilterRule(deny="/{*rest}"))

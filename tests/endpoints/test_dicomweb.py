@@ -87,7 +87,10 @@ def test_a_query_is_decoded(query: str, expected: tuple[tuple[str, str], ...]) -
         ("studies/1/", ("studies", "1")),
         ("/studies//1/series", ("studies", "1", "series")),
         ("studies/1/series/2/instances/3/metadata", ("studies", "1", "series", "2", "instances", "3", "metadata")),
-        ("studies/1/bulkdata/a/b%2Fc", ("studies", "1", "bulkdata", "a", "b/c")),
+        (
+            "studies/1/series/2/instances/3/bulkdata/a/b%2Fc",
+            ("studies", "1", "series", "2", "instances", "3", "bulkdata", "a", "b/c"),
+        ),
         ("studies/1%2Fseries", ("studies", "1/series")),
         ("", ()),
     ],
@@ -161,11 +164,11 @@ def test_an_unknown_path_is_a_problem_document_that_the_log_has(path: str, lines
 @pytest.mark.parametrize(
     ("path", "method", "allow"),
     [
-        ("studies", "DELETE", "GET, HEAD"),
-        ("studies", "POST", "GET, HEAD"),
-        ("studies/1", "PUT", "GET, HEAD"),
+        ("studies", "DELETE", "GET, HEAD, OPTIONS"),
+        ("studies", "POST", "GET, HEAD, OPTIONS"),
+        ("studies/1", "PUT", "GET, HEAD, OPTIONS"),
         ("", "POST", "GET, HEAD, OPTIONS"),
-        ("studies/1/metadata", "OPTIONS", "GET, HEAD"),
+        ("studies/1/metadata", "PATCH", "GET, HEAD, OPTIONS"),
     ],
 )
 def test_a_method_that_a_resource_lacks_is_405_with_those_it_has(path: str, method: str, allow: str) -> None:
@@ -175,13 +178,6 @@ def test_a_method_that_a_resource_lacks_is_405_with_those_it_has(path: str, meth
     assert service.requests == []
 
 
-@pytest.mark.parametrize("method", ["GET", "POST"])
-def test_what_this_build_does_not_serve_goes_on_so_that_it_is_refused_by_its_name(method: str) -> None:
-    service = Service()
-    assert service.ask("/dicom/studies/1/rendered", method).status == 200
-    assert (service.origin.method, service.origin.path) == (method, ("studies", "1", "rendered"))
-
-
 def test_head_has_the_header_and_no_body() -> None:
     service = Service()
     got = service.ask("/dicom/studies", "HEAD")
@@ -189,10 +185,31 @@ def test_head_has_the_header_and_no_body() -> None:
     assert service.origin.method == "HEAD"
 
 
+def test_head_on_what_is_not_there_has_the_header_of_the_problem() -> None:
+    got = Service().ask("/dicom/nothing", "HEAD")
+    assert (got.status, got.headers["content-type"], got.body) == (404, "application/problem+json", b"")
+    assert int(got.headers["content-length"]) > 0
+
+
 def test_options_on_the_prefix_asks_for_the_capabilities() -> None:
     service = Service()
-    assert service.ask("/dicom", "OPTIONS").status == 200
+    got = service.ask("/dicom", "OPTIONS")
+    assert (got.status, got.headers["allow"]) == (200, "GET, HEAD, OPTIONS")
     assert service.origin.method == "OPTIONS"
+
+
+def test_options_anywhere_else_says_which_methods_there_are(lines: list[dict[str, Any]]) -> None:
+    service = Service()
+    got = service.ask("/dicom/studies/1", "OPTIONS")
+    assert (got.status, got.headers["allow"], got.body) == (204, "GET, HEAD, OPTIONS", b"")
+    assert service.requests == []
+    assert [(line["outcome"], line["status"]) for line in lines] == [("complete", 204)]
+    assert service.ask("/dicom/nothing", "OPTIONS").status == 404
+
+
+def test_options_of_the_server_as_a_whole_is_answered() -> None:
+    got = Service().ask("*", "OPTIONS")
+    assert (got.status, got.body) == (200, b"")
 
 
 # What goes wrong
@@ -213,8 +230,10 @@ def raising(error: BaseException) -> Respond:
         (errors.BadRequest("why"), 400, "refused"),
         (errors.TooLarge("why"), 413, "refused"),
         (errors.NotFound("why"), 404, "refused"),
+        (errors.MethodNotAllowed("why", allowed=("POST",)), 405, "refused"),
         (errors.NotAcceptable("why"), 406, "refused"),
         (errors.Conflict("why"), 409, "refused"),
+        (errors.RangeNotSatisfiable("why", length=100), 416, "refused"),
         (errors.RateLimited("why", retry_after=7), 429, "refused"),
         (errors.Busy("why", retry_after=3), 503, "failed"),
         (errors.TimedOut("why"), 504, "failed"),
@@ -222,6 +241,7 @@ def raising(error: BaseException) -> Respond:
         (errors.PeerError("why"), 502, "failed"),
         (errors.TransportError("why"), 502, "failed"),
         (errors.Incomplete("why"), 502, "failed"),
+        (errors.RenderingFailed("why"), 500, "failed"),
     ],
 )
 def test_an_error_becomes_its_status_and_a_line(
@@ -238,6 +258,15 @@ def test_an_error_becomes_its_status_and_a_line(
     assert (line["outcome"], line["status"], line["target"]) == (outcome, status, "archive")
     assert line["correlation_id"] == problem["correlation_id"]
     assert line["bytes"] == len(got.body)
+
+
+def test_a_refusal_says_what_would_be_right() -> None:
+    got = Service(raising(errors.MethodNotAllowed("why", allowed=("POST",)))).ask("/dicom/studies")
+    assert got.headers["allow"] == "OPTIONS, POST"
+    got = Service(raising(errors.RangeNotSatisfiable("why", length=100))).ask("/dicom/studies")
+    assert got.headers["content-range"] == "bytes */100"
+    got = Service(raising(errors.RangeNotSatisfiable("why"))).ask("/dicom/studies")
+    assert "content-range" not in got.headers
 
 
 def test_every_error_has_a_status_of_its_own_row() -> None:

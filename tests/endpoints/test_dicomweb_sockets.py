@@ -1,5 +1,6 @@
 """HTTP in and out of the DICOMweb endpoint: what reaches the pipeline, what is sent, and the line in the log."""
 
+import gzip
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,9 +9,9 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Protocol
-from twisted.internet.task import deferLater
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -19,6 +20,7 @@ from harmonygw import errors
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import PrefixTree
+from harmonygw.streams import Body
 from tests.endpoints.dicomweb_service import Service, answered, endpoint_of
 from tests.net.http.wire import Source
 
@@ -66,7 +68,7 @@ def test_on_a_plain_site_a_body_streams_and_a_request_body_is_there(lines: list[
         return Reply(body=source.body)
 
     service = Service(respond, plain=True)
-    sent = service.send("/dicom/studies/1/rendered", "POST", "Content-Length: 3")
+    sent = service.send("/dicom/studies/1", "GET", "Content-Length: 3")
     sent.channel.dataReceived(b"xyz")
     assert bodies == [b"xyz"]
     source.feed.put((b"abc", b"de"), 5)
@@ -137,6 +139,38 @@ async def test_over_a_socket_a_lost_client_reaches_the_backend(plain: bool, line
             await deferLater(reactor, 0.005)
         assert [line["outcome"] for line in lines] == ["client_gone"]
     finally:
+        await port.stopListening()
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_over_a_socket_megabytes_arrive_compressed_and_the_reactor_has_its_turns(plain: bool) -> None:
+    metadata = b"[" + b",".join(b'{"00080018":{"vr":"UI","Value":["1.2.%d"]}}' % one for one in range(50_000)) + b"]"
+    turns: list[int] = []
+
+    async def respond(request: Request) -> Reply:
+        turning.start(0)
+        return Reply(headers=(("Content-Type", "application/dicom+json"),), body=Body.of(metadata))
+
+    turning = LoopingCall(lambda: turns.append(len(client.received)))
+    tree = PrefixTree()
+    tree.put("/dicom", endpoint_of(respond, reactor).resource())
+    site = Site(tree, reactor=reactor) if plain else HTTPSite(tree, reactor=reactor)
+    port = reactor.listenTCP(0, site, interface="127.0.0.1")
+    try:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+        request = (
+            b"GET /dicom/studies/1/metadata HTTP/1.1\r\nHost: h\r\n"
+            b"Accept-Encoding: deflate, gzip, br\r\nConnection: close\r\n\r\n"
+        )
+        client = await connectProtocol(endpoint, Client(request))
+        assert await client.lost is ConnectionDone
+        got = answered(bytes(client.received))
+        assert (got.status, got.headers["content-encoding"]) == (200, "gzip")
+        assert gzip.decompress(got.body) == metadata
+        assert len(set(turns)) > 3  # a part was there before the next was compressed
+    finally:
+        turning.stop()
         await port.stopListening()
 
 

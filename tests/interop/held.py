@@ -12,6 +12,7 @@ CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 VERIFICATION = "1.2.840.10008.1.1"
 STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
 PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{n}" for n in (1, 2, 3))
+WITHOUT_BULK_DATA_GET = "1.2.840.10008.5.1.4.1.2.5.3"
 
 CHUNK = 65_536
 """Bytes of pixel data that are made at a time."""
@@ -32,6 +33,8 @@ class Held:
     syntax: str = EXPLICIT
     character_set: str = "ISO_IR 192"
     more: dict[str, Any] = field(default_factory=dict, hash=False)
+    without_bulk_data: bool = False
+    """Whether it is sent without its pixels, and without the element that held them."""
 
     def header(self) -> bytes:
         """The data set up to its pixels."""
@@ -45,17 +48,20 @@ class Held:
             **self.more,
         }
         present = {tag: element for tag, element in attributes.items() if element is not None}
-        return from_json(present, EXPLICIT, character_set=(self.character_set,)) + struct.pack(
-            "<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, self.size
-        )
+        encoded = from_json(present, EXPLICIT, character_set=(self.character_set,))
+        if self.without_bulk_data:
+            return encoded
+        return encoded + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, self.size)
 
     def data_set(self) -> bytes:
         """All of it."""
-        return self.header() + bytes(self.size)
+        return b"".join(self.chunks())
 
     def chunks(self) -> Iterator[bytes]:
         """All of it, a piece at a time."""
         yield self.header()
+        if self.without_bulk_data:
+            return
         chunk = bytes(CHUNK)
         for at in range(0, self.size, CHUNK):
             yield chunk[: min(CHUNK, self.size - at)]

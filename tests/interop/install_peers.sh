@@ -6,13 +6,32 @@ set -u
 missing=""
 command -v Orthanc >/dev/null 2>&1 || missing="$missing orthanc"
 command -v getscu >/dev/null 2>&1 && command -v dcmqrscp >/dev/null 2>&1 || missing="$missing dcmtk"
-[ -n "$missing" ] || exit 0
+command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+command -v node >/dev/null 2>&1 || missing="$missing nodejs"
+command -v npm >/dev/null 2>&1 || missing="$missing npm"
+
+# What the browser and the JavaScript clients of the tests are made of, at the versions of the lock file.
+packages() {
+    here=$(dirname "$0")
+    [ -d "$here/viewer/node_modules/playwright-core" ] ||
+        npm ci --prefix "$here/viewer" --ignore-scripts --no-audit --no-fund --silent || return 1
+    sh "$here/../../etc/viewers/ohif/install.sh" "$here/../../var/viewer"
+}
+
+finish() {
+    packages && exit 0
+    echo "The packages of npm could not be had; the tests with browsers are skipped." >&2
+    [ -z "${1:-}" ]
+    exit
+}
+
+[ -n "$missing" ] || finish "${1:-}"
 
 if [ -f /etc/debian_version ] && [ "$(id -u)" = 0 ]; then
     echo "installing$missing"
     export DEBIAN_FRONTEND=noninteractive
     # shellcheck disable=SC2086
-    { apt-get update -q && apt-get install -qy --no-install-recommends $missing; } >/dev/null && exit 0
+    { apt-get update -q && apt-get install -qy --no-install-recommends $missing; } >/dev/null && finish "${1:-}"
     echo "apt-get could not install$missing" >&2
 fi
 

@@ -6,6 +6,7 @@ the standard's words: `C-GET-RQ`, `A-ABORT 2 6`, `closed`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet import reactor as _reactor
@@ -37,6 +38,7 @@ from tests.interop.held import (
     STUDY_MOVE,
     UNIQUE_KEYS,
     VERIFICATION,
+    WITHOUT_BULK_DATA_GET,
     Held,
 )
 
@@ -197,8 +199,9 @@ async def _find(connection: Connection, asked: Asked) -> None:
 
 async def _get(connection: Connection, asked: Asked) -> None:
     results = []
+    stripped = asked.command.affected_sop_class_uid == WITHOUT_BULK_DATA_GET
     for held in connection.pacs.matching(asked):
-        results.append(await connection.store(held))
+        results.append(await connection.store(replace(held, without_bulk_data=stripped)))
         if connection.cancelled and connection.pacs.obeys_cancel:
             connection.final(asked, statuses.CANCEL, completed=results.count(0))
             return

@@ -62,8 +62,28 @@ def test_a_full_socket_leaves_everything(wire: Wire) -> None:
     assert send(wire.transport, (b"more",)) == (b"more",)
 
 
-def test_earlier_bytes_go_first(wire: Wire) -> None:
-    wire.transport.write(b"first ")
+def test_what_was_written_in_this_turn_goes_first_and_with_it(wire: Wire) -> None:
+    wire.transport.write(b"a ")
+    wire.transport.write(b"header ")
+    assert send(wire.transport, (b"body",)) == ()
+    assert wire.arrived() == b"a header body"
+    flush(wire.transport)
+    assert wire.arrived() == b""
+
+
+def test_what_the_socket_does_not_take_of_it_stays_before_what_follows(wire: Wire) -> None:
+    header = bytes(3_000_000)
+    wire.transport.write(header)
+    assert send(wire.transport, (b"body",)) == (b"body",)
+    arrived = wire.arrived()
+    assert arrived
+    left = b"".join(wire.transport._tempDataBuffer)
+    assert len(left) == wire.transport._tempDataLen
+    assert len(arrived) + len(left) == len(header)
+
+
+def test_bytes_that_a_socket_did_not_take_go_first(wire: Wire) -> None:
+    wire.transport.dataBuffer = b"first "
     assert send(wire.transport, (b"second",)) == (b"second",)
     flush(wire.transport)
     assert wire.arrived() == b"first "

@@ -4,28 +4,24 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from harmonygw.backends.dicom_scu import contexts
-from harmonygw.backends.dicom_scu.expectation import expect
+from harmonygw.backends.dicom_scu.attempts import Attempts, useless
+from harmonygw.backends.dicom_scu.expectation import Expectations
 from harmonygw.backends.dicom_scu.finding import PACSMatches, identifier
 from harmonygw.backends.dicom_scu.incoming import IncomingStore, is_shared
 from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_ROOT, InformationModel
 from harmonygw.backends.dicom_scu.patient_root import PatientRootMatches
 from harmonygw.backends.dicom_scu.requesting import Requesting
-from harmonygw.backends.dicom_scu.retrieval import Attempt, NoContextError, Retrieval
+from harmonygw.backends.dicom_scu.retrieval import ALWAYS_WHOLE, Retrieval
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.statuses import Category, category, describe
-from harmonygw.dicom.upperlayer.negotiation import (
-    TRANSFER_SYNTAXES_NOT_SUPPORTED,
-    AssociateRQ,
-    ProposedContext,
-)
+from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext
 from harmonygw.errors import (
     Busy,
     ConfigurationError,
@@ -39,7 +35,6 @@ from harmonygw.exchange import Record, Reply, Request
 from harmonygw.net.association.destination import MoveDestination, Unclaimed
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.pool import AssociationPool, PoolLimits
-from harmonygw.net.association.receiving import Admit
 from harmonygw.net.association.requestor import VERIFICATION, Association
 from harmonygw.operations import Echo, Find, Level, Matches, Operation, Retrieve, Store, StoreResult
 from harmonygw.pipeline import Context, IBackend
@@ -54,6 +49,10 @@ LITERAL_MATCHING = "The fuzzymatching parameter is not supported. Only literal m
 
 MAX_ROWS = 20_000
 """Rows gathered of a C-FIND that prepares or checks a retrieval: the instances of a series, at most."""
+
+CONCURRENT_QUERIES_FROM = 4
+"""Associations from which on the queries before a retrieval are sent at the same time. With fewer, two for queries
+leave one place: associations for retrievals would be closed and opened again in turn."""
 
 
 @implementer(IBackend)
@@ -85,15 +84,18 @@ class DicomSCU:
             options.information_model, (STUDY_ROOT, PATIENT_ROOT)
         )
         self._model: InformationModel | None = self._models[0] if len(self._models) == 1 else None
-        self._get_works: bool | None = None if options.dimse_retrieve_mode == "auto" else options.may_get
         self._relational: bool | None = None
         self._fuzzy: bool | None = None
         self.destination = MoveDestination(options.local_aet, context.reactor, on_unclaimed=self._unclaimed)
         self._incoming: IncomingStore | None = None
+        self._expectations = Expectations(
+            context.reactor, concurrently=options.max_associations >= CONCURRENT_QUERIES_FROM
+        )
         if options.incoming_store_port is not None and not is_shared(
             options.incoming_store_port, context.configuration
         ):
             self._incoming = IncomingStore(options, self.destination, context.reactor)
+        self._attempts = Attempts(self.pool, self._requesting, options, self.destination, self._incoming)
 
     # The backend's life
 
@@ -115,7 +117,8 @@ class DicomSCU:
             "called_ae_title": self._called_ae_title,
             "ready": not self.pool.circuit.is_open,
             "information_model": self._model.name if self._model is not None else "not known yet",
-            "retrieve": {True: "C-GET", False: "C-MOVE", None: "not known yet"}[self._get_works],
+            "retrieve": {True: "C-GET", False: "C-MOVE", None: "not known yet"}[self._attempts.get_works],
+            "without_bulk_data": self._attempts.without_bulk_data,
             "relational_queries": self._relational,
             "fuzzy_matching": self._fuzzy,
             "incoming_store_port": self._incoming.port if self._incoming is not None else None,
@@ -157,7 +160,9 @@ class DicomSCU:
             raise self._named(request, error) from error.__cause__
 
     def _named(self, request: Request, error: HarmonyError) -> HarmonyError:
-        """Return the error with the target's name before its sentence."""
+        """Return the error with the target's name before its sentence; what a retrieval expected is forgotten."""
+        if isinstance(request.operation, Retrieve):
+            self._expectations.forget(request.operation.study_instance_uid)
         if isinstance(error, RejectedError) and error.status is not None:
             request.record.dimse_status = error.status
         error.args = (f"{self._target}: {error.detail}",)
@@ -169,7 +174,7 @@ class DicomSCU:
         association = await self._acquire(request, self._requesting.query_rq(self._models), light=True)
         try:
             if not association.contexts_for(VERIFICATION):
-                raise _useless(association, VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN)
+                raise useless(association, VERIFICATION, IMPLICIT_VR_LITTLE_ENDIAN)
             status = await association.echo()
         finally:
             self.pool.give_back(association)
@@ -247,7 +252,7 @@ class DicomSCU:
         model = next((one for one in self._models if association.contexts_for(one.find)), None)
         if model is None:
             classes = " or ".join(one.find for one in self._models)
-            raise _useless(association, classes, f"{EXPLICIT_VR_LITTLE_ENDIAN} or {IMPLICIT_VR_LITTLE_ENDIAN}")
+            raise useless(association, classes, f"{EXPLICIT_VR_LITTLE_ENDIAN} or {IMPLICIT_VR_LITTLE_ENDIAN}")
         # SOP Class Extended Negotiation for Query/Retrieve, PS3.4 §C.5.1.1: one byte each for relational
         # queries, combined date-time matching, fuzzy matching and time zone adjustment.
         answer = association.extended_negotiation(model.find)
@@ -262,92 +267,25 @@ class DicomSCU:
     async def _retrieve(self, request: Request, retrieve: Retrieve) -> AsyncGenerator[Instance, None]:
         search = partial(self._rows, request)
         model = await self._information_model(request)
-        expectation = await expect(search, retrieve, patient_root=model is PATIENT_ROOT)
+        expectation = await self._expectations.expect(search, retrieve, patient_root=model is PATIENT_ROOT)
         if model is PATIENT_ROOT:
             if not expectation.patient.patient_id:
                 raise NotAcceptable("the study has no Patient ID, and the archive is asked in Patient Root")
             retrieve = replace(retrieve, patient_id=expectation.patient.patient_id)
+        without = retrieve.without_bulk_data and self._attempts.without_bulk_data is not False
+        if not without and not retrieve.whole_otherwise:
+            raise NotAcceptable(ALWAYS_WHOLE)
         return Retrieval(
             retrieve,
             expectation,
-            partial(self._begin, request, model),
+            partial(self._attempts.begin, request, model),
             search,
             request.record,
             default_character_set=self._requesting.default_character_set,
             lossy_with_others=self._options.lossy_contexts == "with_others",
+            begin_without_bulk_data=partial(self._attempts.begin_without_bulk_data, request) if without else None,
+            forget=partial(self._expectations.forget, retrieve.study_instance_uid),
         ).instances()
-
-    async def _begin(
-        self,
-        request: Request,
-        model: InformationModel,
-        retrieve: Retrieve,
-        classes: tuple[str, ...],
-        transfer_syntaxes: tuple[str, ...],
-        admit: Admit,
-        fresh: bool,
-    ) -> Attempt:
-        if self._get_works is not False:
-            try:
-                return await self._get(request, model, retrieve, classes, transfer_syntaxes, admit, fresh=fresh)
-            except _GetNotAcceptedError:
-                if not self._options.may_move:
-                    raise
-                self._get_works = False
-        return await self._move(request, model, retrieve, admit, fresh=fresh)
-
-    async def _get(
-        self,
-        request: Request,
-        model: InformationModel,
-        retrieve: Retrieve,
-        classes: tuple[str, ...],
-        transfer_syntaxes: tuple[str, ...],
-        admit: Admit,
-        *,
-        fresh: bool,
-    ) -> Attempt:
-        proposed = contexts.propose(classes, transfer_syntaxes, taken=1)
-        rq = self._requesting.rq(ProposedContext(1, model.get, (IMPLICIT_VR_LITTLE_ENDIAN,)), *proposed)
-        association = await self._acquire(request, rq, light=False, fresh=fresh)
-        try:
-            if not association.contexts_for(model.get):
-                refusal = _useless(association, f"{model.get} (C-GET)", IMPLICIT_VR_LITTLE_ENDIAN)
-                raise _GetNotAcceptedError(refusal.detail, status=refusal.status)
-            self._get_works = True
-            if len(association.protocol.contexts) == 1:
-                raise _no_context(association, classes, transfer_syntaxes)
-            operation = association.get(model.get, _unique_keys(model, retrieve), admit=admit)
-        finally:
-            self.pool.give_back(association)
-        return Attempt(operation.instances, lambda: operation.outcome, operation.cancel)
-
-    async def _move(
-        self, request: Request, model: InformationModel, retrieve: Retrieve, admit: Admit, *, fresh: bool
-    ) -> Attempt:
-        rq = self._requesting.rq(ProposedContext(1, model.move, (IMPLICIT_VR_LITTLE_ENDIAN,)))
-        association = await self._acquire(request, rq, light=False, fresh=fresh)
-        try:
-            if not association.contexts_for(model.move):
-                raise _useless(association, f"{model.move} (C-MOVE)", IMPLICIT_VR_LITTLE_ENDIAN)
-            move = self.destination.expect(retrieve.study_instance_uid, admit, grace=self._options.move_grace_secs)
-            try:
-                if self._incoming is not None:
-                    await self._incoming.move_begins(move)
-                operation = association.move(
-                    model.move,
-                    _unique_keys(model, retrieve),
-                    destination=self._options.local_aet,
-                    message_id=move.message_id,
-                    on_final=move.final,
-                )
-            except BaseException as error:
-                move.cancel(error)
-                raise
-            move.begun(operation)
-        finally:
-            self.pool.give_back(association)
-        return Attempt(move.instances, move.outcome, move.cancel, contexts_are_ours=False)
 
     # Store
 
@@ -392,47 +330,6 @@ class DicomSCU:
             sop_instance_uid=unclaimed.sop_instance_uid,
             backend=self._name,
         )
-
-
-class _GetNotAcceptedError(RejectedError):
-    """The PACS negotiated no C-GET; it may do C-MOVE."""
-
-
-def _useless(association: Association, sop_classes: str, transfer_syntaxes: str) -> RejectedError:
-    """Abort an association on which what is needed was not accepted, so that nobody takes it again; say so."""
-    refusal = RejectedError(
-        f"the archive accepted no presentation context for SOP class {sop_classes} in transfer syntax "
-        f"{transfer_syntaxes}",
-        status=statuses.SOP_CLASS_NOT_SUPPORTED,
-    )
-    association.abort(refusal)
-    return refusal
-
-
-def _no_context(association: Association, classes: tuple[str, ...], syntaxes: tuple[str, ...]) -> NoContextError:
-    acceptance = association.protocol.acceptance
-    results = {one.result for one in acceptance.contexts} if acceptance is not None else set()
-    refusal = _useless(association, _enumerated(classes, 3), _enumerated(syntaxes, 4))
-    return NoContextError(refusal.detail, for_syntax=TRANSFER_SYNTAXES_NOT_SUPPORTED in results)
-
-
-def _enumerated(uids: tuple[str, ...], most: int) -> str:
-    others = len(uids) - most
-    return " or ".join(uids[:most]) + (f" or {others} others" if others > 0 else "")
-
-
-def _unique_keys(model: InformationModel, retrieve: Retrieve) -> dict[str, Any]:
-    keys: dict[str, Any] = {
-        "00080052": {"vr": "CS", "Value": [retrieve.level.value]},
-        "0020000D": {"vr": "UI", "Value": [retrieve.study_instance_uid]},
-    }
-    if model is PATIENT_ROOT:
-        keys["00100020"] = {"vr": "LO", "Value": [retrieve.patient_id]}
-    if retrieve.level is not Level.STUDY:
-        keys["0020000E"] = {"vr": "UI", "Value": [retrieve.series_instance_uid]}
-    if retrieve.level is Level.IMAGE:
-        keys["00080018"] = {"vr": "UI", "Value": list(retrieve.sop_instance_uids)}
-    return keys
 
 
 def _status_of(error: HarmonyError) -> int:

@@ -18,3 +18,6 @@ STUDY_ROOT: Final = InformationModel(
 PATIENT_ROOT: Final = InformationModel(
     "Patient Root", "1.2.840.10008.5.1.4.1.2.1.1", "1.2.840.10008.5.1.4.1.2.1.2", "1.2.840.10008.5.1.4.1.2.1.3"
 )
+
+WITHOUT_BULK_DATA_GET: Final = "1.2.840.10008.5.1.4.1.2.5.3"
+"""Composite Instance Retrieve Without Bulk Data - GET, which is of no root (PS3.4 §Z.6)."""

@@ -3,20 +3,31 @@
 A success status of the PACS is not proof. What the archive says it holds (a C-FIND before the retrieval) is held
 against what arrived, and instances that no presentation context of the first association could carry are asked for
 again with others. What is still missing then ends the stream with an error, never in silence.
+
+Without bulk data is one more way to begin: what does not come in that way is retrieved whole.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from harmonygw.backends.dicom_scu import contexts
-from harmonygw.backends.dicom_scu.expectation import Expectation, Search
+from harmonygw.backends.dicom_scu.expectation import BATCH, Expectation, Search, image_rows
 from harmonygw.backends.dicom_scu.patient import Patient
 from harmonygw.backends.dicom_scu.rows import asked, text, uids
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.dicom.dimse.statuses import Category, category, describe
-from harmonygw.errors import BadRequest, Incomplete, NotAcceptable, PeerError, RejectedError, TransportError
+from harmonygw.errors import (
+    BadRequest,
+    Incomplete,
+    NotAcceptable,
+    NotFound,
+    PeerError,
+    RejectedError,
+    TimedOut,
+    TransportError,
+)
 from harmonygw.exchange import Record
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.receiving import Admission, Admit, Refusal
@@ -29,9 +40,6 @@ MAX_LEFT_OUT = 20_000
 MAX_ROUNDS = 64
 """Associations that one retrieval spends on what the first one left out: two and a half times the transfer syntaxes
 that are tried alone. An archive that cannot send its objects must not be asked for each of them for ever."""
-
-BATCH = 500
-"""SOP Instance UIDs in one identifier at most: 64 bytes each, so that it stays within one PDU."""
 
 _REFUSALS = frozenset(
     (
@@ -56,6 +64,12 @@ class Attempt:
     cancel: Callable[[BaseException], None]
     contexts_are_ours: bool = True
     """Whether we propose the presentation contexts (C-GET); of a C-MOVE the archive does."""
+    without_bulk_data: bool = False
+    """Whether what comes lacks its bulk data (PS3.4 §Z.1.3)."""
+
+
+class NotOfferedError(RejectedError):
+    """The archive negotiated no retrieval of this kind; another kind may do."""
 
 
 class NoContextError(NotAcceptable):
@@ -68,6 +82,8 @@ class NoContextError(NotAcceptable):
         super().__init__(detail)
         self.for_syntax = for_syntax
 
+
+ALWAYS_WHOLE = "the archive sends instances with their bulk data only"
 
 Begin = Callable[[Retrieve, tuple[str, ...], tuple[str, ...], Admit, bool], Awaitable[Attempt]]
 """Begins an attempt for SOP classes and transfer syntaxes, on a fresh association when the last argument says so."""
@@ -85,30 +101,102 @@ class Retrieval:
     default_character_set: tuple[str, ...] = ("ISO_IR 6",)
     lossy_with_others: bool = False
     """Whether lossy transfer syntaxes are proposed together with the others (`lossy_contexts`)."""
+    begin_without_bulk_data: Begin | None = None
+    """Begins an attempt that brings instances by their UIDs and without their bulk data, when that is wanted."""
+    forget: Callable[[], None] = lambda: None
+    """Called when something that the archive says is not as it was remembered."""
     _received: set[str] = field(default_factory=set)
     _attempt: Attempt | None = None
     _no_context: NoContextError | None = None
     _patient: Patient | None = None
+    _wanted: frozenset[str] = frozenset()
+    _is_complete: bool = False
 
     async def instances(self) -> AsyncGenerator[Instance, None]:
         """Yield every instance, once; raises what went wrong, `Incomplete` when some are missing at the end."""
         expected = self.expectation
         self._patient = expected.patient if expected.patient.patient_id else None
-        classes = expected.classes or contexts.likely_classes(expected.modalities)
-        first = contexts.first_choice(self.retrieve.transfer_syntaxes, with_lossy=self.lossy_with_others)
-        first = tuple(dict.fromkeys((*self._as_stored(), *first)))
-        if first:
-            async with aclosing(self._offer(self.retrieve, classes, first)) as stream:
-                async for instance in stream:
-                    yield instance
-            if self._attempt is not None and self._complete(self._outcome()):
-                return
+        self._wanted = frozenset(self.retrieve.sop_instance_uids)
         try:
-            async with aclosing(self._rest()) as rest:
-                async for instance in rest:
-                    yield instance
+            for way in (self._without_bulk_data, self._first, self._rest):
+                if way == self._first and self._received:
+                    continue
+                if way == self._first and not self.retrieve.whole_otherwise:
+                    raise NotAcceptable(ALWAYS_WHOLE)
+                async with aclosing(way()) as stream:
+                    async for instance in stream:
+                        yield instance
+                if self._is_complete:
+                    return
         except BadRequest as error:  # what the client asked has been encoded before
             raise PeerError(f"the archive lists what cannot be asked for: {error.detail}") from error
+
+    async def _without_bulk_data(self) -> AsyncGenerator[Instance, None]:
+        """Yield what the archive sends without bulk data, until it fails: asked for by UIDs (PS3.4 §Z.4.2.1.3.1)."""
+        begin = self.begin_without_bulk_data
+        if begin is None:
+            return
+        # Without pixels there is nothing to compress, so that no transfer syntax tempts anybody.
+        syntaxes = contexts.first_choice(self.retrieve.transfer_syntaxes, with_lossy=True)
+        try:
+            for part, classes in await self._listed():
+                async with aclosing(self._run(part, classes, syntaxes, begin)) as stream:
+                    async for instance in stream:
+                        yield instance
+                if not self._complete(part):
+                    return
+        except (NotOfferedError, NoContextError):
+            return
+        except (RejectedError, TransportError, TimedOut, Incomplete) as error:
+            if self._received:
+                raise
+            self.record.note(f"not retrieved without bulk data: {error.detail}")
+            return
+        self._is_complete = 0 < len(self._received) >= (self.expectation.count or 0)
+
+    async def _listed(self) -> list[tuple[Retrieve, tuple[str, ...]]]:
+        """Return what is wanted as lists of instances, each with its SOP classes."""
+        if self.retrieve.level is Level.IMAGE:
+            return [(part, self._classes()) for part in self._parts()]
+        listed = []
+        for (series_uid, modality), rows in (await self._missing()).items():
+            known = tuple(dict.fromkeys(uid for row in rows if (uid := text(row, "00080016"))))
+            classes = known or contexts.likely_classes((modality,))
+            instances = [text(row, "00080018") for row in rows]
+            listed += [(part, classes) for part in self._batches(series_uid, instances)]
+        return listed
+
+    async def _first(self) -> AsyncGenerator[Instance, None]:
+        """Yield what comes in transfer syntaxes that tempt no archive to compress."""
+        self._attempt = None
+        first = contexts.first_choice(self.retrieve.transfer_syntaxes, with_lossy=self.lossy_with_others)
+        first = tuple(dict.fromkeys((*self._as_stored(), *first)))
+        if not first:
+            return
+        for part in self._parts():
+            async with aclosing(self._offer(part, self._classes(), first)) as stream:
+                async for instance in stream:
+                    yield instance
+            if not self._complete(part):
+                return
+        self._is_complete = True
+
+    def _classes(self) -> tuple[str, ...]:
+        return self.expectation.classes or contexts.likely_classes(self.expectation.modalities)
+
+    def _parts(self) -> list[Retrieve]:
+        """Return what is asked for at first, with no more UIDs in one identifier than a batch, in their order."""
+        if self.retrieve.level is not Level.IMAGE:
+            return [self.retrieve]
+        wanted = self.expectation.instances or self.retrieve.sop_instance_uids
+        return self._batches(self.retrieve.series_instance_uid, wanted)
+
+    def _batches(self, series_uid: str, instances: Sequence[str]) -> list[Retrieve]:
+        one = replace(self.retrieve, level=Level.IMAGE, series_instance_uid=series_uid)
+        return [
+            replace(one, sop_instance_uids=tuple(instances[start : start + BATCH]))
+            for start in range(0, len(instances), BATCH)
+        ]
 
     def _as_stored(self) -> tuple[str, ...]:
         # The archive told how it holds this instance: the very syntax cannot tempt it to recompress.
@@ -121,7 +209,7 @@ class Retrieval:
     ) -> AsyncGenerator[Instance, None]:
         """Yield what comes in these classes and syntaxes: nothing when the archive accepts none of them."""
         try:
-            async with aclosing(self._run(retrieve, classes, transfer_syntaxes)) as stream:
+            async with aclosing(self._run(retrieve, classes, transfer_syntaxes, self.begin)) as stream:
                 async for instance in stream:
                     yield instance
         except NoContextError as refusal:
@@ -129,11 +217,11 @@ class Retrieval:
                 self._no_context = refusal
 
     async def _run(
-        self, retrieve: Retrieve, classes: tuple[str, ...], transfer_syntaxes: tuple[str, ...]
+        self, retrieve: Retrieve, classes: tuple[str, ...], transfer_syntaxes: tuple[str, ...], begin: Begin
     ) -> AsyncGenerator[Instance, None]:
         before = len(self._received)
         for fresh in (False, True):
-            attempt = self._attempt = await self.begin(retrieve, classes, transfer_syntaxes, self._admit, fresh)
+            attempt = self._attempt = await begin(retrieve, classes, transfer_syntaxes, self._admit, fresh)
             previous: Instance | None = None
             try:
                 async for instance in attempt.instances:
@@ -157,7 +245,10 @@ class Retrieval:
     async def _rest(self) -> AsyncGenerator[Instance, None]:
         """Retrieve what the first association left out, with its exact classes, series by series."""
         missing = await self._missing()
+        if not self._received and not self.expectation.is_listed:
+            self._judge_unlisted(missing)
         if missing:
+            self.forget()
             self.record.note(f"{sum(map(len, missing.values()))} instances were left out by the first association")
         rounds = 0
         for (series_uid, modality), rows in missing.items():
@@ -180,6 +271,7 @@ class Retrieval:
         still = [row for rows in missing.values() for row in rows if self._lacks(row)]
         if still or not self._received:
             self._fail(still)
+        self._is_complete = True
 
     async def _missing(self) -> dict[tuple[str, str], list[Match]]:
         """Enumerate the instances that should have come and did not, by series and its modality."""
@@ -187,14 +279,15 @@ class Retrieval:
         if self.retrieve.series_instance_uid:
             keys = {**keys, **uids("0020000E", self.retrieve.series_instance_uid)}
         series = await self.search(Find(Level.SERIES, keys, asked("00080060")))
-        if self.retrieve.sop_instance_uids:
-            keys = {**keys, **uids("00080018", *self.retrieve.sop_instance_uids)}
+        wanted = tuple(uid for uid in self.retrieve.sop_instance_uids if uid not in self._received)
+        if self.retrieve.sop_instance_uids and not wanted:
+            return {}
         missing: dict[tuple[str, str], list[Match]] = {}
         total = 0
         for one in series:
             series_uid = text(one, "0020000E")
             keys = {**keys, **uids("0020000E", series_uid)}
-            rows = await self.search(Find(Level.IMAGE, keys, asked("00080016")))
+            rows = await image_rows(self.search, keys, sop_instance_uids=wanted)
             left = [row for row in rows if self._lacks(row)]
             total += len(left)
             if total > MAX_LEFT_OUT:
@@ -212,21 +305,38 @@ class Retrieval:
         outcome = self._attempt.outcome() if self._attempt is not None else None
         if outcome is None:
             raise PeerError("the association ended without a final response", reason=2)
+        if self.expectation.is_listed:
+            self._raise_refusal(outcome)
+        return outcome
+
+    def _raise_refusal(self, outcome: Outcome) -> None:
         if not self._received and outcome.status in _REFUSALS:
             raise RejectedError(
                 f"the archive refused the retrieval with status {describe(outcome.status)}",
                 status=outcome.status,
                 log_detail=outcome.error_comment,
             )
-        return outcome
 
-    def _complete(self, outcome: Outcome) -> bool:
+    def _judge_unlisted(self, missing: Mapping[tuple[str, str], list[Match]]) -> None:
+        """Say why nothing came of what was asked for in good faith, when the archive does not list it either."""
+        if not missing:
+            raise NotFound("there is no such instance in the series")
+        outcome = self._attempt.outcome() if self._attempt is not None else None
+        if outcome is not None:
+            self._raise_refusal(outcome)
+
+    def _complete(self, part: Retrieve) -> bool:
+        """Whether all of what an attempt asked for has come, by the archive's word and by the count."""
+        if self._attempt is None:
+            return False
+        outcome = self._outcome()
         if category(outcome.status) is not Category.SUCCESS or outcome.failed:
             return False
-        if self.expectation.count is not None and len(self._received) < self.expectation.count:
-            self.record.note(
-                f"the archive reported success with {len(self._received)} of {self.expectation.count} instances"
-            )
+        expected, received = self.expectation.count, len(self._received)
+        if part.sop_instance_uids:
+            expected, received = len(part.sop_instance_uids), len(self._received.intersection(part.sop_instance_uids))
+        if expected is not None and received < expected:
+            self.record.note(f"the archive reported success with {received} of {expected} instances")
             return False
         return bool(self._received)
 
@@ -271,6 +381,7 @@ class Retrieval:
             attempt.cancel(violation)
             return Refusal(statuses.NOT_AUTHORIZED, "this object was not asked for")
         instance.default_character_set = self.default_character_set
+        instance.without_bulk_data = attempt.without_bulk_data
         if not attempt.instances.done:
             self._received.add(instance.sop_instance_uid)
             self.record.instances += 1
@@ -282,7 +393,7 @@ class Retrieval:
             return "another study, or none in its first 64 KB"
         if retrieve.series_instance_uid and instance.series_instance_uid != retrieve.series_instance_uid:
             return "another series, or none in its first 64 KB"
-        if retrieve.sop_instance_uids and instance.sop_instance_uid not in retrieve.sop_instance_uids:
+        if self._wanted and instance.sop_instance_uid not in self._wanted:
             return "another SOP instance"
         if instance.sop_instance_uid in self._received:
             return "a SOP instance that has come already"

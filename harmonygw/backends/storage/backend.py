@@ -29,6 +29,7 @@ from harmonygw.errors import (
     Busy,
     Conflict,
     HarmonyError,
+    NotAcceptable,
     NotFound,
     PeerError,
     RejectedError,
@@ -60,7 +61,7 @@ RESULTS_AHEAD: Final = 64
 
 @implementer(IBackend)
 class Storage:
-    """The `storage` service. Retrieve's `without_bulk_data` is not honoured: instances come whole."""
+    """The `storage` service. Instances come whole, or not at all to who wants them without their bulk data only."""
 
     log = Logger()
     relational_queries = True
@@ -148,6 +149,8 @@ class Storage:
                 yield match
 
     async def _retrieve(self, archive: Archive, retrieve: Retrieve) -> InstanceStream:
+        if not retrieve.whole_otherwise:
+            raise NotAcceptable("the archive sends instances with their bulk data only")
         studies = await self._ask(count_studies, archive.index, retrieve)
         if studies == 0:
             raise NotFound("the archive has nothing under these UIDs")

@@ -82,6 +82,15 @@ class ElementWriter:
         """Refuse: neither transfer syntax that is written here has encapsulated pixel data (PS3.5 §8.2)."""
         raise malformed(f"encapsulated {vr} in a native transfer syntax", tag, offset)
 
+    def fragment(self, offset: int, length: int) -> None:
+        """Write nothing of the items of what a subclass does not refuse."""
+
+    def fragment_value(self, piece: memoryview) -> None:
+        """Write nothing of them."""
+
+    def end_encapsulated(self) -> None:
+        """Write nothing."""
+
     def _append(self, piece: memoryview) -> None:
         self._cut()
         self._pieces.append(piece)

@@ -28,6 +28,7 @@ PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and Pixel Data: given by BulkDataURI however short."""
 
 _EMPTY: Final = memoryview(b"")
+_NO_SEQUENCE: Final = {"vr": "SQ"}
 
 
 class MetadataScan:
@@ -35,6 +36,7 @@ class MetadataScan:
 
     Values longer than `bulk_threshold` bytes are given by BulkDataURI if their VR allows it (§F.2.2), and so is pixel
     data. The threshold is at most 65,534, what every VR can say of its length. `limit` is in bytes of kept elements.
+    `writer` is whoever wants to know more than this; its threshold has to be the same.
     """
 
     def __init__(
@@ -44,14 +46,18 @@ class MetadataScan:
         bulk_threshold: int = BULK_THRESHOLD,
         limit: int = MAX_METADATA_BYTES,
         limits: Limits = DEFAULT_LIMITS,
+        writer: "MetadataWriter | None" = None,
     ) -> None:
         self._bulk_threshold = min(bulk_threshold, LONGEST_SHORT_VALUE)
         self._limit = limit
         syntax = describe(transfer_syntax_uid)
-        self._writer = _MetadataWriter(self._bulk_threshold, explicit=syntax.explicit)
+        if writer is None:
+            writer = MetadataWriter(self._bulk_threshold, explicit=syntax.explicit)
+        self._writer = writer
         self._tokenizer = Tokenizer(
             transfer_syntax_uid, self._writer, limits=limits, longest_verbatim=self._bulk_threshold
         )
+        self._writer.tokenizer = self._tokenizer
         self._inflation = Inflation(limits=limits) if syntax.deflated else None
         self._kept_syntax = EXPLICIT_VR_LITTLE_ENDIAN if syntax.explicit else IMPLICIT_VR_LITTLE_ENDIAN
         self._kept = bytearray()
@@ -113,13 +119,18 @@ class MetadataScan:
             self._kept += part
 
 
-class _MetadataWriter(ElementWriter):
+class MetadataWriter(ElementWriter):
     """Writes what is kept, and remembers where values are that are not."""
+
+    tokenizer: Tokenizer
+    """Who tells it; set by whoever has made both."""
 
     def __init__(self, bulk_threshold: int, *, explicit: bool) -> None:
         super().__init__(explicit=explicit)
         self.bulk: list[Path] = []
-        self._bulk_threshold = bulk_threshold
+        """Where values are given by reference, in the order of the data set."""
+        self.bulk_threshold = bulk_threshold
+        """Bytes of a value that is not."""
         self._sequences: list[str] = []
         self._items: list[int] = []
         self._skipping = False
@@ -127,16 +138,16 @@ class _MetadataWriter(ElementWriter):
     def element(self, tag: int, vr: str, value: memoryview) -> None:
         """Write an element, or what stands for it."""
         length = len(value)
-        if (length > self._bulk_threshold or tag in PIXEL_DATA) and length and _may_be_bulk(tag, vr):
-            self._refer(tag, vr)
+        if (length > self.bulk_threshold or tag in PIXEL_DATA) and length and _may_be_bulk(tag, vr):
+            self.refer(tag, vr, length)
         else:
             super().element(tag, vr, value)
 
     def begin_value(self, tag: int, vr: str, length: int) -> None:
         """Write the header of an element, or what stands for it."""
-        self._skipping = (length > self._bulk_threshold or tag in PIXEL_DATA) and _may_be_bulk(tag, vr)
+        self._skipping = (length > self.bulk_threshold or tag in PIXEL_DATA) and _may_be_bulk(tag, vr)
         if self._skipping:
-            self._refer(tag, vr)
+            self.refer(tag, vr, length)
         else:
             super().begin_value(tag, vr, length)
 
@@ -147,7 +158,7 @@ class _MetadataWriter(ElementWriter):
 
     def encapsulated(self, tag: int, vr: str, offset: int) -> None:
         """Write what stands for encapsulated pixel data, whose VR is OB (PS3.5 §A.4)."""
-        self._refer(tag, "OB")
+        self.refer(tag, "OB", 0)
 
     def begin_sequence(self, tag: int) -> None:
         """Write the header of a sequence."""
@@ -166,11 +177,16 @@ class _MetadataWriter(ElementWriter):
         self._items.pop()
         super().end_sequence()
 
-    def _refer(self, tag: int, vr: str) -> None:
+    def path(self, tag: int) -> Path:
+        """Return where an element of the innermost item is."""
         path: list[str | int] = []
         for sequence, item in zip(self._sequences, self._items, strict=True):
             path += (sequence, item)
-        self.bulk.append((*path, f"{tag:08X}"))
+        return (*path, f"{tag:08X}")
+
+    def refer(self, tag: int, vr: str, length: int) -> None:
+        """Write what stands for a value of so many bytes, 0 of encapsulated pixel data, and note where it is."""
+        self.bulk.append(self.path(tag))
         super().element(tag, vr, _EMPTY)
 
 
@@ -184,15 +200,21 @@ def _refer(metadata: dict[str, Any], path: Path, uri: str) -> None:
 
     Of an element that occurs more than once, which it must not, `to_json` shows the last. The others have no place.
     """
-    *sequences, name = path
-    for tag, index in zip(sequences[::2], sequences[1::2], strict=True):
-        items = metadata[str(tag)].get("Value", ())
-        if metadata[str(tag)]["vr"] != "SQ" or len(items) <= int(index):
-            return
-        metadata = items[index]
-    attribute = metadata.get(str(name))
+    attribute = attribute_at(metadata, path)
     if attribute is None or attribute.keys() != {"vr"}:
         return
     if attribute["vr"] not in BULK_VRS:
         attribute["vr"] = UNKNOWN_VR
     attribute["BulkDataURI"] = uri
+
+
+def attribute_at(metadata: dict[str, Any], path: Path) -> dict[str, Any] | None:
+    """Return the attribute at a path of the DICOM JSON model, None when there is none."""
+    *sequences, name = path
+    for tag, index in zip(sequences[::2], sequences[1::2], strict=True):
+        sequence = metadata.get(str(tag), _NO_SEQUENCE)
+        items = sequence.get("Value", ())
+        if sequence["vr"] != "SQ" or len(items) <= int(index):
+            return None
+        metadata = items[index]
+    return metadata.get(str(name))

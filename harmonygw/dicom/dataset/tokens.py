@@ -11,6 +11,7 @@ An element of VR UN and undefined length is a sequence of such items in Little E
 lengths (gggg,0000) are not told (PS3.5 §7.2), and values are told in Little Endian whatever the source.
 """
 
+from collections.abc import Callable
 from enum import Enum
 from struct import Struct
 from typing import Final, Protocol
@@ -81,7 +82,19 @@ class Visitor(Protocol):
         """Take the end of the innermost item."""
 
     def encapsulated(self, tag: int, vr: str, offset: int) -> None:
-        """Take the header, at a byte offset, of encapsulated pixel data (PS3.5 §A.4); its fragments are skipped."""
+        """Take the header, at a byte offset, of encapsulated pixel data (PS3.5 §A.4), whose items follow."""
+
+    def fragment(self, offset: int, length: int) -> None:
+        """Take the header of the next item of it, whose `length` bytes lie at a byte offset.
+
+        The first item is the Basic Offset Table, the others are fragments.
+        """
+
+    def fragment_value(self, piece: memoryview) -> None:
+        """Take the next piece of that item; an empty one has none."""
+
+    def end_encapsulated(self) -> None:
+        """Take the end of encapsulated pixel data."""
 
 
 class _Encoding:
@@ -128,7 +141,8 @@ class Tokenizer:
     """Reads one data set, without preamble and file meta information.
 
     The transfer syntax must not be deflated: inflate first. With `longest_verbatim`, elements of a Little Endian data
-    set with values of up to so many bytes may be told in runs, as they are encoded, group lengths among them.
+    set with values of up to so many bytes may be told in runs, as they are encoded, group lengths among them. `offset`
+    is what byte offsets begin with, for a data set that lies in something else.
 
     Errors are `PeerError`s that name the element and its byte offset, or the limit that was exceeded. After one the
     tokenizer is of no more use.
@@ -141,12 +155,13 @@ class Tokenizer:
         *,
         limits: Limits = DEFAULT_LIMITS,
         longest_verbatim: int = 0,
+        offset: int = 0,
     ) -> None:
         syntax = describe(transfer_syntax_uid)
         encoding = _BIG_ENDIAN if not syntax.little_endian else _EXPLICIT if syntax.explicit else _IMPLICIT
         self._visitor = visitor
         self._max_nesting_depth = limits.max_nesting_depth
-        self._levels = [_Level(_Holds.ELEMENTS, 0, encoding, 0, _NOWHERE, _NOWHERE)]
+        self._levels = [_Level(_Holds.ELEMENTS, 0, encoding, offset, _NOWHERE, _NOWHERE)]
         self._run_end: RunEnd | None = None
         if longest_verbatim and syntax.little_endian:
             self._run_end = explicit_run_end if syntax.explicit else implicit_run_end
@@ -154,17 +169,30 @@ class Tokenizer:
         self._longest_verbatim = longest_verbatim
         self._vrs = ImplicitVR()
         self._depth = 0
-        self._offset = 0
+        self._offset = offset
+        # Of the element that is told just now, from `_offset`: adding up is left to those who ask.
+        self._element_at = 0
+        self._value_at = 0
         self._held = bytearray()
         self._needed = 0
         self._remaining = 0
-        self._skipping = False
+        self._tell: Callable[[memoryview], None] | None = None
         self._swap: Swap | None = None
 
     @property
     def held(self) -> int:
         """Bytes kept until the header or value that they begin is whole."""
         return len(self._held)
+
+    @property
+    def element_offset(self) -> int:
+        """Bytes before the element of which `element`, `begin_value` or `encapsulated` tells just now."""
+        return self._offset + self._element_at
+
+    @property
+    def value_offset(self) -> int:
+        """Bytes before its value, as it lies in the data set."""
+        return self._offset + self._value_at
 
     def feed(self, data: Piece) -> None:
         """Read on; the visitor may keep the views of `data` that it is given."""
@@ -227,6 +255,8 @@ class Tokenizer:
                 self._end_item(tag, length, origin + position, level)
                 position = start
             elif length == UNDEFINED_LENGTH:
+                self._element_at = position
+                self._value_at = start
                 self._begin_undefined(tag, vr, origin + position, level)
                 position = start
             elif vr == "SQ" and length:
@@ -239,13 +269,17 @@ class Tokenizer:
                         value = swapped(value, _word_length(tag, vr, length, origin + position))
                     if tag not in PUBLIC_VRS:
                         self._vrs.note(tag, value)
+                    self._element_at = position
+                    self._value_at = start
                     visitor.element(tag, vr, value)
                 position = stop
             elif length <= LONGEST_WHOLE_VALUE:
                 self._needed = stop - position
                 break
             else:
-                self._begin_value(tag, vr, length, origin + position, level)
+                self._element_at = position
+                self._value_at = start
+                self._begin_value(tag, vr, length, level)
                 position = start
         self._offset = origin + position
         return position
@@ -280,14 +314,15 @@ class Tokenizer:
             level.encoding = _IMPLICIT if level.encoding.little_endian else _IMPLICIT_BIG_ENDIAN
         return tag, self._vrs.resolve(tag), position + _HEADER_LENGTH, length
 
-    def _begin_value(self, tag: int, vr: str, length: int, here: int, level: _Level) -> None:
+    def _begin_value(self, tag: int, vr: str, length: int, level: _Level) -> None:
         """Begin a value that comes in pieces."""
         self._remaining = length
         if not tag & _NOT_GROUP_LENGTH:
-            self._skipping = True
+            self._tell = None
             return
+        self._tell = self._visitor.value
         if not level.encoding.little_endian and vr in WORD_LENGTHS:
-            self._swap = Swap(_word_length(tag, vr, length, here))
+            self._swap = Swap(_word_length(tag, vr, length, self.element_offset))
         self._visitor.begin_value(tag, vr, length)
 
     def _read_on(self, view: memoryview, position: int) -> int:
@@ -295,13 +330,12 @@ class Tokenizer:
         piece = view[position : position + self._remaining]
         position += len(piece)
         self._remaining -= len(piece)
-        if not self._skipping:
+        if self._tell is not None:
             if self._swap is not None:
                 piece = self._swap.feed(piece)
             if piece:
-                self._visitor.value(piece)
+                self._tell(piece)
         if not self._remaining:
-            self._skipping = False
             self._swap = None
         return position
 
@@ -324,7 +358,8 @@ class Tokenizer:
             if length == UNDEFINED_LENGTH:
                 raise malformed("a fragment of undefined length", tag, here)
             self._remaining = length
-            self._skipping = bool(length)
+            self._tell = self._visitor.fragment_value
+            self._visitor.fragment(start, length)
             return position
         end, bound = (_NOWHERE, level.bound) if length == UNDEFINED_LENGTH else (stop, stop)
         self._levels.append(_Level(_Holds.ELEMENTS, level.tag, level.encoding, start, end, bound))
@@ -366,6 +401,8 @@ class Tokenizer:
         elif level.holds is _Holds.ELEMENTS:
             self._vrs.leave_item()
             self._visitor.end_item()
+        else:
+            self._visitor.end_encapsulated()
 
 
 def _word_length(tag: int, vr: str, length: int, here: int) -> int:

@@ -186,3 +186,8 @@ def describe(uid: str) -> TransferSyntax:
     if known is not None:
         return known
     return TransferSyntax(uid, uid, encapsulated=True, compression=Compression.UNKNOWN)
+
+
+def travelling(uid: str) -> str:
+    """Return the transfer syntax of an object that goes out as it is held, which PS3.18 §8.7.3 forbids of two."""
+    return EXPLICIT_VR_LITTLE_ENDIAN if uid in FORBIDDEN_ON_THE_WEB else uid

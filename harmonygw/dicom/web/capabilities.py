@@ -12,16 +12,19 @@ import orjson
 
 from harmonygw.dicom.web.media_types import (
     CAPABILITIES_OFFERS,
-    METADATA_OFFERS,
+    MODEL_OFFERS,
+    ONE_MODEL_OFFERS,
     RETRIEVE_INSTANCE_OFFERS,
     RETRIEVE_OFFERS,
-    SEARCH_OFFERS,
     Offer,
 )
-from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind, Transaction
+from harmonygw.dicom.web.pixel_media_types import BULK_DATA_OFFERS, FRAME_OFFERS, PIXEL_DATA_OFFERS
+from harmonygw.dicom.web.rendered_media_types import RENDERED_OFFERS, THUMBNAIL_OFFERS, URI_OFFERS
+from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, URI_TRANSACTION, Kind, Transaction
 
 _WADL_NAMESPACE: Final = "http://wadl.dev.java.net/2009/02"
 
+_ACCEPT = (("accept", "xs:string"),)
 _SEARCH_PARAMETERS = (
     ("{attribute}", "xs:string"),
     ("includefield", "xs:string"),
@@ -30,25 +33,66 @@ _SEARCH_PARAMETERS = (
     ("fuzzymatching", "xs:boolean"),
     ("emptyvaluematching", "xs:boolean"),
     ("multiplevaluematching", "xs:boolean"),
-    ("accept", "xs:string"),
+    *_ACCEPT,
 )
-_ACCEPT = (("accept", "xs:string"),)
+_VIEWPORT = (("viewport", "xs:string"),)
+_RENDERING_PARAMETERS = (
+    *_VIEWPORT,
+    ("window", "xs:string"),
+    ("quality", "xs:positiveInteger"),
+    ("annotation", "xs:string"),
+    ("iccprofile", "xs:string"),
+    *_ACCEPT,
+)
+_URI_PARAMETERS = (
+    ("requestType", "xs:string"),
+    ("studyUID", "xs:string"),
+    ("seriesUID", "xs:string"),
+    ("objectUID", "xs:string"),
+    ("contentType", "xs:string"),
+    ("transferSyntax", "xs:string"),
+    ("frameNumber", "xs:positiveInteger"),
+    ("rows", "xs:positiveInteger"),
+    ("columns", "xs:positiveInteger"),
+    ("region", "xs:string"),
+    ("windowCenter", "xs:decimal"),
+    ("windowWidth", "xs:decimal"),
+    ("imageQuality", "xs:positiveInteger"),
+    ("annotation", "xs:string"),
+)
 
 
 class _Answer(NamedTuple):
     section: str
     parameters: tuple[tuple[str, str], ...]
     offers: tuple[Offer, ...]
+    """Of a resource that one part can answer."""
 
 
 _ANSWERS: Final = {
     Kind.CAPABILITIES: _Answer("8.9", (), CAPABILITIES_OFFERS),
-    Kind.SEARCH_STUDIES: _Answer("10.6", _SEARCH_PARAMETERS, SEARCH_OFFERS),
-    Kind.SEARCH_SERIES: _Answer("10.6", _SEARCH_PARAMETERS, SEARCH_OFFERS),
-    Kind.SEARCH_INSTANCES: _Answer("10.6", _SEARCH_PARAMETERS, SEARCH_OFFERS),
-    Kind.RETRIEVE: _Answer("10.4", _ACCEPT, RETRIEVE_OFFERS),
-    Kind.METADATA: _Answer("10.4", _ACCEPT, METADATA_OFFERS),
+    Kind.WADO_URI: _Answer("9", _URI_PARAMETERS, URI_OFFERS),
+    Kind.SEARCH_STUDIES: _Answer("10.6", _SEARCH_PARAMETERS, MODEL_OFFERS),
+    Kind.SEARCH_SERIES: _Answer("10.6", _SEARCH_PARAMETERS, MODEL_OFFERS),
+    Kind.SEARCH_INSTANCES: _Answer("10.6", _SEARCH_PARAMETERS, MODEL_OFFERS),
+    Kind.RETRIEVE: _Answer("10.4", _ACCEPT, RETRIEVE_INSTANCE_OFFERS),
+    Kind.METADATA: _Answer("10.4", _ACCEPT, ONE_MODEL_OFFERS),
+    Kind.BULKDATA: _Answer("10.4", _ACCEPT, BULK_DATA_OFFERS),
+    Kind.PIXELDATA: _Answer("10.4", _ACCEPT, PIXEL_DATA_OFFERS),
+    Kind.FRAMES: _Answer("10.4", _ACCEPT, FRAME_OFFERS),
+    Kind.RENDERED: _Answer("10.4", _RENDERING_PARAMETERS, RENDERED_OFFERS),
+    Kind.THUMBNAIL: _Answer("10.4", _VIEWPORT, THUMBNAIL_OFFERS),
 }
+
+_OF_SEVERAL_PARTS: Final = {
+    Kind.RETRIEVE: RETRIEVE_OFFERS,
+    Kind.METADATA: MODEL_OFFERS,
+    **{
+        kind: tuple(offer for offer in _ANSWERS[kind].offers if offer.multipart)
+        for kind in (Kind.BULKDATA, Kind.PIXELDATA, Kind.RENDERED)
+    },
+}
+"""What the same kinds answer with when the resource is a study, a series, or all bulk data of an instance."""
 
 
 def as_json(base_url: str) -> bytes:
@@ -74,14 +118,16 @@ def as_json(base_url: str) -> bytes:
 def as_wadl(base_url: str) -> bytes:
     """Return the description as a WADL document, PS3.18 Annex H.
 
-    As there, the transaction that answers with it is left out.
+    As there, the transaction that answers with it is left out. The URI service has the resource without a path.
     """
     application = ElementTree.Element("application", {"xmlns": _WADL_NAMESPACE})
     application.set("xmlns:xs", "http://www.w3.org/2001/XMLSchema")
     root = ElementTree.SubElement(application, "resources", {"base": base_url})
     elements = {"": root}
     for transaction, answer in _served():
-        if transaction.kind is not Kind.CAPABILITIES:
+        if transaction.kind is Kind.WADO_URI:
+            _add_method(ElementTree.SubElement(root, "resource", {"path": ""}), transaction, answer)
+        elif transaction.kind is not Kind.CAPABILITIES:
             _add_method(_resource(elements, transaction.path), transaction, answer)
     ElementTree.indent(application)
     document: bytes = ElementTree.tostring(application, encoding="utf-8", xml_declaration=True)
@@ -89,11 +135,12 @@ def as_wadl(base_url: str) -> bytes:
 
 
 def _served() -> Iterator[tuple[Transaction, _Answer]]:
-    for transaction in TRANSACTIONS:
+    for transaction in (*TRANSACTIONS, URI_TRANSACTION):
         if transaction.kind in SERVED:
             answer = _ANSWERS[transaction.kind]
-            if transaction.kind is Kind.RETRIEVE and transaction.path.endswith("{instance}"):
-                answer = answer._replace(offers=RETRIEVE_INSTANCE_OFFERS)
+            one_part = "{instance}" in transaction.path and not transaction.path.endswith("/bulkdata")
+            if not one_part and transaction.kind in _OF_SEVERAL_PARTS:
+                answer = answer._replace(offers=_OF_SEVERAL_PARTS[transaction.kind])
             yield transaction, answer
 
 

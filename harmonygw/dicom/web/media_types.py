@@ -1,13 +1,14 @@
 """Content negotiation: what the client accepts against what can be made (RFC 9110 §12.5.1, PS3.18 §8.7).
 
 `parse_accept` reads a list of media ranges, leniently, since clients' headers are what they are. `select`
-lays offers against it. The `negotiate_…` functions know the offers of one transaction each; another
-transaction is another tuple of offers.
+lays offers against it. The `negotiate_…` functions know the offers of one transaction each: here those that
+send data sets, in `pixel_media_types` those that send pixels and other bulk data, in `rendered_media_types`
+those that send what people look at.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -38,11 +39,13 @@ class MediaRange:
     """Names in lower case, values without quotes, in the order sent; without `q`."""
     q: float = 1.0
     """Preference from 0 (never) to 1."""
+    place: int = field(default=0, compare=False)
+    """Its place in the list, from 0; what is preferred as much as another is preferred by it."""
 
     @property
     def part_type(self) -> str:
-        """The media type that the parts of a multipart are to have, lower case; empty when not said."""
-        return next((value.lower() for name, value in self.parameters if name == "type"), "")
+        """The media type that the parts of a multipart are to have, as `media_type`; empty when not said."""
+        return next((_media_type(value) for name, value in self.parameters if name == "type"), "")
 
     @property
     def transfer_syntaxes(self) -> tuple[str, ...]:
@@ -61,13 +64,20 @@ class Offer:
         return f'{MULTIPART}; type="{self.media_type}"' if self.multipart else self.media_type
 
     def specificity(self, media_range: MediaRange) -> int:
-        """Return how closely the range names this offer: 3 exactly, 2 by its type, 1 as anything, 0 not."""
+        """Return how closely the range names this offer: `EXACTLY`, by less and less down to 1, or 0 for not."""
         outer = MULTIPART if self.multipart else self.media_type
-        if media_range.media_type == outer:
-            return 3 if not self.multipart or media_range.part_type in ("", self.media_type) else 0
-        if media_range.media_type == "*/*":
-            return 1
-        return 2 if media_range.media_type == f"{outer.partition('/')[0]}/*" else 0
+        if media_range.media_type != outer:
+            return _wildcard(media_range.media_type, outer)
+        if not self.multipart or media_range.part_type == self.media_type:
+            return EXACTLY
+        part = _wildcard(media_range.part_type or "*/*", self.media_type)
+        return 2 + part if part else 0
+
+
+EXACTLY: Final = 5
+"""The specificity of a range that names an offer in full; below it are `type="image/*"`, `type="*/*"` or no type,
+`image/*`, and `*/*`.
+"""
 
 
 class Selection(NamedTuple):
@@ -82,6 +92,7 @@ class RetrieveMedia(Enum):
 
     MULTIPART = "multipart"
     SINGLE = "single"
+    ZIP = "zip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +106,19 @@ class RetrieveChoice:
     """Whether the client named none, so that Explicit VR Little Endian is the standard's choice and not its own."""
 
 
-SEARCH_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON))
-METADATA_OFFERS: Final = SEARCH_OFFERS
+MODEL_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON), Offer(DICOM_XML, multipart=True))
+"""PS3.18 §8.7.3.2: data sets without their bulk data."""
+ONE_MODEL_OFFERS: Final = (*MODEL_OFFERS, Offer(DICOM_XML))
+"""What is one item by nature may be sent by itself (PS3.18 §10.4.4)."""
 CAPABILITIES_OFFERS: Final = (Offer(JSON), Offer(WADL))
-RETRIEVE_OFFERS: Final = (Offer(DICOM, multipart=True),)
-RETRIEVE_INSTANCE_OFFERS: Final = (*RETRIEVE_OFFERS, Offer(DICOM))
-"""PS3.18 §8.7.3: `application/dicom` by itself is for exactly one instance."""
-
-_NOT_MADE: Final = (Offer(DICOM_XML, multipart=True), Offer(DICOM_XML), Offer(ZIP))
-"""What the standard has and this build does not make; refused by its name."""
-
+_RETRIEVE_MEDIA: Final = {
+    Offer(DICOM, multipart=True): RetrieveMedia.MULTIPART,
+    Offer(DICOM): RetrieveMedia.SINGLE,
+    Offer(ZIP): RetrieveMedia.ZIP,
+}
+RETRIEVE_INSTANCE_OFFERS: Final = tuple(_RETRIEVE_MEDIA)
+RETRIEVE_OFFERS: Final = tuple(offer for offer in RETRIEVE_INSTANCE_OFFERS if offer != Offer(DICOM))
+"""PS3.18 §8.7.3: `application/dicom` by itself is for exactly one instance; a ZIP file holds any number."""
 
 KNOWN_ACCEPTS: Final = 64
 """Accept headers whose reading is kept: each client sends a handful, the same with every request."""
@@ -115,15 +129,15 @@ def parse_accept(text: str) -> tuple[MediaRange, ...]:
     """Return the media ranges of an Accept header or an `accept` query parameter, in the order sent.
 
     Read as clients write: parameter values with a slash need no quotes, parameters may stand within the
-    quotes of `type`, and a `+` that form decoding turned into a blank is put back. An element that is no
-    media range is passed over; a malformed `q` counts as 1.
+    quotes of `type`, `image/` means `image/*`, and a `+` that form decoding turned into a blank is put back. An
+    element that is no media range is passed over; a malformed `q` counts as 1.
     """
     ranges: list[MediaRange] = []
     for element in _split(text, ","):
         if len(ranges) == MAX_MEDIA_RANGES:
             break
         media_type, *rest = _split(element, ";") or [""]
-        media_type = media_type.lower().replace(" ", "+")
+        media_type = _media_type(media_type)
         if not re.fullmatch(r"[^\s/;,\"]+/[^\s/;,\"]+", media_type):
             continue
         parameters = tuple(_parameters(rest))
@@ -133,6 +147,7 @@ def parse_accept(text: str) -> tuple[MediaRange, ...]:
                 media_type,
                 tuple(pair for pair in parameters if pair[0] != "q"),
                 min(float(q), 1.0) if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{0,6})?", q) else 1.0,
+                len(ranges),
             )
         )
     return tuple(ranges)
@@ -150,13 +165,13 @@ def select(accept_header: str | None, accept_params: Sequence[str], offers: Sequ
     for text in lists or ["*/*"]:
         ranges = parse_accept(text)
         ranked = [
-            (-accepting[0].q, ranges.index(accepting[0]), Selection(offer, accepting))
+            (-accepting[0].q, accepting[0].place, Selection(offer, accepting))
             for offer in offers
             if (accepting := _accepting(offer, ranges))
         ]
         if ranked:
             return [selection for *_, selection in sorted(ranked, key=lambda entry: entry[:2])]
-    raise NotAcceptable(_refusal([one for text in lists for one in parse_accept(text)], offers))
+    raise NotAcceptable(f"Nothing that the request accepts can be made; available here: {', '.join(map(str, offers))}.")
 
 
 def _accepting(offer: Offer, ranges: Sequence[MediaRange]) -> tuple[MediaRange, ...]:
@@ -173,14 +188,15 @@ def accept_parameters(query: Sequence[tuple[str, str]]) -> list[str]:
     return [value for name, value in query if name == "accept"]
 
 
-def negotiate_search(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
-    """Return the media type of a Search's answer, PS3.18 §10.6.3.3; raises NotAcceptable."""
-    return select(accept_header, accept_params, SEARCH_OFFERS)[0].offer.media_type
+def negotiate_models(
+    accept_header: str | None, accept_params: Sequence[str] = (), *, one_instance: bool = False
+) -> Offer:
+    """Return how the matches of a Search, or retrieved metadata, are sent: in JSON, or in XML.
 
-
-def negotiate_metadata(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
-    """Return the media type of retrieved metadata, PS3.18 §10.4.3.3.2; raises NotAcceptable."""
-    return select(accept_header, accept_params, METADATA_OFFERS)[0].offer.media_type
+    PS3.18 §10.6.3.3 and §10.4.3.3.2. `one_instance` says that the resource is the metadata of an instance, which
+    may be XML by itself; otherwise XML is multipart. Raises NotAcceptable.
+    """
+    return select(accept_header, accept_params, ONE_MODEL_OFFERS if one_instance else MODEL_OFFERS)[0].offer
 
 
 def negotiate_capabilities(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
@@ -193,9 +209,9 @@ def negotiate_retrieve(
 ) -> RetrieveChoice:
     """Return how a Retrieve is answered, PS3.18 §8.7.3 and §10.4.3.3.1.
 
-    `one_instance` says that the resource is an instance, which may be sent by itself. Without a transfer
-    syntax the client means Explicit VR Little Endian (§8.7.3.4). Raises NotAcceptable, also when only
-    transfer syntaxes are asked for that §8.7.3 forbids.
+    `one_instance` says that the resource is an instance, which may be sent by itself. Without a transfer syntax the
+    client means Explicit VR Little Endian (§8.7.3.4). Raises NotAcceptable, also when only transfer syntaxes are asked
+    for that §8.7.3 forbids.
     """
     offers = RETRIEVE_INSTANCE_OFFERS if one_instance else RETRIEVE_OFFERS
     selections = select(accept_header, accept_params, offers)
@@ -203,27 +219,32 @@ def negotiate_retrieve(
         asked = [uid for one in ranges for uid in one.transfer_syntaxes or (EXPLICIT_VR_LITTLE_ENDIAN,)]
         if ANY_TRANSFER_SYNTAX in asked:
             del asked[asked.index(ANY_TRANSFER_SYNTAX) + 1 :]
-        if usable := tuple(filter(_travels, dict.fromkeys(asked))):
-            media = RetrieveMedia.MULTIPART if offer.multipart else RetrieveMedia.SINGLE
-            return RetrieveChoice(media, usable, not any(one.transfer_syntaxes for one in ranges))
+        if usable := tuple(filter(travels, dict.fromkeys(asked))):
+            return RetrieveChoice(_RETRIEVE_MEDIA[offer], usable, not any(one.transfer_syntaxes for one in ranges))
     raise NotAcceptable(
         "None of the transfer syntaxes asked for can be sent; Implicit VR Little Endian and Explicit VR Big "
         f"Endian never are. Ask for {EXPLICIT_VR_LITTLE_ENDIAN}, another one, or * for what is held."
     )
 
 
-def _travels(transfer_syntax: str) -> bool:
+def travels(transfer_syntax: str) -> bool:
+    """Tell whether that may be asked for as a transfer syntax: a UID that §8.7.3 does not forbid, or `*`."""
     if transfer_syntax in FORBIDDEN_ON_THE_WEB:
         return False
     return transfer_syntax == ANY_TRANSFER_SYNTAX or bool(re.fullmatch("[0-9.]{1,64}", transfer_syntax))
 
 
-def _refusal(ranges: Sequence[MediaRange], offers: Sequence[Offer]) -> str:
-    sentence = f"Nothing that the request accepts can be made; available here: {', '.join(map(str, offers))}."
-    lacking = dict.fromkeys(
-        offer.media_type for offer in _NOT_MADE if any(offer.specificity(one) == 3 for one in ranges)
-    )
-    return f"{sentence} This build does not make {' or '.join(lacking)}." if lacking else sentence
+def _media_type(text: str) -> str:
+    """Return a media type in lower case; what is missing after the slash is taken for `*`."""
+    media_type = text.lower().replace(" ", "+")
+    return f"{media_type}*" if media_type.endswith("/") else media_type
+
+
+def _wildcard(wildcard: str, media_type: str) -> int:
+    """Return 2 when `image/*` stands for the media type, 1 when `*/*` does, else 0."""
+    if wildcard == "*/*":
+        return 1
+    return 2 if wildcard == f"{media_type.partition('/')[0]}/*" else 0
 
 
 def _split(text: str, separator: str) -> list[str]:

@@ -4,6 +4,7 @@ One table, `TRANSACTIONS`, says which methods and paths there are; the parser an
 description are both made of it. `SERVED` says which of them this build answers.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -19,6 +20,9 @@ MAX_FRAMES: Final = 4096
 
 MAX_FRAME_DIGITS: Final = 10
 """Digits of a frame number: NumberOfFrames is an IS of at most 2^31 - 1 (PS3.5 Table 6.2-1)."""
+
+_USUAL_UID: Final = re.compile(rf"(?=.{{1,{MAX_UID_LENGTH}}}\Z)[0-9]+(?:\.[0-9]+)*").fullmatch
+"""What needs no closer look."""
 
 _NOT_IN_A_UID: Final = frozenset('/\\*?,"')
 
@@ -44,7 +48,7 @@ class Kind(Enum):
 SEARCHES: Final = frozenset({Kind.SEARCH_STUDIES, Kind.SEARCH_SERIES, Kind.SEARCH_INSTANCES})
 """The Search transaction, PS3.18 §10.6."""
 
-SERVED: Final = SEARCHES | {Kind.CAPABILITIES, Kind.RETRIEVE, Kind.METADATA}
+SERVED: Final = frozenset(Kind) - {Kind.STORE}
 """What this build answers; the rest is recognised, so that it can be refused by its name."""
 
 
@@ -80,17 +84,24 @@ TRANSACTIONS: Final = (
         for ending, kind in (
             ("metadata", Kind.METADATA),
             ("bulkdata", Kind.BULKDATA),
-            ("bulkdata/{bulk_path}", Kind.BULKDATA),
             ("pixeldata", Kind.PIXELDATA),
             ("rendered", Kind.RENDERED),
             ("thumbnail", Kind.THUMBNAIL),
         )
     ),
+    Transaction("GET", f"{_INSTANCE}/bulkdata/{{bulk_path}}", Kind.BULKDATA),
     Transaction("GET", _FRAMES, Kind.FRAMES),
     Transaction("GET", f"{_FRAMES}/rendered", Kind.RENDERED),
     Transaction("GET", f"{_FRAMES}/thumbnail", Kind.THUMBNAIL),
 )
-"""Every transaction of the Studies service, PS3.18 §10.4.1.1, §10.5.1.1, §10.6.1.1, and §8.9."""
+"""Every transaction of the Studies service, PS3.18 §10.4.1.1, §10.5.1.1, §10.6.1.1, and §8.9.
+
+The path of one value of bulk data is ours to choose; it belongs to an instance. `URI_TRANSACTION` is not among them: it
+shares its path with the description, and is told by its query.
+"""
+
+URI_TRANSACTION: Final = Transaction("GET", "", Kind.WADO_URI)
+"""The URI service, PS3.18 §9."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +215,8 @@ def check_uid(uid: str, name: str) -> str:
     be reachable: so every printable ASCII character is let through but those that would end a path segment,
     start a list or a wildcard, or hide a blank.
     """
+    if _USUAL_UID(uid):
+        return uid
     if not uid:
         raise BadRequest(f"{name} is empty.")
     if len(uid) > MAX_UID_LENGTH:

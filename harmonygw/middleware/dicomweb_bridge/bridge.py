@@ -1,19 +1,36 @@
 """Which translation a DICOMweb request takes."""
 
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
+
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from harmonygw.dicom.web import capabilities, media_types
-from harmonygw.dicom.web.resources import Kind, parse
+from harmonygw.dicom.web.resources import Kind, Resource, parse
 from harmonygw.errors import ConfigurationError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.files import DamagedFile
+from harmonygw.middleware.dicomweb_bridge.access import Access
+from harmonygw.middleware.dicomweb_bridge.bulk_data import BulkDataTransaction
+from harmonygw.middleware.dicomweb_bridge.framing import FramesTransaction
 from harmonygw.middleware.dicomweb_bridge.metadata import retrieve_metadata
-from harmonygw.middleware.dicomweb_bridge.retrieving import retrieve_instances
+from harmonygw.middleware.dicomweb_bridge.part10_files import Files
+from harmonygw.middleware.dicomweb_bridge.rendering import RenderingTransaction
+from harmonygw.middleware.dicomweb_bridge.retrieving import RetrieveTransaction
 from harmonygw.middleware.dicomweb_bridge.searching import SearchTransaction
+from harmonygw.middleware.dicomweb_bridge.wado_uri import URITransaction
 from harmonygw.pipeline import Context, IMiddleware, Proceed
+from harmonygw.rendering.limits import PIXELS_EXTRA, WorkerLimits
+from harmonygw.rendering.workers import Workers
 from harmonygw.streams import Body
+
+log = Logger()
 
 NOT_YET = (("partial", "report"), ("metadata_source", "without_bulk_data"))
 """Options with values that the dialect has and this build does not."""
+
+Transaction = Callable[[Request, HTTPOrigin, Resource, Proceed], Awaitable[Reply]]
 
 
 @implementer(IMiddleware)
@@ -21,7 +38,7 @@ class DICOMwebBridge:
     """DICOMweb on its left side, operations on its right."""
 
     def __init__(self, context: Context) -> None:
-        self._options = context.options
+        options = self._options = context.options
         problems = tuple(
             f'middleware.{context.name}: {option} = "{value}" is not in this build yet'
             for option, value in NOT_YET
@@ -29,7 +46,53 @@ class DICOMwebBridge:
         )
         if problems:
             raise ConfigurationError(problems)
-        self._search = SearchTransaction(self._options, context.reactor)
+        self._workers = Workers(
+            context.reactor,
+            WorkerLimits(
+                processes=options.rendering_processes,
+                job_timeout_secs=options.rendering_timeout_secs,
+                memory_limit_bytes=options.rendering_memory_bytes,
+            ),
+        )
+        self._access = Access(context.reactor, folder=options.spool_path, bulk_threshold=options.bulk_threshold_bytes)
+        search = SearchTransaction(options, context.reactor)
+        framing = FramesTransaction(self._access, self._workers)
+        retrieving = RetrieveTransaction(Files(self._workers))
+        rendering = RenderingTransaction(self._access, self._workers)
+        self._transactions: dict[Kind, Transaction] = {
+            Kind.SEARCH_STUDIES: search.run,
+            Kind.SEARCH_SERIES: search.run,
+            Kind.SEARCH_INSTANCES: search.run,
+            Kind.RETRIEVE: retrieving.run,
+            Kind.METADATA: self._metadata,
+            Kind.FRAMES: framing.frames,
+            Kind.PIXELDATA: framing.pixel_data,
+            Kind.BULKDATA: BulkDataTransaction(self._access, framing).run,
+            Kind.RENDERED: rendering.rendered,
+            Kind.THUMBNAIL: rendering.thumbnail,
+            Kind.WADO_URI: URITransaction(retrieving, rendering).run,
+        }
+
+    def start(self) -> None:
+        """Start the worker processes, and make room for temporary files; raises `ConfigurationError`."""
+        try:
+            self._access.start()
+        except OSError as error:
+            raise ConfigurationError((f"spool_path: there can be no temporary files: {error}",)) from error
+        self._workers.start()
+        if not all(map(find_spec, PIXELS_EXTRA)):
+            log.warn(
+                "pixels are neither decoded nor rendered: the pixels extra is missing (pip install harmonygw[pixels])"
+            )
+
+    async def stop(self) -> None:
+        """End the worker processes."""
+        await self._workers.stop()
+        await self._access.stop()
+
+    def state(self) -> dict[str, object]:
+        """Describe the worker processes."""
+        return {"rendering": self._workers.state()}
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Translate a DICOMweb request; what did not begin as HTTP is an operation already and passes."""
@@ -38,16 +101,19 @@ class DICOMwebBridge:
             return await proceed(request)
         resource = parse(origin.path, method=origin.method, query=origin.query)
         request.record.operation = resource.kind.value
-        match resource.kind:
-            case Kind.SEARCH_STUDIES | Kind.SEARCH_SERIES | Kind.SEARCH_INSTANCES:
-                return await self._search.run(request, origin, resource, proceed)
-            case Kind.RETRIEVE:
-                return await retrieve_instances(request, origin, resource, proceed)
-            case Kind.METADATA:
-                return await retrieve_metadata(request, origin, resource, proceed, self._options)
-            case Kind.CAPABILITIES:
-                return _capabilities(origin)
-        raise NotFound(f"The transaction {resource.kind.value} is not served by this version of the gateway.")
+        if resource.kind is Kind.CAPABILITIES:
+            return _capabilities(origin)
+        transaction = self._transactions.get(resource.kind)
+        if transaction is None:
+            raise NotFound(f"The transaction {resource.kind.value} is not served by this version of the gateway.")
+        try:
+            return await transaction(request, origin, resource, proceed)
+        except DamagedFile:
+            # By now the cache has removed the file: this time the archive is asked.
+            return await transaction(request, origin, resource, proceed)
+
+    async def _metadata(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
+        return await retrieve_metadata(request, origin, resource, proceed, self._options)
 
 
 def _capabilities(origin: HTTPOrigin) -> Reply:

@@ -2,24 +2,43 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any, Generic, Protocol, TypeVar
 
-from harmonygw.streams import InstanceStream, Pieces
+from harmonygw.dicom.web import multipart
+from harmonygw.streams import Pieces
+
+T = TypeVar("T")
 
 
-class Relay:
-    """Pieces made of instances. A generator alone, given up before its first piece, would never tell its source."""
+class Closing(Protocol):
+    """What can be given up."""
 
-    def __init__(self, instances: InstanceStream, pieces: AsyncGenerator[Pieces, None]) -> None:
-        self._instances = instances
-        self._pieces = pieces
+    async def aclose(self) -> Any:
+        """Give it up."""
 
-    def __aiter__(self) -> "Relay":
+
+class Relay(Generic[T]):
+    """What is made of a source. A generator alone, given up before its first item, would never tell its source."""
+
+    def __init__(self, source: Closing, made: AsyncGenerator[T, None]) -> None:
+        self._source = source
+        self._made = made
+
+    def __aiter__(self) -> "Relay[T]":
         return self
 
-    async def __anext__(self) -> Pieces:
-        return await self._pieces.__anext__()
+    async def __anext__(self) -> T:
+        return await self._made.__anext__()
 
     async def aclose(self) -> None:
-        """Give the instances up, and what was made of them."""
-        async with aclosing(self._instances):
-            await self._pieces.aclose()
+        """Give the source up, and what was made of it."""
+        async with aclosing(self._source):
+            await self._made.aclose()
+
+
+async def closed(parts: AsyncGenerator[Pieces, None], boundary: str) -> AsyncGenerator[Pieces, None]:
+    """Yield the parts of a multipart, and what ends it."""
+    async with aclosing(parts):
+        async for pieces in parts:
+            yield pieces
+    yield (multipart.closing(boundary),)

@@ -1,23 +1,23 @@
 """Retrieve of studies, series and instances (PS3.18 §10.4): instances into parts, as they arrive.
 
 Nothing is held back: each read of the PACS's socket goes out as it came, behind a part header and a Part 10 header for
-its object. Native transfer syntaxes are converted while they flow; what cannot be made of an object is refused before
-the first byte, or breaks the reply off.
+its object. Native transfer syntaxes are converted while they flow, compressed pixels decoded or encoded a frame at a
+time; what cannot be made of an object is refused before the first byte, or breaks the reply off.
 """
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Final
 
-from harmonygw.dicom.dataset.conversion import Conversion
-from harmonygw.dicom.dataset.part10 import file_header
 from harmonygw.dicom.dataset.transfer_syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
-    FORBIDDEN_ON_THE_WEB,
+    LOSSLESS,
     LOSSY,
     NATIVE,
     VIDEO,
     describe,
+    travelling,
 )
 from harmonygw.dicom.web import media_types, multipart
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS
@@ -25,17 +25,26 @@ from harmonygw.dicom.web.media_types import RetrieveChoice, RetrieveMedia
 from harmonygw.dicom.web.resources import Resource, url
 from harmonygw.errors import NotAcceptable, NotFound, PeerError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.middleware.dicomweb_bridge import zipping
 from harmonygw.middleware.dicomweb_bridge.checking import text
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
+from harmonygw.middleware.dicomweb_bridge.part10_files import Files
 from harmonygw.middleware.dicomweb_bridge.relaying import Relay
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, Level, Retrieve
 from harmonygw.pipeline import Proceed
+from harmonygw.rendering.transfer_syntaxes import DECODABLE, ENCODABLE
 from harmonygw.streams import Body, Instance, InstanceStream, Pieces
+
+Headers = tuple[tuple[str, str], ...]
 
 CACHE_CONTROL = ("Cache-Control", "private, no-cache")
 """A SOP instance can change under its UID, so that nothing may be served again without asking."""
 
 NOTHING = "The archive has nothing under these UIDs."
+
+BY_DEFAULT: Final = (EXPLICIT_VR_LITTLE_ENDIAN, *sorted(LOSSY), *sorted(VIDEO))
+"""What may go out to a client that names no transfer syntax: Explicit VR Little Endian (PS3.18 §8.7.3.4), and what
+exists only in a lossy syntax as it is."""
 
 
 def operation_for(resource: Resource, transfer_syntaxes: tuple[str, ...]) -> Retrieve:
@@ -61,43 +70,106 @@ async def ensure_existence(request: Request, resource: Resource, proceed: Procee
     raise NotFound(NOTHING)
 
 
-async def retrieve_instances(request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
-    """Answer a Retrieve with `multipart/related`, or with one instance by itself.
+class RetrieveTransaction:
+    """Retrieves of one bridge."""
 
-    Raises `NotAcceptable` and `NotFound`, and what a Retrieve raises; so does the body before its first piece. What it
-    raises later leaves it without its end.
-    """
-    choice = media_types.negotiate_retrieve(
-        origin.headers.get("accept"),
-        media_types.accept_parameters(origin.query),
-        one_instance=bool(resource.instance),
-    )
-    single = choice.media is RetrieveMedia.SINGLE
-    boundary = multipart.boundary()
-    content_type = media_types.DICOM if single else multipart.content_type(boundary)
-    if origin.method == "HEAD":
-        await ensure_existence(request, resource, proceed)
-        return Reply(headers=(("Content-Type", content_type), CACHE_CONTROL))
-    accepted = acceptable(choice)
-    reply = await proceed(replace(request, operation=operation_for(resource, accepted)))
-    instances: InstanceStream = reply.result
-    if single:
-        return await _single(instances, accepted)
-    return Reply(
-        headers=(("Content-Type", content_type), CACHE_CONTROL),
-        body=Body(Relay(instances, _parts(instances, accepted, boundary, origin.base_url))),
-    )
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    async def run(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
+        """Answer a Retrieve with `multipart/related`, with a ZIP archive, or with one instance by itself.
+
+        Raises `NotAcceptable` and `NotFound`, and what a Retrieve raises; so does the body before its first piece. What
+        it raises later leaves it without its end.
+        """
+        choice = media_types.negotiate_retrieve(
+            origin.headers.get("accept"),
+            media_types.accept_parameters(origin.query),
+            one_instance=bool(resource.instance),
+        )
+        boundary = multipart.boundary()
+        content_type = {
+            RetrieveMedia.SINGLE: media_types.DICOM,
+            RetrieveMedia.ZIP: media_types.ZIP,
+            RetrieveMedia.MULTIPART: multipart.content_type(boundary),
+        }[choice.media]
+        headers: Headers = (("Content-Type", content_type), CACHE_CONTROL)
+        if origin.method == "HEAD":
+            await ensure_existence(request, resource, proceed)
+            return Reply(headers=headers)
+        accepted = acceptable(choice)
+        if choice.media is RetrieveMedia.SINGLE:
+            return await self.single(request, resource, accepted, proceed)
+        reply = await proceed(replace(request, operation=operation_for(resource, asked_for(accepted))))
+        instances: InstanceStream = reply.result
+        if choice.media is RetrieveMedia.ZIP:
+            pieces = zipping.archive(instances, accepted, self._files, request.client)
+            name = zipping.harmless(resource.instance or resource.series or resource.study)
+            headers += (("Content-Disposition", f'attachment; filename="{name}.zip"'),)
+        else:
+            pieces = self._parts(instances, accepted, boundary, origin.base_url, request.client)
+        return Reply(headers=(*headers, *reply.headers), body=Body(Relay(instances, pieces)))
+
+    async def single(self, request: Request, resource: Resource, accepted: Sequence[str], proceed: Proceed) -> Reply:
+        """Answer with one instance by itself. Its transfer syntax is named unless it is the default (PS3.18 §8.7.3)."""
+        reply = await proceed(replace(request, operation=operation_for(resource, asked_for(accepted))))
+        instances: InstanceStream = reply.result
+        try:
+            instance = await _first(instances)
+            syntax = outgoing(instance.transfer_syntax_uid, accepted)
+        except BaseException:
+            await instances.aclose()
+            raise
+        named = "" if syntax == EXPLICIT_VR_LITTLE_ENDIAN else f"; transfer-syntax={syntax}"
+        return Reply(
+            headers=(("Content-Type", media_types.DICOM + named), CACHE_CONTROL, *reply.headers),
+            body=Body(Relay(instances, self._alone(instances, instance, syntax, request.client))),
+        )
+
+    async def _parts(
+        self, instances: InstanceStream, accepted: Sequence[str], boundary: str, base_url: str, client: str
+    ) -> AsyncGenerator[Pieces, None]:
+        first = True
+        async with aclosing(instances):
+            async for instance in instances:
+                syntax = outgoing(instance.transfer_syntax_uid, accepted)
+                uids = (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid)
+                part = multipart.part_header(boundary, syntax, url(base_url, *uids), first)
+                first = False
+                async with aclosing(self._files.file(instance, syntax, client, start=part)) as file:
+                    async for pieces in file:
+                        yield pieces
+        if first:
+            raise NotFound(NOTHING)
+        yield (multipart.closing(boundary),)
+
+    async def _alone(
+        self, instances: InstanceStream, instance: Instance, syntax: str, client: str
+    ) -> AsyncGenerator[Pieces, None]:
+        async with aclosing(instances):
+            async with aclosing(self._files.file(instance, syntax, client)) as file:
+                async for pieces in file:
+                    yield pieces
+            async for _ in instances:
+                raise PeerError("the archive sent several instances under one SOP Instance UID")
 
 
 def acceptable(choice: RetrieveChoice) -> tuple[str, ...]:
-    """Return the transfer syntaxes that may go out, in order of preference.
+    """Return the transfer syntaxes that may go out, in order of preference."""
+    return BY_DEFAULT if choice.by_default else choice.transfer_syntaxes
 
-    A client that names none means Explicit VR Little Endian (PS3.18 §8.7.3.4), but takes what exists only in a lossy
-    syntax as it is.
+
+def asked_for(accepted: Sequence[str]) -> tuple[str, ...]:
+    """Return what the archive is asked for: what may go out, and then what that can be made of here.
+
+    Lossy ones come last, whatever the client prefers: see docs/decisions/0002.
     """
-    if choice.by_default:
-        return (*choice.transfer_syntaxes, *sorted(LOSSY), *sorted(VIDEO))
-    return choice.transfer_syntaxes
+    if ANY_TRANSFER_SYNTAX in accepted:
+        return tuple(accepted)
+    asked = [*accepted]
+    if any(uid in NATIVE or uid in ENCODABLE for uid in accepted):
+        asked += [*sorted(NATIVE), *sorted(LOSSLESS & DECODABLE), *sorted(LOSSY & DECODABLE)]
+    return tuple(dict.fromkeys(sorted(asked, key=lambda uid: uid in LOSSY or uid in VIDEO)))
 
 
 def outgoing(transfer_syntax_uid: str, accepted: Sequence[str]) -> str:
@@ -106,51 +178,13 @@ def outgoing(transfer_syntax_uid: str, accepted: Sequence[str]) -> str:
         return transfer_syntax_uid
     if ANY_TRANSFER_SYNTAX in accepted:
         return travelling(transfer_syntax_uid)
-    if transfer_syntax_uid in NATIVE:
+    if transfer_syntax_uid in NATIVE | DECODABLE:
         for one in accepted:
-            if one in NATIVE:
+            if one in NATIVE or one in ENCODABLE:
                 return one
     raise NotAcceptable(
-        f"The archive holds this as {describe(transfer_syntax_uid).name}, which this build makes nothing else of. "
-        "Ask with transfer-syntax=* for what is held."
-    )
-
-
-def travelling(transfer_syntax_uid: str) -> str:
-    """Return the transfer syntax of an object that goes out as it is held, which PS3.18 §8.7.3 forbids of two."""
-    return EXPLICIT_VR_LITTLE_ENDIAN if transfer_syntax_uid in FORBIDDEN_ON_THE_WEB else transfer_syntax_uid
-
-
-async def _parts(
-    instances: InstanceStream, accepted: Sequence[str], boundary: str, base_url: str
-) -> AsyncGenerator[Pieces, None]:
-    first = True
-    async with aclosing(instances):
-        async for instance in instances:
-            syntax = outgoing(instance.transfer_syntax_uid, accepted)
-            uids = (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid)
-            part = multipart.part_header(boundary, syntax, url(base_url, *uids), first)
-            first = False
-            async with aclosing(_file(instance, syntax, part)) as file:
-                async for pieces in file:
-                    yield pieces
-    if first:
-        raise NotFound(NOTHING)
-    yield (multipart.closing(boundary),)
-
-
-async def _single(instances: InstanceStream, accepted: Sequence[str]) -> Reply:
-    """Answer with one instance by itself. Its transfer syntax is named unless it is the default (PS3.18 §8.7.3)."""
-    try:
-        instance = await _first(instances)
-        syntax = outgoing(instance.transfer_syntax_uid, accepted)
-    except BaseException:
-        await instances.aclose()
-        raise
-    named = "" if syntax == EXPLICIT_VR_LITTLE_ENDIAN else f"; transfer-syntax={syntax}"
-    return Reply(
-        headers=(("Content-Type", media_types.DICOM + named), CACHE_CONTROL),
-        body=Body(Relay(instances, _alone(instances, instance, syntax))),
+        f"The archive holds this as {describe(transfer_syntax_uid).name}, of which nothing that the request accepts "
+        "can be made. Ask with transfer-syntax=* for what is held."
     )
 
 
@@ -159,36 +193,3 @@ async def _first(instances: InstanceStream) -> Instance:
         return await instances.__anext__()
     except StopAsyncIteration:
         raise NotFound(NOTHING) from None
-
-
-async def _alone(instances: InstanceStream, instance: Instance, syntax: str) -> AsyncGenerator[Pieces, None]:
-    async with aclosing(instances):
-        async with aclosing(_file(instance, syntax, b"")) as file:
-            async for pieces in file:
-                yield pieces
-        async for _ in instances:
-            raise PeerError("the archive sent several instances under one SOP Instance UID")
-
-
-async def _file(instance: Instance, syntax: str, start: bytes) -> AsyncGenerator[Pieces, None]:
-    """Yield `start`, the Part 10 header (PS3.10 §7.1) and the data set in `syntax`, the first piece with its header."""
-    start += file_header(
-        instance.sop_class_uid,
-        instance.sop_instance_uid,
-        syntax,
-        source_ae_title=instance.receiving_ae_title,
-        sending_ae_title=instance.source_ae_title,
-    )
-    conversion = Conversion(instance.transfer_syntax_uid, syntax)
-    async for pieces in instance.data_set:
-        converted = conversion.feed(pieces)
-        if start:
-            converted.insert(0, start)
-            start = b""
-        if converted:
-            yield converted
-    rest = conversion.finish()
-    if start:
-        rest.insert(0, start)
-    if rest:
-        yield rest

@@ -7,8 +7,10 @@ from typing import Any
 import orjson
 from twisted.internet.interfaces import IReactorTime
 
+from harmonygw.dicom.dataset.xml_encoding import to_xml
+from harmonygw.dicom.web import multipart
 from harmonygw.dicom.web.attributes import QUERY_RETRIEVE_LEVEL, RETRIEVE_URL, UNIQUE_KEYS
-from harmonygw.dicom.web.media_types import negotiate_search
+from harmonygw.dicom.web.media_types import negotiate_models
 from harmonygw.dicom.web.query import SearchQuery, parse_search
 from harmonygw.dicom.web.resources import Resource, url
 from harmonygw.errors import TooLarge
@@ -19,6 +21,7 @@ from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.middleware.dicomweb_bridge.pages import Answer, PageMemory
 from harmonygw.middleware.dicomweb_bridge.synthesis import NEVER_WITHOUT_VALUE, SYNTHESISED, Synthesis
 from harmonygw.middleware.dicomweb_bridge.walking import Walk, unchecked
+from harmonygw.middleware.dicomweb_bridge.warning import warning
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Body, Match
 
@@ -65,15 +68,33 @@ class SearchTransaction:
         reached within the bounds; and what the archive's queries raise.
         """
         query = parse_search(resource, origin.query, unknown_keys=self._options.unknown_keys)
-        media_type = negotiate_search(origin.headers.get("accept"), query.accept)
+        offer = negotiate_models(origin.headers.get("accept"), query.accept)
         page = self._page(query)
         answer = await self._answer(request, origin, resource, query, page, proceed) if page.size else Answer()
         warnings = [*answer.warnings]
         if page.capped and len(answer.matches) > page.offset + page.size:
             warnings.append(EXCEEDED)
+        headers = tuple(("Warning", warning(sentence)) for sentence in warnings)
+        matches = answer.page(page.offset, page.size)
+        if not offer.multipart:
+            return Reply(
+                headers=(("Content-Type", offer.media_type), *headers),
+                body=Body.of(b"[" + b",".join(matches) + b"]"),
+            )
+        if not matches:
+            return Reply(204, headers)
+        boundary = multipart.boundary()
+        parts = [
+            part
+            for index, match in enumerate(matches)
+            for part in (
+                multipart.part_header(boundary, "", "", not index, media_type=offer.media_type),
+                to_xml(orjson.loads(match)),
+            )
+        ]
         return Reply(
-            headers=(("Content-Type", media_type), *(("Warning", _warning(sentence)) for sentence in warnings)),
-            body=Body.of(b"[" + b",".join(answer.page(page.offset, page.size)) + b"]"),
+            headers=(("Content-Type", multipart.content_type(boundary, offer.media_type)), *headers),
+            body=Body.of(*parts, multipart.closing(boundary)),
         )
 
     def _page(self, query: SearchQuery) -> Page:
@@ -215,9 +236,3 @@ def _ignored(names: tuple[str, ...]) -> tuple[str, ...]:
     named = ", ".join(name[:MAX_NAME_LENGTH] for name in names[:MAX_NAMED])
     others = f" and {len(names) - MAX_NAMED} others" if len(names) > MAX_NAMED else ""
     return (f"Keys that are not known were ignored: {named}{others}.",)
-
-
-def _warning(sentence: str) -> str:
-    """Return the value of a Warning header field (RFC 7234 §5.5)."""
-    quotable = (one if one.isascii() and one.isprintable() and one not in '"\\' else "'" for one in sentence)
-    return f'299 harmonygw "{"".join(quotable)}"'

@@ -61,6 +61,16 @@ class Recorder:
     def encapsulated(self, tag: int, vr: str, offset: int) -> None:
         self.told.append(("encapsulated", tag, vr, offset))
 
+    def fragment(self, offset: int, length: int) -> None:
+        self.told.append(["fragment", offset, length, b""])
+
+    def fragment_value(self, piece: memoryview) -> None:
+        assert piece
+        self.told[-1][-1] += piece
+
+    def end_encapsulated(self) -> None:
+        self.told.append("end of encapsulated")
+
 
 def told(data: bytes, syntax: str = EXPLICIT, size: int = 0, limits: Limits = Limits(), **options: Any) -> list[Any]:  # noqa: B008
     recorder = Recorder()
@@ -235,19 +245,85 @@ def test_an_item_of_defined_length_may_end_with_a_delimiter() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("vr", ["OB", "OW"])
-def test_fragments_are_skipped(vr: str, size: int) -> None:
+def test_fragments_are_told_with_their_places(vr: str, size: int) -> None:
     fragments = item(b"", defined=True) + item(bytes(5000), defined=True) + item(b"\xfe\xff", defined=True)
     data = NAME + sequence(0x7FE00010, fragments, vr=vr) + element(0xFFFCFFFC, "OB", b"\0\0")
     assert told(data, JPEG_BASELINE, size) == [
         NAME_TOLD,
         ("encapsulated", 0x7FE00010, vr, 12),
+        ["fragment", 32, 0, b""],
+        ["fragment", 40, 5000, bytes(5000)],
+        ["fragment", 5048, 2, b"\xfe\xff"],
+        "end of encapsulated",
         ("element", 0xFFFCFFFC, "OB", b"\0\0"),
     ]
 
 
 def test_pixel_data_of_undefined_length_in_implicit_vr_is_encapsulated() -> None:
     data = sequence(0x7FE00010, item(b"ab", defined=True), syntax=IMPLICIT)
-    assert told(data, IMPLICIT) == [("encapsulated", 0x7FE00010, "OW", 0)]
+    assert told(data, IMPLICIT) == [
+        ("encapsulated", 0x7FE00010, "OW", 0),
+        ["fragment", 16, 2, b"ab"],
+        "end of encapsulated",
+    ]
+
+
+class Surveyor(Recorder):
+    """Writes down where the tokenizer says that things are."""
+
+    tokenizer: Tokenizer
+
+    def _survey(self, tag: int, length: int) -> None:
+        self.told.append((tag, self.tokenizer.element_offset, self.tokenizer.value_offset, length))
+
+    def element(self, tag: int, vr: str, value: memoryview) -> None:
+        self._survey(tag, len(value))
+
+    def begin_value(self, tag: int, vr: str, length: int) -> None:
+        self._survey(tag, length)
+
+    def value(self, piece: memoryview) -> None:
+        pass
+
+    def begin_sequence(self, tag: int) -> None:
+        pass
+
+    end_sequence = begin_item = end_item = end_encapsulated = lambda self: None
+
+    def encapsulated(self, tag: int, vr: str, offset: int) -> None:
+        assert offset == self.tokenizer.element_offset
+        self._survey(tag, -1)
+
+    def fragment(self, offset: int, length: int) -> None:
+        pass
+
+    def fragment_value(self, piece: memoryview) -> None:
+        pass
+
+
+@pytest.mark.parametrize("size", [*SIZES, 4096])
+@pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
+def test_it_is_known_where_values_lie(syntax: str, size: int) -> None:
+    name = element(0x00100010, "PN", b"A^B ", syntax)
+    long_one = element(0x00420011, "OB", bytes(9000), syntax)
+    pixels = sequence(0x7FE00010, item(b"", syntax, defined=True), syntax=syntax, vr="OB")
+    data = name + sequence(SQ, item(name + long_one, syntax, defined=True), syntax=syntax) + long_one + pixels
+    surveyor = Surveyor()
+    surveyor.tokenizer = Tokenizer(syntax, surveyor, offset=1000)
+    for piece in split(data, size):
+        surveyor.tokenizer.feed(piece)
+    surveyor.tokenizer.finish()
+    short, long = 8, 8 if syntax == IMPLICIT else 12
+    first, inner = len(name), len(name) + long + 8
+    second, third = inner + len(name), inner + len(name) + len(long_one) + 8
+    assert surveyor.told == [
+        (0x00100010, 1000, 1000 + short, 4),
+        (0x00100010, 1000 + inner, 1000 + inner + short, 4),
+        (0x00420011, 1000 + second, 1000 + second + long, 9000),
+        (0x00420011, 1000 + third, 1000 + third + long, 9000),
+        (0x7FE00010, 1000 + third + len(long_one), 1000 + third + len(long_one) + long, -1),
+    ]
+    assert first + long + 8 == inner
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,17 +1,20 @@
 from xml.etree import ElementTree
 
 import orjson
+import pytest
 
 from harmonygw.dicom.web.capabilities import _ANSWERS, as_json, as_wadl
 from harmonygw.dicom.web.query import _PARAMETERS
-from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind
+from harmonygw.dicom.web.rendering_parameters import _WITHOUT_EFFECT, parse_rendering, parse_thumbnail, parse_uri
+from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, URI_TRANSACTION, Kind, parse
+from harmonygw.errors import BadRequest
 
 BASE = "https://h/dicom"
 WADL = "{http://wadl.dev.java.net/2009/02}"
 
 
 def expected() -> list[tuple[str, str]]:
-    return [(one.method, f"/{one.path}") for one in TRANSACTIONS if one.kind in SERVED]
+    return [(one.method, f"/{one.path}") for one in (*TRANSACTIONS, URI_TRANSACTION) if one.kind in SERVED]
 
 
 def test_every_kind_that_is_served_is_described() -> None:
@@ -28,12 +31,63 @@ def test_the_json_description_lists_what_is_served_and_nothing_else() -> None:
     assert document["base"] == BASE
     assert [(one["method"], one["path"]) for one in document["transactions"]] == expected()
     by_path = {one["path"]: one for one in document["transactions"]}
-    assert by_path["/studies"]["mediaTypes"] == ["application/dicom+json", "application/json"]
+    xml = 'multipart/related; type="application/dicom+xml"'
+    assert by_path["/studies"]["mediaTypes"] == ["application/dicom+json", "application/json", xml]
     assert "fuzzymatching" in by_path["/studies/{study}/series"]["query"]
-    assert by_path["/studies/{study}"]["mediaTypes"] == ['multipart/related; type="application/dicom"']
+    assert by_path["/studies/{study}"]["mediaTypes"] == [
+        'multipart/related; type="application/dicom"',
+        "application/zip",
+    ]
     instance = by_path["/studies/{study}/series/{series}/instances/{instance}"]
-    assert instance["mediaTypes"] == ['multipart/related; type="application/dicom"', "application/dicom"]
+    assert instance["mediaTypes"] == [
+        'multipart/related; type="application/dicom"',
+        "application/dicom",
+        "application/zip",
+    ]
     assert instance["reference"] == "PS3.18 §10.4"
+    (uri,) = (one for one in document["transactions"] if one["name"] == Kind.WADO_URI.value)
+    assert (uri["path"], uri["reference"], uri["mediaTypes"][0]) == ("/", "PS3.18 §9", "image/jpeg")
+
+
+def test_what_one_part_can_answer_is_told_from_what_it_cannot() -> None:
+    by_path = {one["path"]: one["mediaTypes"] for one in orjson.loads(as_json(BASE))["transactions"]}
+    instance = "/studies/{study}/series/{series}/instances/{instance}"
+    for ending, one_part in (
+        ("metadata", "application/dicom+xml"),
+        ("rendered", "image/jpeg"),
+        ("pixeldata", "application/octet-stream"),
+    ):
+        assert one_part in by_path[f"{instance}/{ending}"]
+        for above in ("/studies/{study}", "/studies/{study}/series/{series}"):
+            offers = by_path[f"{above}/{ending}"]
+            assert one_part not in offers
+            assert f'multipart/related; type="{one_part}"' in offers
+    assert by_path[f"{instance}/bulkdata"] == ['multipart/related; type="application/octet-stream"']
+    assert by_path[f"{instance}/bulkdata/{{bulk_path}}"] == [
+        *by_path[f"{instance}/bulkdata"],
+        "application/octet-stream",
+    ]
+    assert "image/jphc" in by_path[f"{instance}/frames/{{frames}}"]
+    assert "video/mp4" in by_path[f"{instance}/pixeldata"]
+    assert by_path["/studies/{study}/thumbnail"] == ["image/jpeg"]
+
+
+def test_every_parameter_of_a_rendering_that_is_described_is_read_and_the_other_way_about() -> None:
+    def names(kind: Kind) -> list[str]:
+        return [name for name, _ in _ANSWERS[kind].parameters if name != "accept"]
+
+    for kind, read in ((Kind.RENDERED, parse_rendering), (Kind.THUMBNAIL, parse_thumbnail)):
+        for name in names(kind):
+            with pytest.raises(BadRequest, match=f"^{name} "):
+                read([(name, "ü")])
+    uids = ["requestType", "studyUID", "seriesUID", "objectUID"]
+    query = [(name, "WADO" if name == "requestType" else "1.2") for name in uids]
+    assert parse((), query=query).instance == "1.2"
+    assert names(Kind.WADO_URI)[:5] == [*uids, "contentType"]
+    for name in names(Kind.WADO_URI)[5:]:
+        assert name not in _WITHOUT_EFFECT
+        with pytest.raises(BadRequest, match=name):
+            parse_uri([*query, (name, "ü")])
 
 
 def test_the_wadl_description_nests_resources_as_their_paths_do() -> None:
@@ -49,7 +103,8 @@ def test_the_wadl_description_nests_resources_as_their_paths_do() -> None:
             walk(child, f"{path}/{child.get('path')}")
 
     walk(resources, "")
-    assert sorted(found) == sorted(pair for pair in expected() if pair[1] != "/")
+    described = [pair for pair in expected() if pair[1] != "/"]
+    assert sorted(found) == sorted([*described, ("GET", "/")])  # the URI service, but not the description itself
 
 
 def test_wadl_methods_have_unique_ids_parameters_and_representations() -> None:
@@ -67,4 +122,8 @@ def test_wadl_methods_have_unique_ids_parameters_and_representations() -> None:
     queries = [one.get("name") for one in studies.iter(f"{WADL}param") if one.get("style") == "query"]
     assert {"includefield", "limit", "offset"} <= set(queries)
     media = [one.get("mediaType") for one in studies.iter(f"{WADL}representation")]
-    assert media == ["application/dicom+json", "application/json"]
+    assert media == ["application/dicom+json", "application/json", 'multipart/related; type="application/dicom+xml"']
+    assert "RetrievebyURI_" in identifiers
+    uri = methods[identifiers.index("RetrievebyURI_")]
+    queries = [one.get("name") for one in uri.iter(f"{WADL}param") if one.get("style") == "query"]
+    assert queries[:4] == ["requestType", "studyUID", "seriesUID", "objectUID"]

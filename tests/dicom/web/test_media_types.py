@@ -10,9 +10,8 @@ from harmonygw.dicom.web.media_types import (
     RetrieveMedia,
     accept_parameters,
     negotiate_capabilities,
-    negotiate_metadata,
+    negotiate_models,
     negotiate_retrieve,
-    negotiate_search,
     parse_accept,
     select,
 )
@@ -23,6 +22,7 @@ JPEG = "1.2.840.10008.1.2.4.50"
 LOSSLESS = "1.2.840.10008.1.2.4.70"
 OHIF = "application/dicom+json, multipart/related; type=application/octet-stream; transfer-syntax=*; transfer-syntax=*"
 DICOM = 'multipart/related; type="application/dicom"'
+XML = Offer("application/dicom+xml", multipart=True)
 
 
 def test_a_media_range_has_its_parameters_in_order() -> None:
@@ -37,6 +37,7 @@ def test_a_media_range_has_its_parameters_in_order() -> None:
         ("", ()),
         (" , ;, garbage, a/b/c", ()),
         ("a/b,c/d", (MediaRange("a/b"), MediaRange("c/d"))),
+        ("image/, /b", (MediaRange("image/*"),)),
         ("application/dicom json", (MediaRange("application/dicom+json"),)),
         ("a/b;q=0", (MediaRange("a/b", (), 0.0),)),
         ("a/b;q=7", (MediaRange("a/b"),)),
@@ -85,39 +86,79 @@ def test_no_list_takes_more_than_linear_time(text: str) -> None:
         ("application/json, */*", "application/json"),
         ("text/html, application/xhtml+xml, */*;q=0.8", "application/dicom+json"),
         ("APPLICATION/DICOM+JSON; charset=utf-8", "application/dicom+json"),
-        (
-            'multipart/related; type="application/dicom+xml", application/dicom+json;q=0.1',
-            "application/dicom+json",
-        ),
+        ('multipart/related; type="application/dicom", application/dicom+json;q=0.1', "application/dicom+json"),
     ],
 )
-def test_searches_and_metadata_answer_in_json(header: str | None, media_type: str) -> None:
-    assert negotiate_search(header) == media_type
-    assert negotiate_metadata(header) == media_type
+def test_metadata_is_json(header: str | None, media_type: str) -> None:
+    assert negotiate_models(header).media_type == media_type
 
 
 def test_the_accept_parameter_comes_first_and_the_header_after_it() -> None:
-    assert negotiate_search("application/dicom+json", ("application/json",)) == "application/json"
-    assert negotiate_search("application/json", ("text/csv", "image/png")) == "application/json"
+    assert negotiate_models("application/dicom+json", ("application/json",)) == Offer("application/json")
+    assert negotiate_models("application/json", ("text/csv", "image/png")) == Offer("application/json")
     with pytest.raises(NotAcceptable):
-        negotiate_search(None, ("text/csv",))
+        negotiate_models(None, ("text/csv",))
 
 
-def test_a_refusal_lists_what_there_is_and_names_what_is_not_made() -> None:
+def test_a_refusal_lists_what_there_is() -> None:
     with pytest.raises(NotAcceptable) as refusal:
-        negotiate_search('multipart/related; type="application/dicom+xml"')
+        negotiate_models("text/html")
     assert refusal.value.detail == (
-        "Nothing that the request accepts can be made; available here: application/dicom+json, "
-        "application/json. This build does not make application/dicom+xml."
+        "Nothing that the request accepts can be made; available here: application/dicom+json, application/json, "
+        'multipart/related; type="application/dicom+xml".'
     )
-    with pytest.raises(NotAcceptable, match="does not make application/zip"):
-        negotiate_retrieve("application/zip", one_instance=False)
     with pytest.raises(NotAcceptable) as refusal:
         negotiate_retrieve("image/jpeg", one_instance=True)
     assert refusal.value.detail == (
         "Nothing that the request accepts can be made; available here: "
-        'multipart/related; type="application/dicom", application/dicom.'
+        'multipart/related; type="application/dicom", application/dicom, application/zip.'
     )
+
+
+@pytest.mark.parametrize("one_instance", [True, False])
+@pytest.mark.parametrize(
+    ("header", "offer"),
+    [
+        (None, Offer("application/dicom+json")),
+        ("*/*", Offer("application/dicom+json")),
+        (OHIF, Offer("application/dicom+json")),
+        ("application/json", Offer("application/json")),
+        ('multipart/related; type="application/dicom+xml"', XML),
+        ("Multipart/Related;type=application/dicom+xml", XML),
+        ('multipart/related; type="application/dicom xml"', XML),
+        ("multipart/related", XML),
+        ('multipart/related; type="application/*"', XML),
+        ('multipart/related; type="application/dicom+xml", application/dicom+json', XML),
+        ('multipart/related; type="application/dicom+xml";q=0.1, */*', Offer("application/dicom+json")),
+        (
+            'multipart/related; type="application/dicom+xml";q=0.5, application/dicom+json;q=0.6',
+            Offer("application/dicom+json"),
+        ),
+    ],
+)
+def test_data_sets_are_sent_as_json_or_as_xml(header: str | None, offer: Offer, one_instance: bool) -> None:
+    assert negotiate_models(header, one_instance=one_instance) == offer
+
+
+def test_the_metadata_of_one_instance_can_be_xml_by_itself() -> None:
+    assert negotiate_models("application/dicom+xml", one_instance=True) == Offer("application/dicom+xml")
+    with pytest.raises(NotAcceptable, match=r'application/json, multipart/related; type="application/dicom\+xml"\.$'):
+        negotiate_models("application/dicom+xml")
+
+
+@pytest.mark.parametrize("one_instance", [True, False])
+def test_instances_can_be_sent_as_zip(one_instance: bool) -> None:
+    choice = negotiate_retrieve("application/zip", one_instance=one_instance)
+    assert choice == RetrieveChoice(RetrieveMedia.ZIP, (EXPLICIT,), by_default=True)
+    choice = negotiate_retrieve("Application/ZIP; transfer-syntax=*", one_instance=one_instance)
+    assert choice == RetrieveChoice(RetrieveMedia.ZIP, ("*",))
+    choice = negotiate_retrieve(None, (f"application/zip; transfer-syntax={JPEG}",), one_instance=False)
+    assert choice == RetrieveChoice(RetrieveMedia.ZIP, (JPEG,))
+
+
+@pytest.mark.parametrize("header", [None, "*/*", f"{DICOM}, application/zip", "application/zip;q=0.9, */*"])
+def test_instances_are_multipart_unless_zip_is_preferred(header: str | None) -> None:
+    assert negotiate_retrieve(header, one_instance=False).media is RetrieveMedia.MULTIPART
 
 
 def test_capabilities_are_json_unless_wadl_is_asked_for() -> None:
@@ -197,7 +238,32 @@ def test_transfer_syntaxes_that_never_travel_are_not_acceptable(uid: str) -> Non
 
 def test_a_type_refused_with_q_0_is_not_sent() -> None:
     with pytest.raises(NotAcceptable):
-        negotiate_retrieve(f"{DICOM};q=0, */*", one_instance=False)
+        negotiate_retrieve(f"{DICOM};q=0, multipart/related", one_instance=False)
+    assert negotiate_retrieve(f"{DICOM};q=0, */*", one_instance=False).media is RetrieveMedia.ZIP
+    assert negotiate_retrieve(f"{DICOM};q=0, */*", one_instance=True).media is RetrieveMedia.SINGLE
+
+
+@pytest.mark.parametrize(
+    ("offer", "header", "specificity"),
+    [
+        (Offer("image/jpeg"), "image/jpeg", 5),
+        (Offer("image/jpeg"), "image/*", 2),
+        (Offer("image/jpeg"), "*/*", 1),
+        (Offer("image/jpeg"), "video/*", 0),
+        (Offer("image/jpeg"), "multipart/related; type=image/jpeg", 0),
+        (Offer("image/jpeg", multipart=True), "multipart/related; type=IMAGE/JPEG", 5),
+        (Offer("image/jpeg", multipart=True), 'multipart/related; type="image/*"', 4),
+        (Offer("image/jpeg", multipart=True), 'multipart/related; type="image/"', 4),
+        (Offer("image/jpeg", multipart=True), 'multipart/related; type="*/*"', 3),
+        (Offer("image/jpeg", multipart=True), "multipart/related", 3),
+        (Offer("image/jpeg", multipart=True), 'multipart/related; type="video/*"', 0),
+        (Offer("image/jpeg", multipart=True), "multipart/*", 2),
+        (Offer("image/jpeg", multipart=True), "*/*", 1),
+        (Offer("image/jpeg", multipart=True), "image/*", 0),
+    ],
+)
+def test_a_range_names_an_offer_more_or_less_closely(offer: Offer, header: str, specificity: int) -> None:
+    assert offer.specificity(parse_accept(header)[0]) == specificity
 
 
 def test_other_offers_are_laid_against_the_same_list() -> None:

@@ -41,6 +41,26 @@ def test_parts_can_have_another_media_type() -> None:
     assert b"\r\nContent-Type: application/octet-stream; transfer-syntax=1.2\r\n" in header
 
 
+def test_what_has_no_transfer_syntax_or_no_place_has_none_in_its_header() -> None:
+    assert part_header("b1", "", LOCATION, True, media_type="image/jpeg") == (
+        b"--b1\r\nContent-Type: image/jpeg\r\nContent-Location: https://h/studies/1.2/series/1.3/instances/1.4\r\n\r\n"
+    )
+    assert part_header("b1", "", "", False, media_type="application/dicom+xml") == (
+        b"\r\n--b1\r\nContent-Type: application/dicom+xml\r\n\r\n"
+    )
+
+
+def test_frames_say_how_they_are_encoded_as_viewers_read_it() -> None:
+    # Cornerstone splits the header of the part at ";" and "=", and its older versions unquote nothing.
+    location = f"{LOCATION}/frames/3"
+    header = part_header("b1", "1.2.840.10008.1.2.1", location, True, media_type="application/octet-stream")
+    lines = header.decode().split("\r\n")
+    assert lines[1:3] == [
+        "Content-Type: application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1",
+        f"Content-Location: {location}",
+    ]
+
+
 def test_a_reader_gets_back_the_parts_that_were_written() -> None:
     mark = boundary()
     bodies = [b"\r\n--not\r\n\x00\x01", b"", b"--"]
@@ -55,7 +75,7 @@ def test_a_reader_gets_back_the_parts_that_were_written() -> None:
 
 
 def test_the_location_is_left_out_when_the_header_would_be_too_long() -> None:
-    room = MAX_PART_HEADER_LENGTH - len(part_header("b1", "1.2", "", True))
+    room = MAX_PART_HEADER_LENGTH - len(part_header("b1", "1.2", "x", True)) + 1
     at_the_limit = part_header("b1", "1.2", "x" * room, True)
     assert len(at_the_limit) == MAX_PART_HEADER_LENGTH
     beyond = part_header("b1", "1.2", "x" * (room + 1), True)

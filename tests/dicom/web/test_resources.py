@@ -9,6 +9,7 @@ from harmonygw.dicom.web.attributes import Level
 from harmonygw.dicom.web.resources import (
     MAX_FRAME_DIGITS,
     MAX_FRAMES,
+    SERVED,
     TRANSACTIONS,
     Kind,
     Resource,
@@ -44,6 +45,10 @@ def at(path: str, method: str = "GET") -> Resource:
         (f"studies/{S}/thumbnail", Resource(Kind.THUMBNAIL, S)),
         (f"studies/{S}/series/{E}/rendered", Resource(Kind.RENDERED, S, E)),
         (f"studies/{S}/bulkdata", Resource(Kind.BULKDATA, S)),
+        (f"studies/{S}/series/{E}/bulkdata", Resource(Kind.BULKDATA, S, E)),
+        (f"studies/{S}/series/{E}/instances/{I}/bulkdata", Resource(Kind.BULKDATA, S, E, I)),
+        (f"studies/{S}/pixeldata", Resource(Kind.PIXELDATA, S)),
+        (f"studies/{S}/series/{E}/pixeldata", Resource(Kind.PIXELDATA, S, E)),
         (
             f"studies/{S}/series/{E}/instances/{I}/bulkdata/54000100/0/54001010",
             Resource(Kind.BULKDATA, S, E, I, bulk_path=("54000100", "0", "54001010")),
@@ -67,6 +72,12 @@ def test_paths_name_their_resources(path: str, resource: Resource) -> None:
         f"studies/{S}/series/{E}/frames/1",
         f"studies/{S}/series/{E}/instances/{I}/frames",
         f"studies/{S}/metadata/x",
+        f"studies/{S}/bulkdata/7FE00010",
+        f"studies/{S}/series/{E}/bulkdata/7FE00010",
+        f"studies/{S}/series/{E}/instances/{I}/pixeldata/1",
+        f"studies/{S}/series/{E}/instances/{I}/frames/1/metadata",
+        f"studies/{S}/series/{E}/instances/{I}/frames/1/rendered/x",
+        f"studies/{S}/series/{E}/instances/{I}/thumbnail/x",
     ],
 )
 def test_unknown_paths_are_not_found(path: str) -> None:
@@ -175,6 +186,10 @@ def test_every_uid_that_is_let_through_comes_back_from_its_url(uids: list[str]) 
             continue
         segments = url("http://h", uid, "1").removeprefix("http://h/").split("/")
         assert parse([unquote(segment) for segment in segments]) == Resource(Kind.RETRIEVE, uid, "1")
+
+
+def test_everything_but_store_is_served() -> None:
+    assert set(Kind) - SERVED == {Kind.STORE}
 
 
 def test_every_transaction_of_the_table_is_reached() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import orjson
@@ -104,7 +104,7 @@ class Archive:
         operation = request.operation
         if isinstance(operation, Retrieve):
             self.retrieved.append(operation)
-            return Reply(result=self.instances)
+            return Reply(result=self.stream_of(operation))
         assert isinstance(operation, Find)
         assert not [one for one in self.answers if one.open], "a place is held while another query is asked"
         self.asked.append(operation)
@@ -117,6 +117,10 @@ class Archive:
         )
         self.answers.append(found)
         return Reply(result=found)
+
+    def stream_of(self, retrieve: Retrieve) -> Any:
+        """The instances that a Retrieve is answered with."""
+        return self.instances
 
     def _judge(self, find: Find) -> None:
         position = LEVELS.index(find.level)
@@ -296,18 +300,32 @@ class Gateway:
         )
         self.request: Request | None = None
 
-    def reply(self, target: str, accept: str | None = None, *, method: str = "GET", client: str = "10.0.0.1") -> Reply:
+    def reply(
+        self,
+        target: str,
+        accept: str | None = None,
+        *,
+        method: str = "GET",
+        client: str = "10.0.0.1",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> Reply:
         """The reply to a request for `path?name=value&name=value`, neither of them encoded."""
+        return result_of(self.exchange(target, accept, method=method, client=client, headers=headers))  # type: ignore[no-any-return]
+
+    def exchange(
+        self, target: str, accept: str | None, *, method: str, client: str, headers: Mapping[str, str]
+    ) -> Coroutine[Any, Any, Reply]:
+        """The exchange itself, which may have to wait."""
         path, _, query = target.partition("?")
         origin = HTTPOrigin(
             method,
             tuple(filter(None, path.split("/"))),
             tuple((name, value) for name, _, value in (pair.partition("=") for pair in query.split("&") if pair)),
-            {} if accept is None else {"accept": accept},
+            {**headers, **({} if accept is None else {"accept": accept})},
             BASE_URL,
         )
         self.request = Request(origin, client, "id")
-        return result_of(self.bridge.intercept(self.request, self.archive.proceed))  # type: ignore[no-any-return]
+        return self.bridge.intercept(self.request, self.archive.proceed)
 
     def search(self, target: str, **others: Any) -> list[Match]:
         """The matches of a Search."""

@@ -1,8 +1,10 @@
 from typing import Any
+from xml.etree import ElementTree
 
 import orjson
 import pytest
 
+from harmonygw.dicom.dataset.xml_encoding import NAMESPACE, to_xml
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.errors import Incomplete, NotAcceptable, NotFound, PeerError
 from harmonygw.exchange import Reply
@@ -23,9 +25,11 @@ from tests.middleware.dicomweb_bridge.archive import (
     series,
     study,
 )
-from tests.middleware.dicomweb_bridge.objects import encoded, pieces
+from tests.middleware.dicomweb_bridge.holding import Held, PixelGateway, parts_of
+from tests.middleware.dicomweb_bridge.objects import PIXELS, encoded, pieces
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
+XML = 'multipart/related; type="application/dicom+xml"'
 OHIF = "application/dicom+json, multipart/related; type=application/octet-stream; transfer-syntax=*; transfer-syntax=*"
 INSTANCE = "studies/1.2/series/1.2.3/instances/1.2.3.4"
 
@@ -67,9 +71,9 @@ def test_an_instance_is_shown_with_its_bulk_data_by_reference(syntax: str, avail
 @pytest.mark.parametrize(
     ("target", "operation"),
     [
-        ("studies/1.2", Retrieve(Level.STUDY, "1.2", without_bulk_data=True)),
-        ("studies/1.2/series/1.2.3", Retrieve(Level.SERIES, "1.2", "1.2.3", without_bulk_data=True)),
-        (INSTANCE, Retrieve(Level.IMAGE, "1.2", "1.2.3", ("1.2.3.4",), without_bulk_data=True)),
+        ("studies/1.2", Retrieve(Level.STUDY, "1.2", without_bulk_data=True, random_access=True)),
+        ("studies/1.2/series/1.2.3", Retrieve(Level.SERIES, "1.2", "1.2.3", without_bulk_data=True, random_access=True)),
+        (INSTANCE, Retrieve(Level.IMAGE, "1.2", "1.2.3", ("1.2.3.4",), without_bulk_data=True, random_access=True)),
     ],
 )
 def test_every_level_is_an_array_of_its_instances(target: str, operation: Retrieve) -> None:
@@ -206,3 +210,94 @@ def test_the_accept_parameter_comes_first_and_nothing_acceptable_is_refused() ->
     assert headers_of(reply)["Content-Type"] == "application/json"
     with pytest.raises(NotAcceptable):
         gateway().reply(f"{INSTANCE}/metadata", "application/dicom")
+
+
+# What lies in a file, and what came without its bulk data
+
+
+def test_a_file_s_own_layout_is_not_read_again_and_gives_the_same_bytes() -> None:
+    held = Held(EXPLICIT, encoded())
+    cached = body_of(PixelGateway(held).reply(f"{INSTANCE}/metadata"))
+    assert cached == body_of(gateway(native()).reply(f"{INSTANCE}/metadata"))
+    assert held.file.reads == []
+
+
+def test_a_file_with_another_threshold_is_read_again() -> None:
+    data = element(0x00291010, "OB", bytes(10))
+    held = Held(EXPLICIT, data, bulk_threshold=1024)
+    asking = PixelGateway(held, bulk_threshold_bytes=8)
+    (data_set,) = metadata_of(asking.reply(f"{INSTANCE}/metadata"))
+    assert data_set["00291010"] == {"vr": "OB", "BulkDataURI": f"{BASE_URL}/{INSTANCE}/bulkdata/00291010"}
+    assert held.file.reads == [(0, len(data))]
+
+
+def test_a_threshold_that_no_short_value_reaches_is_the_longest_value_s() -> None:
+    held = Held(EXPLICIT, encoded(), bulk_threshold=10**9)
+    body_of(PixelGateway(held, bulk_threshold_bytes=10**6).reply(f"{INSTANCE}/metadata"))
+    assert held.file.reads == []
+
+
+def test_a_malformed_object_in_a_file_breaks_the_array_off() -> None:
+    asking = PixelGateway(Held(EXPLICIT, encoded()), Held(EXPLICIT, encoded()[:-10], "1.2.3.5"))
+    received, error = read_until_error(asking.reply("studies/1.2/metadata"))
+    assert isinstance(error, PeerError)
+    assert orjson.loads(received + b"]")[0]["00080018"]["Value"] == ["1.2.3.4"]
+
+
+def test_what_came_without_its_bulk_data_does_not_say_how_it_is_held() -> None:
+    data = encoded()[: -len(PIXELS) - 12]
+    sent = instance(pieces(data), EXPLICIT)
+    sent.without_bulk_data = True
+    (data_set,) = metadata_of(gateway(sent).reply(f"{INSTANCE}/metadata"))
+    assert list(data_set) == ["00080016", "00080018", "00082218", "00100010", "0020000D", "0020000E", "00280010"]
+
+
+# XML
+
+
+def test_metadata_in_xml_is_a_part_for_each_instance() -> None:
+    reply = gateway(native(), native(uid="1.2.3.5")).reply("studies/1.2/metadata", XML)
+    assert headers_of(reply)["Content-Type"].startswith('multipart/related; type="application/dicom+xml"; boundary=')
+    received = parts_of(reply)
+    assert [headers for headers, _ in received] == [
+        {
+            "Content-Type": "application/dicom+xml",
+            "Content-Location": f"{BASE_URL}/studies/1.2/series/1.2.3/instances/{uid}/metadata",
+        }
+        for uid in ("1.2.3.4", "1.2.3.5")
+    ]
+    (expected,) = metadata_of(gateway(native()).reply(f"{INSTANCE}/metadata"))
+    assert received[0][1] == to_xml(expected)
+    root = ElementTree.fromstring(received[0][1])
+    assert {one.get("keyword"): one.findtext(f"{{{NAMESPACE}}}Value") for one in root}["Rows"] == "32"
+
+
+def test_one_instance_s_metadata_can_be_xml_by_itself() -> None:
+    reply = gateway(native()).reply(f"{INSTANCE}/metadata", "application/dicom+xml")
+    assert headers_of(reply)["Content-Type"] == "application/dicom+xml"
+    assert body_of(reply).startswith(b"<?xml")
+    with pytest.raises(NotAcceptable):
+        gateway(native()).reply("studies/1.2/metadata", "application/dicom+xml")
+
+
+@pytest.mark.parametrize("accept", [XML, "application/dicom+xml"])
+def test_xml_of_nothing_is_not_found(accept: str) -> None:
+    received, error = read_until_error(gateway().reply(f"{INSTANCE}/metadata", accept))
+    assert received == b""
+    assert isinstance(error, NotFound)
+
+
+def test_xml_that_breaks_off_has_no_last_boundary() -> None:
+    asking = gateway(native(), Incomplete("one is missing"))
+    reply = asking.reply("studies/1.2/metadata", XML)
+    received, error = read_until_error(reply)
+    assert isinstance(error, Incomplete)
+    boundary = headers_of(reply)["Content-Type"].rpartition("=")[2].encode()
+    assert received.count(boundary) == 1
+    assert asking.archive.instances.closed
+
+
+def test_head_of_xml_has_its_type() -> None:
+    reply = gateway().reply(f"{INSTANCE}/metadata", XML, method="HEAD")
+    assert headers_of(reply)["Content-Type"].startswith('multipart/related; type="application/dicom+xml"; boundary=')
+    assert reply.body is None

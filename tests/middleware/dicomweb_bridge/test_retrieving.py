@@ -6,10 +6,12 @@ import pydicom
 import pytest
 
 from harmonygw.dicom.dataset.part10 import file_header
+from harmonygw.dicom.dataset.transfer_syntaxes import LOSSY
 from harmonygw.dicom.web import multipart
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.errors import Incomplete, NotAcceptable, NotFound, PeerError, TransportError
 from harmonygw.exchange import Reply
+from harmonygw.middleware.dicomweb_bridge.retrieving import BY_DEFAULT, asked_for, outgoing
 from harmonygw.operations import Retrieve
 from harmonygw.streams import Cancelled, Instance
 from tests.dicom.dataset.encoded import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT
@@ -31,6 +33,8 @@ from tests.middleware.dicomweb_bridge.objects import PIXELS, encoded, pieces
 
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 JPEG_BASELINE = "1.2.840.10008.1.2.4.50"
+JPEG_PROCESS_15 = "1.2.840.10008.1.2.4.58"
+"""Lossless, and retired: nothing decodes it here."""
 MPEG4 = "1.2.840.10008.1.2.4.102"
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -151,7 +155,7 @@ def test_a_named_native_syntax_is_made_of_another() -> None:
     ((headers, content),) = parts_of(asking.reply("studies/1.2", accept))
     assert headers["Content-Type"].endswith(f"={DEFLATED}")
     assert pydicom.dcmread(BytesIO(content)).PixelData == PIXELS
-    assert asking.archive.retrieved[0].transfer_syntaxes == (DEFLATED,)
+    assert asking.archive.retrieved[0].transfer_syntaxes == asked_for((DEFLATED,))
 
 
 @pytest.mark.parametrize("syntax", [JPEG_BASELINE, MPEG4])
@@ -160,21 +164,22 @@ def test_what_is_held_lossy_stays_as_it_is_for_who_names_nothing(syntax: str) ->
     ((headers, content),) = parts_of(asking.reply("studies/1.2"))
     assert headers["Content-Type"] == f"application/dicom; transfer-syntax={syntax}"
     assert content.endswith(b"jpeg")
-    accepted = asking.archive.retrieved[0].transfer_syntaxes
-    assert accepted[0] == EXPLICIT
-    assert syntax in accepted
-    assert JPEG_LOSSLESS not in accepted
+    asked = asking.archive.retrieved[0].transfer_syntaxes
+    assert asked == asked_for(BY_DEFAULT)
+    assert asked[0] == EXPLICIT
+    assert asked.index(IMPLICIT) < asked.index(JPEG_LOSSLESS) < asked.index(syntax)
 
 
-def test_what_is_held_lossy_is_not_acceptable_to_who_names_another_syntax() -> None:
+@pytest.mark.parametrize("syntax", [MPEG4, "1.2.840.10008.1.2.4.52", "1.3.6.1.4.1.1"])
+def test_what_nothing_decodes_is_not_acceptable_to_who_names_another_syntax(syntax: str) -> None:
     accept = f"multipart/related; type=application/dicom; transfer-syntax={EXPLICIT}"
-    received, error = read_until_error(gateway(instance([[b"jpeg"]], JPEG_BASELINE)).reply("studies/1.2", accept))
+    received, error = read_until_error(gateway(instance([[b"jpeg"]], syntax)).reply("studies/1.2", accept))
     assert received == b""
     assert isinstance(error, NotAcceptable)
 
 
-def test_a_compressed_object_is_refused_before_the_first_byte() -> None:
-    asking = gateway(instance([[b"jpeg"]], JPEG_LOSSLESS))
+def test_what_nothing_decodes_is_refused_before_the_first_byte() -> None:
+    asking = gateway(instance([[b"jpeg"]], JPEG_PROCESS_15))
     received, error = read_until_error(asking.reply("studies/1.2"))
     assert received == b""
     assert isinstance(error, NotAcceptable)
@@ -182,8 +187,8 @@ def test_a_compressed_object_is_refused_before_the_first_byte() -> None:
     assert asking.archive.instances.closed
 
 
-def test_a_compressed_object_behind_a_native_one_breaks_the_reply_off() -> None:
-    asking = gateway(native(), instance([[b"jpeg"]], JPEG_LOSSLESS, "1.2.3.5"))
+def test_what_nothing_decodes_behind_a_native_one_breaks_the_reply_off() -> None:
+    asking = gateway(native(), instance([[b"jpeg"]], JPEG_PROCESS_15, "1.2.3.5"))
     received, error = read_until_error(asking.reply("studies/1.2"))
     assert received.endswith(encoded())
     assert isinstance(error, NotAcceptable)
@@ -197,7 +202,7 @@ def test_anything_is_sent_as_it_is_held_to_who_takes_anything(syntax: str) -> No
     assert content.endswith(b"jpeg")
 
 
-def test_a_named_syntax_is_sent_as_it_is_held_and_no_other() -> None:
+def test_a_named_syntax_that_nothing_encodes_is_sent_as_it_is_held_and_no_other() -> None:
     accept = f"multipart/related; type=application/dicom; transfer-syntax={JPEG_LOSSLESS}"
     ((headers, _),) = parts_of(gateway(instance([[b"jpeg"]], JPEG_LOSSLESS)).reply("studies/1.2", accept))
     assert headers["Content-Type"].endswith(f"={JPEG_LOSSLESS}")
@@ -210,7 +215,8 @@ def test_a_named_syntax_is_sent_as_it_is_held_and_no_other() -> None:
     "accept",
     [
         "text/html",
-        "application/zip",
+        "application/octet-stream",
+        'multipart/related; type="application/octet-stream"',
         "application/dicom",
         f"multipart/related; type=application/dicom; transfer-syntax={IMPLICIT}",
         f"multipart/related; type=application/dicom; transfer-syntax={BIG_ENDIAN}",
@@ -227,6 +233,49 @@ def test_what_cannot_be_made_is_refused_before_the_archive_is_asked(accept: str,
 def test_the_accept_parameter_comes_first() -> None:
     reply = gateway(native()).reply(f"{INSTANCE}?accept=application/dicom", ANY)
     assert headers_of(reply)["Content-Type"] == "application/dicom"
+
+
+ENCODABLE = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
+
+
+@pytest.mark.parametrize("named", [EXPLICIT, *ENCODABLE])
+def test_the_archive_is_asked_for_all_that_this_can_be_made_of_the_lossy_last(named: str) -> None:
+    asked = asked_for((named,))
+    assert asked[0] == named
+    assert len(set(asked)) == len(asked)
+    assert {IMPLICIT, DEFLATED, BIG_ENDIAN, JPEG_LOSSLESS, JPEG_BASELINE, *ENCODABLE} <= set(asked)
+    lossy = [uid in LOSSY for uid in asked]
+    assert lossy == sorted(lossy)
+    assert not {MPEG4, JPEG_PROCESS_15} & set(asked)
+
+
+def test_the_archive_is_asked_for_nothing_else_than_what_nothing_is_made_into() -> None:
+    assert asked_for((JPEG_LOSSLESS, JPEG_BASELINE)) == (JPEG_LOSSLESS, JPEG_BASELINE)
+    assert asked_for(("*",)) == ("*",)
+    assert asked_for((JPEG_LOSSLESS, "*")) == (JPEG_LOSSLESS, "*")
+
+
+def test_the_archive_is_asked_for_lossy_ones_last_even_by_who_prefers_them() -> None:
+    asked = asked_for((JPEG_BASELINE, EXPLICIT))
+    assert asked.index(JPEG_BASELINE) > asked.index(JPEG_LOSSLESS) > asked.index(EXPLICIT) == 0
+
+
+@pytest.mark.parametrize(
+    ("held", "accepted", "out"),
+    [
+        (JPEG_BASELINE, (EXPLICIT, JPEG_BASELINE), JPEG_BASELINE),
+        (JPEG_BASELINE, (EXPLICIT,), EXPLICIT),
+        (JPEG_BASELINE, (JPEG_LOSSLESS, *ENCODABLE), ENCODABLE[0]),
+        (IMPLICIT, (JPEG_LOSSLESS, ENCODABLE[2], EXPLICIT), ENCODABLE[2]),
+        (BIG_ENDIAN, ("*",), EXPLICIT),
+        (JPEG_PROCESS_15, ("*",), JPEG_PROCESS_15),
+        (JPEG_PROCESS_15, (EXPLICIT, "*"), JPEG_PROCESS_15),
+    ],
+)
+def test_an_object_goes_out_as_it_is_if_it_may_and_else_in_the_first_that_is_made(
+    held: str, accepted: tuple[str, ...], out: str
+) -> None:
+    assert outgoing(held, accepted) == out
 
 
 # One instance by itself
@@ -254,7 +303,7 @@ def test_one_instance_comes_by_itself(syntax: str, accept: str, content_type: st
 
 
 def test_one_instance_that_cannot_be_sent_is_refused_with_nothing_left_open() -> None:
-    asking = gateway(instance([[b"jpeg"]], JPEG_LOSSLESS))
+    asking = gateway(instance([[b"jpeg"]], JPEG_PROCESS_15))
     with pytest.raises(NotAcceptable):
         asking.reply(INSTANCE, "application/dicom")
     assert asking.archive.instances.closed

@@ -453,9 +453,22 @@ def test_the_accept_parameter_comes_first() -> None:
     assert headers_of(reply) == {"Content-Type": "application/json"}
 
 
-@pytest.mark.parametrize("accept", ["text/html", 'multipart/related; type="application/dicom+xml"'])
+@pytest.mark.parametrize("accept", ["text/html", "application/dicom+xml"])
 def test_nothing_acceptable_is_refused_before_the_archive_is_asked(accept: str) -> None:
     archive = Archive()
     with pytest.raises(NotAcceptable, match=r"application/dicom\+json"):
         Gateway(archive).reply("studies", accept)
     assert archive.asked == []
+
+
+def test_matches_in_xml_are_parts() -> None:
+    reply = Gateway(Archive(study("1"), study("2"))).reply("studies", XML)
+    received = parts_of(reply)
+    assert [headers for headers, _ in received] == [{"Content-Type": "application/dicom+xml"}] * 2
+    matches = Gateway(Archive(study("1"), study("2"))).search("studies")
+    assert [document for _, document in received] == [to_xml(match) for match in matches]
+
+
+def test_no_match_in_xml_is_no_content() -> None:
+    reply = Gateway(Archive()).reply("studies", XML)
+    assert (reply.status, reply.headers, reply.body) == (204, (), None)

@@ -1,0 +1,282 @@
+"""The cache as the reactor sees it: series that are loaded, entries that are added, and a disk that may fail.
+
+Everything is tried, and what fails closes the shelf for a while: requests go to the archive then as if there were no
+cache. That is said once in the log.
+"""
+
+import sqlite3
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from harmonygw.dicom.dataset.layout import Layout
+from harmonygw.disk import Disk
+from harmonygw.errors import ConfigurationError, TransportError
+from harmonygw.files import Checks, InstanceFile, Recording, Writing
+from harmonygw.middleware.cache.entries import Entry, Series
+from harmonygw.middleware.cache.joining import Joining
+from harmonygw.middleware.cache.store import Kept, SeriesKey, Store
+from harmonygw.streams import Instance
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+log = Logger()
+
+THREADS: Final = 4
+"""Threads for files and index. Default 4: enough to keep a disk busy while another waits for its turn at the index."""
+
+MAX_LOADED_SERIES: Final = 64
+"""Series whose entries are held in memory. Default 64: a few readers' open studies."""
+
+MAX_LOADED_INSTANCES: Final = 50_000
+"""Instances of them, at some 10 KB each when their metadata is long."""
+
+RETRY_SECS: Final = 60.0
+"""Seconds for which a disk that failed is left alone."""
+
+TOUCH_SECS: Final = 30.0
+"""Seconds after which the use of a series is written down."""
+
+BULK_THRESHOLD: Final = 1024
+"""Bytes of a value in kept metadata above which it is given by BulkDataURI: the bridge's own default."""
+
+
+class CacheFailed(TransportError):
+    """The cache could not be read or written. Look at its disk; the archive is asked as if there were no cache."""
+
+
+class Shelf:
+    """What the cache holds."""
+
+    def __init__(self, root: Path, source: str, *, max_bytes: int, max_age_secs: float, reactor: Any) -> None:
+        self._open = partial(Store, root, source, max_bytes=max_bytes, max_age_secs=max_age_secs)
+        self._root = root
+        self._reactor = reactor
+        self._store: Store | None = None
+        self._closed_until = 0.0
+        self._loaded: OrderedDict[SeriesKey, Series] = OrderedDict()
+        self._loading: Joining[SeriesKey, Series] = Joining()
+        self._touched: dict[SeriesKey, float] = {}
+        self._touching: Any = None
+        self._removals = 0
+        self._in_use: Counter[SeriesKey] = Counter()
+        self.disk = Disk(reactor, threads=THREADS, name=f"cache-{root.name}")
+        self.failures = 0
+        self.evictions = 0
+
+    async def start(self) -> None:
+        """Open the folder; raises `ConfigurationError` when another process has it or it cannot be made."""
+        self.disk.start()
+        try:
+            self._store = await self.disk.run(self._open)
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigurationError((f"the cache folder {self._root} cannot be used: {error}",)) from error
+
+    async def stop(self) -> None:
+        """Write down what was used, and close the folder."""
+        if self._touching is not None and self._touching.active():
+            self._write_use()
+            self._touching.cancel()
+        store, self._store = self._store, None
+        self._loaded.clear()
+        await self.disk.stop()
+        if store is not None:
+            store.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the cache can be used."""
+        return self._store is not None and not self._is_left_alone
+
+    @property
+    def _is_left_alone(self) -> bool:
+        return bool(self._reactor.seconds() < self._closed_until)
+
+    def state(self) -> dict[str, object]:
+        """Describe it."""
+        return {
+            "bytes": self._store.bytes if self._store is not None else 0,
+            "open": self.is_open,
+            "loaded_series": len(self._loaded),
+            "evicted_series": self.evictions,
+            "failures": self.failures,
+        }
+
+    # Reading
+
+    async def series(self, key: SeriesKey) -> Series:
+        """Return what is here of a series: the same object to everybody. Raises `CacheFailed` when that fails."""
+        loaded = self._loaded.get(key)
+        if loaded is None or self._reactor.seconds() >= loaded.expires_at:
+            return await self._loading.wait(key, partial(self._load, key))
+        self._loaded.move_to_end(key)
+        self._touch(key)
+        return loaded
+
+    async def _load(self, key: SeriesKey) -> Series:
+        while True:
+            removals = self._removals
+            series = await self._run(Store.load, key, self.disk)
+            if removals == self._removals:  # else it may have been read before something was removed
+                break
+        series.expires_at = self._reactor.seconds() + series.expires_in
+        for entry in series.entries.values():
+            entry.file.on_damage = partial(self._damaged, entry)
+        self._add_loaded(key, series)
+        return series
+
+    async def said(self, study_instance_uid: str) -> str | None:
+        """Return what the archive said of a study when it was cached."""
+        return await self._run(Store.said, study_instance_uid)
+
+    # Writing
+
+    def hold(self, key: SeriesKey) -> None:
+        """Keep a series from being evicted while it is written."""
+        self._in_use[key] += 1
+
+    def release(self, key: SeriesKey) -> None:
+        """End that."""
+        self._in_use[key] -= 1
+        if not self._in_use[key]:
+            del self._in_use[key]
+
+    async def write(self, writing: Writing) -> tuple[Entry, bool]:
+        """Write an instance whole; return its entry, and whether it was kept.
+
+        Raises what reading the instance raises, and `OSError` when it fits nowhere. An entry that could not be kept is
+        for those who wait for it now.
+        """
+        instance = writing.instance
+        removals = self._removals
+        layout, checks, kept = await writing.run(partial(self._keep, instance))
+        file = InstanceFile(kept.path, checks, layout, self.disk, descriptor=kept.descriptor, trusted=True)
+        writing.end(file)
+        for one in kept.evicted:
+            self._removals += 1
+            self.evictions += 1
+            self._unload(one)
+        entry = Entry.of(instance, file)
+        if writing.recording.failure is not None:
+            self._failed(writing.recording.failure)
+        if kept.descriptor is None:
+            file.on_damage = partial(self._damaged, entry)
+            key = (instance.study_instance_uid, instance.series_instance_uid)
+            if removals != self._removals:  # which may have removed this one again
+                self._unload(key)
+            with suppress(CacheFailed):  # whoever waits for it can be served
+                series = await self.series(key)
+                series.entries.setdefault(entry.sop_instance_uid, entry)
+        return entry, kept.descriptor is None
+
+    def _keep(self, instance: Instance, recording: Recording, layout: Layout | None, checks: Checks) -> Kept:
+        store = self._store
+        if store is None:
+            raise CacheFailed("the cache is closed")
+        return store.keep(recording, instance, layout, checks, frozenset(self._in_use), dict(self._touched))
+
+    def new_writing(self, instance: Instance) -> Writing:
+        """Return what writes an instance; raises `CacheFailed` when the cache is closed."""
+        if self._store is None:
+            raise CacheFailed("the cache is closed")
+        return Writing(instance, self._store.incoming(), self.disk, bulk_threshold=BULK_THRESHOLD)
+
+    async def complete(self, key: SeriesKey, sop_instance_uids: Collection[str]) -> None:
+        """Note that these instances are all of a series; unless one of them has been removed again meanwhile."""
+        series = await self.series(key)
+        if series.entries.keys() >= set(sop_instance_uids):
+            series.complete = True
+            await self._run(Store.complete, key, len(series.entries))
+
+    async def note_said(self, study_instance_uid: str, said: str) -> None:
+        """Note what the archive says of a study."""
+        await self._run(Store.note_said, study_instance_uid, said)
+
+    # Removing
+
+    async def purge(self, study_instance_uid: str) -> int:
+        """Remove a study; return how many instances it had."""
+        self._unload_study(study_instance_uid)
+        try:
+            return await self._run(Store.purge, study_instance_uid)
+        finally:
+            self._removals += 1
+            self._unload_study(study_instance_uid)
+
+    def _unload_study(self, study_instance_uid: str) -> None:
+        for key in [key for key in self._loaded if key[0] == study_instance_uid]:
+            self._unload(key)
+
+    async def drop(self, entry: Entry) -> None:
+        """Remove one instance."""
+        series = self._loaded.get((entry.study_instance_uid, entry.series_instance_uid))
+        if series is not None and series.entries.get(entry.sop_instance_uid) is entry:
+            del series.entries[entry.sop_instance_uid]
+            entry.file.close()
+            series.complete = False
+        await self._run(Store.drop, entry)
+
+    def _damaged(self, entry: Entry) -> None:
+        """Remove what is not what was written; it is fetched again by whoever asks next."""
+        log.warn("a file of the cache is damaged and was removed", sop_instance_uid=entry.sop_instance_uid)
+        Deferred.fromCoroutine(self.drop(entry)).addErrback(lambda _: None)
+
+    # What fails
+
+    async def _run(self, function: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._store is None:
+            raise CacheFailed("the cache is closed")
+        try:
+            return await self.disk.run(function, self._store, *args, **kwargs)
+        except CancelledError:
+            raise
+        except (OSError, sqlite3.Error) as error:
+            self._failed(error)
+            raise CacheFailed("the cache could not be read or written", log_detail=str(error)) from error
+
+    def _failed(self, error: Exception) -> None:
+        self.failures += 1
+        if not self._is_left_alone:
+            log.error("the cache fails and is left alone for {secs:g} s: {error}", secs=RETRY_SECS, error=error)
+        self._closed_until = self._reactor.seconds() + RETRY_SECS
+        for key in list(self._loaded):
+            self._unload(key)
+
+    def _unload(self, key: SeriesKey) -> int:
+        """Let go of a series; return how many instances it had."""
+        series = self._loaded.pop(key, None)
+        if series is None:
+            return 0
+        for entry in series.entries.values():
+            entry.file.close()
+        return len(series.entries)
+
+    def _add_loaded(self, key: SeriesKey, series: Series) -> None:
+        self._loaded[key] = series
+        self._touch(key)
+        instances = sum(len(one.entries) for one in self._loaded.values())
+        while len(self._loaded) > MAX_LOADED_SERIES or instances > MAX_LOADED_INSTANCES:
+            oldest = next((one for one in self._loaded if one != key and one not in self._in_use), None)
+            if oldest is None:
+                break
+            instances -= self._unload(oldest)
+
+    def _touch(self, key: SeriesKey) -> None:
+        if self._store is None:
+            return
+        self._touched[key] = time.time()
+        if self._touching is None or not self._touching.active():
+            self._touching = self._reactor.callLater(TOUCH_SECS, self._write_use)
+
+    def _write_use(self) -> None:
+        times, self._touched = self._touched, {}
+        used = [(when, *key) for key, when in times.items()]
+        Deferred.fromCoroutine(self._run(Store.used, used)).addErrback(lambda _: None)

@@ -1,0 +1,1 @@
+"""Pixels: decoded, encoded and made into pictures, in worker processes."""
