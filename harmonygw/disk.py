@@ -68,8 +68,9 @@ class Disk:
         return descriptor
 
     def keep_open(self, owner: Any, descriptor: "Descriptor") -> None:
-        """Keep a file open until `MAX_OPEN_FILES` others have been kept since."""
-        self._open[owner] = descriptor
+        """Keep a file open until `MAX_OPEN_FILES` others have been kept since, or the disk is stopped."""
+        if self._running:
+            self._open[owner] = descriptor
         while len(self._open) > MAX_OPEN_FILES:
             self._open.popitem(last=False)
 
@@ -104,8 +105,14 @@ class Descriptor:
     def __init__(self, number: int) -> None:
         self.number = number
 
+    def close(self) -> None:
+        """Close it now; nobody else may use it."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
     def __del__(self) -> None:
-        os.close(self.number)
+        self.close()
 
 
 class Memory(Descriptor):
@@ -124,6 +131,8 @@ class Memory(Descriptor):
             self._disk.take_memory(size - self._size)
             self._size = size
 
-    def __del__(self) -> None:
-        super().__del__()
-        self._disk.give_memory_back(self._size)
+    def close(self) -> None:
+        """Close it now, and give its memory back."""
+        super().close()
+        size, self._size = self._size, 0
+        self._disk.give_memory_back(size)

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Final, ParamSpec, TypeVar, cast
+from zlib import crc32
 
 from twisted.internet.defer import Deferred
 
@@ -23,17 +24,26 @@ from harmonygw.dicom.dataset.layout import Layout, LayoutScan
 from harmonygw.dicom.dataset.part10 import file_header
 from harmonygw.disk import Descriptor, Disk, Memory
 from harmonygw.errors import Busy, HarmonyError, PeerError, TransportError
-from harmonygw.streams import Instance, Pieces
+from harmonygw.streams import Instance, Piece, Pieces
 
 P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 BLOCK_LENGTH: Final = 1 << 20
-"""Bytes that are hashed together. Default 1 MiB: what a first read of a part has to verify beyond the part."""
+"""Bytes that are checked together. Default 1 MiB: what a first read of a part has to verify beyond the part."""
 
-CHECK_LENGTH: Final = 8
-"""Bytes kept of a block's SHA-256: against decay, not against an adversary, who could write the hash as well."""
+CHECK_LENGTH: Final = 4
+"""Bytes of a block's CRC-32: against decay, not against an adversary, who could write the check as well. A hash would
+take a third of the time that a whole retrieve does.
+"""
+
+WRITE_LENGTH: Final = 256 * 1024
+"""Bytes that are gathered for one write unless somebody follows. Default 256 KiB: below, going to a thread costs more
+than writing."""
+
+WRITE_BEHIND: Final = 2 * 1024 * 1024
+"""Bytes that wait while a thread writes. Default 2 MiB: the archive sends on meanwhile, and memory is bounded."""
 
 PIECE_LENGTH: Final = 512 * 1024
 """Bytes of one read of a file that is streamed. Default 512 KiB: below, going to a thread costs more than reading."""
@@ -94,7 +104,7 @@ class Recording:
         self._header = header
         self._descriptor: Descriptor | None = None
         self._size = 0
-        self._block = sha256()
+        self._block = 0
         self._room = BLOCK_LENGTH
         self._blocks: list[bytes] = []
         self._turn = Lock()
@@ -137,9 +147,11 @@ class Recording:
         """Close and remove it, as far as the disk lets us; nothing is written from now on."""
         self._discarded = True
         with self._turn, suppress(OSError):
-            volatile, self._descriptor = self.volatile, None
-            if not volatile:
+            descriptor, self._descriptor = self._descriptor, None
+            if not isinstance(descriptor, Memory):
                 self.path.unlink(missing_ok=True)
+            if descriptor is not None:
+                descriptor.close()  # what failed may hold a reference for a while
 
     def _opened(self) -> Descriptor:
         if self._descriptor is None:
@@ -170,16 +182,16 @@ class Recording:
 
     def _hash(self, view: memoryview) -> None:
         while len(view) >= self._room:
-            self._block.update(view[: self._room])
+            self._block = crc32(view[: self._room], self._block)
             view = view[self._room :]
             self._end_block()
         if view:
-            self._block.update(view)
+            self._block = crc32(view, self._block)
             self._room -= len(view)
 
     def _end_block(self) -> None:
-        self._blocks.append(self._block.digest()[:CHECK_LENGTH])
-        self._block = sha256()
+        self._blocks.append(self._block.to_bytes(CHECK_LENGTH))
+        self._block = 0
         self._room = BLOCK_LENGTH
 
     def _move_to_memory(self, failure: OSError) -> None:
@@ -194,7 +206,7 @@ class Recording:
         if self._descriptor is not None:
             self.path.unlink(missing_ok=True)
         self._descriptor = memory
-        self.failure = failure
+        self.failure = failure.with_traceback(None)  # whose frames would keep the file from ending
 
 
 class InstanceFile:
@@ -319,7 +331,7 @@ class InstanceFile:
     def _verify(self, descriptor: int, block: int) -> None:
         data = os.pread(descriptor, BLOCK_LENGTH, block * BLOCK_LENGTH)
         check = self.checks.blocks[block * CHECK_LENGTH : (block + 1) * CHECK_LENGTH]
-        if sha256(data).digest()[:CHECK_LENGTH] != check:
+        if crc32(data).to_bytes(CHECK_LENGTH) != check:
             raise _Damage(f"block {block} has decayed")
         if self._unverified is not None:
             self._unverified.discard(block)
@@ -356,38 +368,99 @@ class Writing:
         """Tags of values with bytes that their character set lacks."""
         self._disk = disk
         self._scan: LayoutScan | None = LayoutScan(instance.transfer_syntax_uid, bulk_threshold=bulk_threshold)
+        self._ahead: list[Piece] = []
+        """What has come and was not given to a thread yet."""
+        self._length = 0
         self._written = 0
+        self._writing: Deferred[None] | None = None
+        self._not_written: Exception | None = None
         self._failure: BaseException | None = None
         self._followers: list[Deferred[None]] = []
+        self._followed = 0
+        """How many follow it, so that it is worth writing little by little."""
 
     async def run(self, keep: Callable[[Recording, Layout | None, Checks], T]) -> tuple[Layout | None, Checks, T]:
-        """Write it all; `keep` is called in the thread that wrote the end, and takes the recording over.
+        """Write it all: `receive`, and `finish`."""
+        await self.receive()
+        return await self.finish(keep)
 
-        Returns the layout, None when the data set is malformed, the file's checks, and what `keep` returned. Raises
-        what the instance's data set raises, and `OSError`; then nothing of it is left.
+    async def receive(self) -> None:
+        """Take the whole data set, and write it as far as threads keep up.
+
+        Raises what the data set raises, and `OSError`; then nothing of it will be left.
         """
         try:
-            ahead: Pieces = ()
-            length = 0
             async for pieces in self.instance.data_set:
                 self._look_at(pieces)
-                if ahead:
-                    await self._disk.run(self.recording.write, ahead)
-                    self._progress(length)
-                length += sum(map(len, pieces))
-                ahead = pieces
+                self._ahead.extend(pieces)
+                self._length += sum(map(len, pieces))
+                self._push()
+                if self._not_written is not None or self._length - self._written > WRITE_BEHIND:
+                    await self._pushed()
+        except BaseException as error:
+            await self.give_up(error)
+            raise
+
+    async def finish(self, keep: Callable[[Recording, Layout | None, Checks], T]) -> tuple[Layout | None, Checks, T]:
+        """Write the end; `keep` is called in the thread that wrote it, and takes the recording over.
+
+        Returns the layout, None when the data set is malformed, the file's checks, and what `keep` returned. Raises
+        `OSError`, and what `keep` raises; then nothing of it will be left.
+        """
+        try:
             layout = self._layout()
-            checks, kept = await self._disk.run(self._end, ahead, length, layout, keep)
+            await self._pushed()
+            ahead, self._ahead = self._ahead, []
+            checks, kept = await self._disk.run(self._end, ahead, self._length, layout, keep)
             return layout, checks, kept
         except BaseException as error:
-            discarded = self._disk.tidy(self.recording.discard)
-            self.fail(error)
-            await self.instance.data_set.aclose()
-            await discarded
+            await self.give_up(error)
             raise
+
+    def _push(self) -> None:
+        """Let a thread write what has come, unless one does, or it is too little for that and nobody follows."""
+        waiting = self._length - self._written
+        enough = self._ahead and (self._followed or waiting >= WRITE_LENGTH)
+        if enough and self._writing is None and self._not_written is None:  # nothing behind what is missing
+            self._writing = Deferred.fromCoroutine(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._ahead and (self._followed or self._length - self._written >= WRITE_LENGTH):
+                ahead, self._ahead = self._ahead, []
+                length = self._length
+                await self._disk.run(self.recording.write, ahead)
+                self._progress(length)
+        except Exception as error:  # noqa: BLE001 - raised again by whoever waits for it
+            self._not_written = error
+        finally:
+            self._writing = None
+
+    async def _pushed(self) -> None:
+        """Wait for the thread that writes; raises what it raised."""
+        if self._writing is not None:
+            await self._writing
+        if self._not_written is not None:
+            raise self._not_written
+
+    async def give_up(self, error: BaseException) -> None:
+        """Remove what was written, and tell the archive and whoever follows."""
+        self._disk.tidy(self.recording.discard)  # nobody waits for that: the archive is told at once
+        self.fail(error)
+        await self.instance.data_set.aclose()
 
     async def follow(self) -> AsyncGenerator[Pieces, None]:
         """Yield the data set as it is written; raises what ends the writing before its end."""
+        self._followed += 1
+        self._push()
+        try:
+            async with aclosing(self._follow()) as pieces:
+                async for some in pieces:
+                    yield some
+        finally:
+            self._followed -= 1
+
+    async def _follow(self) -> AsyncGenerator[Pieces, None]:
         offset = 0
         while self.file is None:
             piece = b""

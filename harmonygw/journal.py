@@ -5,6 +5,7 @@ trail. What it holds: who asked for what, of which target, how it ended, how muc
 """
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +40,9 @@ LEVELS = {
 """`logging.log_level` to Twisted's levels, which have no trace."""
 
 _SPECIAL = frozenset(' "=\\')
+
+_PLAIN = re.compile(r"[!#-<>-\[\]-~]*").fullmatch
+"""What nearly every value is: ASCII, and nothing special in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def text_line(event: LogEvent) -> bytes:
     words = [_time(event), f"{event['log_level'].name:5}"]
     if message := fields.pop("message", ""):
         words.append(_printable(message))
-    words.extend(f"{name}={_quoted(value)}" for name, value in fields.items())
+    words.extend([f"{name}={_quoted(value)}" for name, value in fields.items()])
     return (" ".join(words) + "\n").encode()
 
 
@@ -157,7 +161,7 @@ def _time(event: LogEvent) -> str:
 def _fields(event: LogEvent) -> dict[str, Any]:
     """Return what an event tells: the fields of an exchange, else its message and its traceback if it has one."""
     if "exchange" in event:
-        return {name: value for name, value in event["exchange"].items() if value not in (None, "", [])}
+        return {name: value for name, value in event["exchange"].items() if value or value == 0}
     fields = {"message": formatEvent(event)}
     if isinstance(failure := event.get("log_failure"), Failure):
         fields["traceback"] = failure.getTraceback()
@@ -166,6 +170,8 @@ def _fields(event: LogEvent) -> dict[str, Any]:
 
 def _quoted(value: Any) -> str:
     text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if _PLAIN(text):
+        return text
     if text.isprintable() and not _SPECIAL.intersection(text):
         return text
     return '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'

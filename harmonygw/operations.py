@@ -86,13 +86,14 @@ class Retrieve:
     without_bulk_data: bool = False
     """Whether pixels, waveforms and the like may be left out (PS3.4 §Z.1.3). An archive that cannot sends instances
     whole: `Instance.without_bulk_data` says of each how it came."""
-    whole_otherwise: bool = True
-    """Whether that will do; if not, an archive that cannot leave bulk data out raises `NotAcceptable`, and sends none."""
     patient_id: str = ""
     """Needed by a Patient Root model only."""
     random_access: bool = False
     """Whether the reader wants to read parts of the instances: a cache gives each when it lies whole in a file, with
     `Instance.file`. A backend takes no notice."""
+    whole_otherwise: bool = True
+    """Whether instances may come whole when they are wanted `without_bulk_data`; if not, an archive that cannot leave
+    it out raises `NotAcceptable`, and sends none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from zope.interface import implementer
 from harmonygw.endpoints.dicomweb import DICOMwebEndpoint
 from harmonygw.errors import ConfigurationError, MethodNotAllowed, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.net.http.forwarded import authority
+from harmonygw.net.http.authority import authority
 from harmonygw.pipeline import EndpointContext
 from harmonygw.streams import Body, Pieces
 

@@ -22,7 +22,12 @@ def flush(transport: Any) -> None:
 
     Nothing is done while it closes: what its `doWrite` would then return belongs to the reactor.
     """
-    if isinstance(transport, Connection) and transport.connected and not transport.disconnecting:
+    if (
+        isinstance(transport, Connection)
+        and (transport._tempDataBuffer or transport.dataBuffer)
+        and transport.connected
+        and not transport.disconnecting
+    ):
         transport.doWrite()
 
 

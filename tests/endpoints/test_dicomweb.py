@@ -1,6 +1,8 @@
 """HTTP in and out of the DICOMweb endpoint: what reaches the pipeline, what is sent, and the line in the log."""
 
+import re
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from harmonygw import errors
+from harmonygw.dicom.web.resources import TRANSACTIONS
 from harmonygw.endpoints.dicomweb import STATUSES, status_of
 from harmonygw.exchange import Reply, Request
 from tests.endpoints.dicomweb_service import Respond, Service, answered
@@ -146,6 +149,53 @@ def test_a_prefix_may_be_long_or_empty() -> None:
         service = Service(prefix=prefix)
         assert service.ask(f"{prefix}/studies/1").status == 200
         assert (service.origin.base_url, service.origin.path) == (base_url, ("studies", "1"))
+
+
+GETS = sorted({transaction.path for transaction in TRANSACTIONS if transaction.method == "GET"})
+
+
+def spelt(template: str, value: str) -> str:
+    return "/dicom/" + re.sub(r"{\w+}", value, template)
+
+
+@pytest.mark.parametrize("path", GETS)
+def test_every_path_is_led_to_the_pipeline_the_second_time_too(path: str) -> None:
+    service = Service()
+    assert [service.ask(spelt(path, value)).status for value in ("1", "2", "2")] == [200] * 3
+    assert ["/".join(request.origin.path) for request in service.requests] == [
+        spelt(path, value).removeprefix("/dicom/") for value in ("1", "2", "2")
+    ]
+
+
+def test_what_klein_was_asked_before_it_is_not_asked_again_and_what_it_knows_is_finite() -> None:
+    service = Service()
+    for path in (*GETS, *GETS):
+        service.ask(spelt(path, "1"))
+    entrance: Any = service.site.resource.getChild(b"dicom", SimpleNamespace(postpath=[], prepath=[b"dicom"]))
+    known = set(entrance.known)
+    assert len(known) == len(GETS) - 1  # all but the path of bulk data, which may go on
+    templates = [tuple(path.split("/")) if path else () for path in GETS if "{bulk_path}" not in path]
+    assert known == {(len(template), *template[::2]) for template in templates}
+    for path in ("studies%2F1", "studies/1%2Fseries", "studies/1/series/2/instances/3/bulkdata/4/5/6", "nothing"):
+        service.ask(f"/dicom/{path}")
+    service.ask("/dicom/studies", "HEAD")
+    assert entrance.known == known
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("studies/1/2", 404), ("studies/1%2F2", 404), ("studies/1%2Fseries", 200)]
+)
+def test_what_was_led_before_leads_no_other_path_with_it(path: str, status: int) -> None:
+    service = Service()
+    for known in GETS:
+        service.ask(spelt(known, "1"))
+    assert service.ask(f"/dicom/{path}").status == status
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_what_was_led_before_leads_no_other_method_with_it(method: str) -> None:
+    service = Service()
+    assert [service.ask("/dicom/studies/1", one).status for one in ("GET", method)] == [200, 405]
 
 
 # What no route takes

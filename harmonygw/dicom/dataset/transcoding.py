@@ -124,8 +124,8 @@ class Transcoding:
         """Return what `pieces` make of the object, and the frames that are whole by now, each in its place.
 
         Raises `PeerError` when the object is malformed, its pixel data is not what it says, or a limit is exceeded;
-        `NotAcceptable` when it has pixels that cannot be changed so: floating point, native with subsampled colours,
-        encapsulated in a sequence.
+        `NotAcceptable` when it has pixels that cannot be changed so: in frames beyond the limit, floating point, native
+        with subsampled colours, encapsulated in a sequence.
         """
         for piece in pieces:
             if self._inflation is None:
@@ -369,7 +369,10 @@ class _Rewriting(ElementWriter):
         if pixels.number_of_frames > MAX_FRAGMENTS:
             raise PeerError(f"{pixels.number_of_frames} frames exceed MAX_FRAGMENTS ({MAX_FRAGMENTS})", source=0)
         if length > self._limit:
-            raise PeerError(f"a frame of {length} bytes exceeds MAX_FRAME_BYTES ({self._limit} bytes)", source=0)
+            raise NotAcceptable(
+                f"a frame of {length} bytes exceeds MAX_FRAME_BYTES ({self._limit} bytes): it can only be had as it is "
+                "held, with transfer-syntax=*"
+            )
         self._pixels, self._has_pixels = pixels, True
         return pixels
 

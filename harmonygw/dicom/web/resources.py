@@ -24,6 +24,8 @@ MAX_FRAME_DIGITS: Final = 10
 _USUAL_UID: Final = re.compile(rf"(?=.{{1,{MAX_UID_LENGTH}}}\Z)[0-9]+(?:\.[0-9]+)*").fullmatch
 """What needs no closer look."""
 
+_USUAL_FRAME: Final = re.compile(rf"[1-9][0-9]{{0,{MAX_FRAME_DIGITS - 1}}}").fullmatch
+
 _NOT_IN_A_UID: Final = frozenset('/\\*?,"')
 
 
@@ -186,15 +188,16 @@ def parse(segments: Sequence[str], *, method: str = "GET", query: Sequence[tuple
     variables: dict[str, str] = {}
     bulk_path: tuple[str, ...] = ()
     for index, segment in enumerate(segments):
-        following = node.literals.get(segment, node.after_variable)
+        following = node.literals.get(segment)
         if following is None:
-            raise NotFound("There is no such resource in a DICOMweb service.")
-        if segment not in node.literals:
+            following = node.after_variable
+            if following is None:
+                raise NotFound("There is no such resource in a DICOMweb service.")
+            if node.variable == "bulk_path":
+                bulk_path = tuple(segments[index:])
+                node = following
+                break
             variables[node.variable] = segment
-        if node.variable == "bulk_path":
-            bulk_path = tuple(segments[index:])
-            node = following
-            break
         node = following
     if not node.kinds:
         raise NotFound("There is no such resource in a DICOMweb service.")
@@ -249,6 +252,8 @@ def _uid(variables: dict[str, str], variable: str, name: str) -> str:
 
 
 def _frames(text: str) -> tuple[int, ...]:
+    if _USUAL_FRAME(text):
+        return (int(text),)
     numbers = text.split(",")
     if len(numbers) > MAX_FRAMES:
         raise BadRequest(f"The frame list has {len(numbers)} numbers; at most {MAX_FRAMES} are answered at once.")

@@ -142,6 +142,7 @@ class Fetch:
         self._all_came = False
         self._ended = False
         self._running: Deferred[None] | None = None
+        self._keeping: Deferred[None] | None = None
 
     @property
     def is_open(self) -> bool:
@@ -451,10 +452,13 @@ class Fetch:
     async def _land(self, retrieve: Retrieve) -> None:
         reply = await self._proceed(replace(self._request, operation=retrieve))
         instances: InstanceStream = reply.result
-        async with aclosing(instances):
-            async for instance in instances:
-                if instance.sop_instance_uid not in self._by_uid:
-                    await self._take(instance)
+        try:
+            async with aclosing(instances):
+                async for instance in instances:
+                    if instance.sop_instance_uid not in self._by_uid:
+                        await self._take(instance)
+        finally:
+            await self._kept()
 
     async def _take(self, instance: Instance) -> None:
         await self._room()
@@ -467,11 +471,31 @@ class Fetch:
         self._landings.append(landing)
         self._by_uid[instance.sop_instance_uid] = landing
         self._announce()
-        landing.entry, landing.kept = await self._shelf.write(writing)
-        landing.writing = None
-        self._unkept += not landing.kept
-        await self._on_landed(landing.entry)
-        self._announce()
-        self._let_go()
-        if self._gone and not self._users:
-            raise TransportError("there is no room for what nobody waits for")
+        await writing.receive()
+        try:
+            await self._kept()
+        except BaseException as error:
+            await writing.give_up(error)
+            raise
+        self._keeping = Deferred.fromCoroutine(self._keep(landing, writing))
+
+    async def _kept(self) -> None:
+        """Wait until the instance before has landed: its end is written while the next one comes."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            await keeping
+
+    async def _keep(self, landing: Landing, writing: Writing) -> None:
+        try:
+            landing.entry, landing.kept = await self._shelf.keep(writing)
+            landing.writing = None
+            self._unkept += not landing.kept
+            await self._on_landed(landing.entry)
+            self._announce()
+            self._let_go()
+            if self._gone and not self._users:
+                raise TransportError("there is no room for what nobody waits for")
+        except BaseException:
+            if self._keeping is not None and self._running is not None:  # else it waits for this
+                self._running.cancel()
+            raise

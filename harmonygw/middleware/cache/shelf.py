@@ -76,7 +76,7 @@ class Shelf:
         """Open the folder; raises `ConfigurationError` when another process has it or it cannot be made."""
         self.disk.start()
         try:
-            self._store = await self.disk.run(self._open)
+            await self.disk.run(self._open_store)
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError((f"the cache folder {self._root} cannot be used: {error}",)) from error
 
@@ -88,8 +88,12 @@ class Shelf:
         store, self._store = self._store, None
         self._loaded.clear()
         await self.disk.stop()
+        store, self._store = store or self._store, None  # it may have been opened meanwhile
         if store is not None:
             store.close()
+
+    def _open_store(self) -> None:
+        self._store = self._open()
 
     @property
     def is_open(self) -> bool:
@@ -149,15 +153,14 @@ class Shelf:
         if not self._in_use[key]:
             del self._in_use[key]
 
-    async def write(self, writing: Writing) -> tuple[Entry, bool]:
-        """Write an instance whole; return its entry, and whether it was kept.
+    async def keep(self, writing: Writing) -> tuple[Entry, bool]:
+        """Write the end of an instance that was received; return its entry, and whether it was kept.
 
-        Raises what reading the instance raises, and `OSError` when it fits nowhere. An entry that could not be kept is
-        for those who wait for it now.
+        Raises `OSError` when it fits nowhere. An entry that could not be kept is for those who wait for it now.
         """
         instance = writing.instance
         removals = self._removals
-        layout, checks, kept = await writing.run(partial(self._keep, instance))
+        layout, checks, kept = await writing.finish(partial(self._keep, instance))
         file = InstanceFile(kept.path, checks, layout, self.disk, descriptor=kept.descriptor, trusted=True)
         writing.end(file)
         for one in kept.evicted:

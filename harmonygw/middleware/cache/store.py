@@ -164,7 +164,7 @@ class Store:
                     return Kept(path, evicted=tuple(evicted))
                 recording.path.unlink()
             except (OSError, sqlite3.Error) as error:
-                recording.failure = error
+                recording.failure = error.with_traceback(None)
                 with suppress(OSError):
                     recording.path.unlink(missing_ok=True)
                     path.unlink(missing_ok=True)  # the index may hold what it replaced, and no row for it
@@ -295,9 +295,12 @@ class Store:
     def drop(self, entry: Entry) -> None:
         """Remove one instance; its series is complete no more."""
         key = (entry.study_instance_uid, entry.series_instance_uid)
+        which = (entry.file.path.name, entry.file.checks.modified_ns)  # another may have come in its place
         with self._turn:
-            self._delete("name = ?", (entry.file.path.name,))
-            self._change("UPDATE series SET complete = 0 WHERE study_instance_uid = ? AND series_instance_uid = ?", key)
+            if self._delete("name = ? AND modified_ns = ?", which):
+                self._change(
+                    "UPDATE series SET complete = 0 WHERE study_instance_uid = ? AND series_instance_uid = ?", key
+                )
 
     def _has_room(
         self,

@@ -14,7 +14,7 @@ from harmonygw.dicom.dataset.layout import Layout, LayoutScan
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, NATIVE, describe
 from harmonygw.dicom.web.resources import Resource
 from harmonygw.disk import Disk
-from harmonygw.errors import NotFound, PeerError
+from harmonygw.errors import NotFound, PeerError, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.files import spool
 from harmonygw.middleware.dicomweb_bridge.retrieving import NOTHING, operation_for
@@ -32,6 +32,8 @@ class Readable(NamedTuple):
     instance: Instance
     file: RandomAccess
     layout: Layout
+    headers: tuple[tuple[str, str], ...] = ()
+    """What is said of it on its way: a cache's Warning."""
 
 
 class Access:
@@ -58,10 +60,11 @@ class Access:
 
     async def one(self, request: Request, resource: Resource, proceed: Proceed) -> Readable:
         """Return the instance that a resource names or lies in; raises what a Retrieve raises."""
-        instances = (await self.retrieve(request, resource, proceed)).result
+        reply = await self.retrieve(request, resource, proceed)
+        instances: InstanceStream = reply.result
         async with aclosing(instances):
             async for instance in instances:
-                return await self.readable(instance)
+                return (await self.readable(instance))._replace(headers=reply.headers)
         raise NotFound(NOTHING)
 
     async def retrieve(self, request: Request, resource: Resource, proceed: Proceed) -> Reply:
@@ -110,7 +113,9 @@ class Access:
 
     def _path(self) -> Path:
         self._sequence += 1
-        return (self._folder or Path(tempfile.gettempdir())) / f"{self._sequence:x}.part"
+        if self._folder is None:
+            raise TransportError("there is no room for the object: the gateway starts or stops")
+        return self._folder / f"{self._sequence:x}.part"
 
 
 async def _converted(instance: Instance) -> AsyncGenerator[Pieces, None]:

@@ -87,6 +87,7 @@ class BulkDataTransaction:
                 ("Content-Type", multipart.content_type(boundary, offer.media_type)),
                 CACHE_CONTROL,
                 ("ETag", f"W/{etag}"),
+                *readable.headers,
             ),
             body=Body(
                 _between(start, byte_ranges.value(readable, ranges), end),

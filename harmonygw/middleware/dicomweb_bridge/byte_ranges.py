@@ -32,7 +32,7 @@ async def by_itself(
     part = parse_range(origin.headers.get("range"), length, if_range=origin.headers.get("if-range"), etag=etag)
     if isinstance(part, Unsatisfiable):
         raise RangeNotSatisfiable(f"The value has {length} bytes.", length=length)
-    headers = (("Content-Type", media_type), ("ETag", etag), ("Accept-Ranges", "bytes"), *headers)
+    headers = (("Content-Type", media_type), ("ETag", etag), ("Accept-Ranges", "bytes"), *headers, *readable.headers)
     status = 200
     if isinstance(part, ByteRange):
         ranges, length, status = cut(ranges, part.first, part.length), part.length, 206

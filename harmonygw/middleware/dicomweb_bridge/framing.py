@@ -26,7 +26,7 @@ from harmonygw.middleware.dicomweb_bridge.pixels import (
     stored_frame,
     stored_pieces,
 )
-from harmonygw.middleware.dicomweb_bridge.relaying import Relay, closed
+from harmonygw.middleware.dicomweb_bridge.relaying import Relay, closed, led_by
 from harmonygw.middleware.dicomweb_bridge.retrieving import CACHE_CONTROL, NOTHING, ensure_existence
 from harmonygw.pipeline import Proceed
 from harmonygw.rendering.workers import Workers
@@ -66,6 +66,7 @@ class FramesTransaction:
             ("Content-Type", _content_type(form.form, form.outgoing, boundary)),
             CACHE_CONTROL,
             ("ETag", _entity_tag(readable, form, ",".join(map(str, resource.frames)))),
+            *readable.headers,
         )
         location = url(origin.base_url, resource.study, resource.series, resource.instance, "frames")
         if form.stored and byte_ranges.length_of(ranges) <= AT_ONCE:
@@ -151,7 +152,8 @@ class FramesTransaction:
             pieces = closed(self.parts(readable, form, boundary, origin.base_url, request.client, first=True), boundary)
         else:
             pieces = self._whole(readable, form, request.client)
-        return Reply(headers=(("Content-Type", content_type), CACHE_CONTROL, ("ETag", etag)), body=Body(pieces))
+        headers = (("Content-Type", content_type), CACHE_CONTROL, ("ETag", etag), *readable.headers)
+        return Reply(headers=headers, body=Body(pieces))
 
     async def _with_pixels(self, instances: InstanceStream) -> AsyncGenerator[Readable, None]:
         found = with_pixels = False
@@ -173,14 +175,13 @@ class FramesTransaction:
         base_url: str,
         client: str,
     ) -> AsyncGenerator[Pieces, None]:
-        readable: Readable | None = first
-        while readable is not None:
-            form = choose(forms, readable.instance.transfer_syntax_uid)
-            parts = self.parts(readable, form, boundary, base_url, client, first=readable is first)
-            async with aclosing(parts):
-                async for pieces in parts:
-                    yield pieces
-            readable = await anext(rest, None)
+        async with aclosing(led_by(first, rest)) as each:
+            async for readable in each:
+                form = choose(forms, readable.instance.transfer_syntax_uid)
+                parts = self.parts(readable, form, boundary, base_url, client, first=readable is first)
+                async with aclosing(parts):
+                    async for pieces in parts:
+                        yield pieces
 
     async def _frames(
         self,

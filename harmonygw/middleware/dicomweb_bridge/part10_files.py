@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
+from typing import Final
 
 from harmonygw.dicom.dataset.conversion import Conversion
 from harmonygw.dicom.dataset.part10 import file_header
@@ -13,7 +14,11 @@ from harmonygw.dicom.dataset.transfer_syntaxes import (
     NATIVE,
 )
 from harmonygw.rendering.workers import Workers
-from harmonygw.streams import Instance, Pieces
+from harmonygw.streams import Instance, Piece, Pieces, Stream
+
+MAX_HELD_BYTES: Final = 1024 * 1024
+"""Bytes before the first frame that wait for it, so that an object whose pixels cannot be decoded is refused before
+anything of it is sent. Default 1 MiB: all that stands before the pixels, of all but the longest multi-frame objects."""
 
 
 class Files:
@@ -69,22 +74,25 @@ class Files:
 
     async def _transcoded(self, instance: Instance, syntax: str, client: str) -> AsyncGenerator[Pieces, None]:
         transcoding = Transcoding(instance.transfer_syntax_uid, syntax)
-
-        async def made(told: "list[bytes | memoryview | StoredFrame]") -> AsyncGenerator[Pieces, None]:
-            for one in told:
-                if isinstance(one, StoredFrame):
-                    frame = await self._frame(one, instance.transfer_syntax_uid, syntax, client)
-                    yield transcoding.encoded(one, frame)
-                elif one:
-                    yield (one,)
-
-        async for pieces in instance.data_set:
-            async with aclosing(made(transcoding.feed(pieces))) as some:
-                async for piece in some:
-                    yield piece
-        async with aclosing(made(transcoding.finish())) as some:
-            async for piece in some:
-                yield piece
+        held: list[Piece] = []
+        waiting = True
+        async with aclosing(_each(transcoding, instance.data_set)) as each:
+            async for told in each:
+                for made in told:
+                    if not isinstance(made, StoredFrame):
+                        held.append(made)
+                        continue
+                    frame = await self._frame(made, instance.transfer_syntax_uid, syntax, client)
+                    held += transcoding.encoded(made, frame)
+                    waiting = False
+                    if held:
+                        yield held
+                        held = []
+                if held and (not waiting or sum(map(len, held)) > MAX_HELD_BYTES):
+                    yield held
+                    held, waiting = [], False
+        if held:
+            yield held
 
     async def _frame(self, frame: StoredFrame, stored: str, syntax: str, client: str) -> bytes:
         job = "decode" if syntax == EXPLICIT_VR_LITTLE_ENDIAN else "transcode"
@@ -92,3 +100,9 @@ class Files:
         parameters = {"transfer_syntax": source, "pixels": asdict(frame.pixels), "target": syntax}
         _, made = await self._workers.run(job, parameters, (frame.data,), client=client)
         return made
+
+
+async def _each(transcoding: Transcoding, data_set: Stream[Pieces]) -> AsyncGenerator[list[Piece | StoredFrame], None]:
+    async for pieces in data_set:
+        yield transcoding.feed(pieces)
+    yield transcoding.finish()

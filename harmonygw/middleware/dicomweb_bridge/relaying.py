@@ -42,3 +42,13 @@ async def closed(parts: AsyncGenerator[Pieces, None], boundary: str) -> AsyncGen
         async for pieces in parts:
             yield pieces
     yield (multipart.closing(boundary),)
+
+
+async def led_by(first: T, rest: Relay[T]) -> AsyncGenerator[T, None]:
+    """Yield what was taken out of a stream, and what follows in it.
+
+    Whoever reads on with `anext(rest, None)` is broken off by CPython 3.11 where a Deferred brings a tuple.
+    """
+    yield first
+    async for one in rest:
+        yield one

@@ -18,7 +18,13 @@ from harmonygw.dicom.web import multipart, rendered_media_types
 from harmonygw.dicom.web.media_types import Offer, accept_parameters
 from harmonygw.dicom.web.pixel_media_types import MEDIA_TYPE_OF
 from harmonygw.dicom.web.rendered_media_types import GIF, HTML, JPEG, MP4, PDF, PNG, TEXT
-from harmonygw.dicom.web.rendering_parameters import RenderingParameters, Viewport, parse_rendering, parse_thumbnail
+from harmonygw.dicom.web.rendering_parameters import (
+    MAX_VIEWPORT,
+    RenderingParameters,
+    Viewport,
+    parse_rendering,
+    parse_thumbnail,
+)
 from harmonygw.dicom.web.resources import Resource, url
 from harmonygw.errors import NotAcceptable, NotFound, PeerError, RenderingFailed, TooLarge
 from harmonygw.exchange import HTTPOrigin, Reply, Request
@@ -26,7 +32,7 @@ from harmonygw.middleware.dicomweb_bridge import byte_ranges
 from harmonygw.middleware.dicomweb_bridge.access import Access, Readable
 from harmonygw.middleware.dicomweb_bridge.byte_ranges import Headers
 from harmonygw.middleware.dicomweb_bridge.pixels import description, frame_table, stored_frame
-from harmonygw.middleware.dicomweb_bridge.relaying import Relay, closed
+from harmonygw.middleware.dicomweb_bridge.relaying import Relay, closed, led_by
 from harmonygw.middleware.dicomweb_bridge.representative import representative
 from harmonygw.middleware.dicomweb_bridge.retrieving import CACHE_CONTROL, NOTHING, ensure_existence
 from harmonygw.middleware.dicomweb_bridge.warning import warning
@@ -128,31 +134,40 @@ class RenderingTransaction:
             raise NotAcceptable("Single frames are rendered of images only.")
         told = sha256(repr((parameters, resource.frames, str(offer))).encode()).hexdigest()[:16]
         etag = f'"{readable.file.digest}-{told}"'
-        headers = (CACHE_CONTROL, *_warnings(parameters))
+        headers: Headers = (CACHE_CONTROL, *_warnings(parameters))
         numbers = resource.frames or _frames_shown(readable, offer)
         if not offer.multipart:
             made = await self._rendering(readable, offer.media_type, numbers, parameters, request.client)
             if made.ranges is not None:
                 return await byte_ranges.by_itself(origin, readable, made.ranges, made.media_type, etag, headers)
-            return Reply(headers=(("Content-Type", made.media_type), ("ETag", etag), *headers), body=Body.of(made.made))
+            return Reply(
+                headers=(("Content-Type", made.media_type), ("ETag", etag), *headers, *readable.headers),
+                body=Body.of(made.made),
+            )
         boundary = multipart.boundary()
         parts = self._parts_of(
             Rendered(readable, offer), numbers, parameters, boundary, origin.base_url, request.client, first=True
         )
         return Reply(
-            headers=(("Content-Type", _content_type(offer, boundary)), ("ETag", f"W/{etag}"), *headers),
+            headers=(
+                ("Content-Type", _content_type(offer, boundary)),
+                ("ETag", f"W/{etag}"),
+                *headers,
+                *readable.headers,
+            ),
             body=Body(closed(parts, boundary)),
         )
 
     async def thumbnail(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
         """Answer with a small JPEG, whatever is accepted: a picture without a word in it, or an icon."""
         viewport = parse_thumbnail(origin.query)
-        headers = (("Content-Type", JPEG), CACHE_CONTROL)
+        headers: Headers = (("Content-Type", JPEG), CACHE_CONTROL)
         if origin.method == "HEAD":
             await ensure_existence(request, resource, proceed)
             return Reply(headers=headers)
         shown = await representative(request, resource, proceed)
         readable = await self._access.one(request, shown, proceed)
+        headers = (*headers, *readable.headers)
         size = None if viewport is None else [viewport.columns, viewport.rows]
         kind = _kind(readable)
         if kind == "image":
@@ -199,15 +214,14 @@ class RenderingTransaction:
         base_url: str,
         client: str,
     ) -> AsyncGenerator[Pieces, None]:
-        rendered: Rendered | None = first
-        while rendered is not None:
-            numbers = _frames_shown(*rendered)
-            is_first = rendered is first
-            parts = self._parts_of(rendered, numbers, parameters, boundary, base_url, client, first=is_first)
-            async with aclosing(parts):
-                async for pieces in parts:
-                    yield pieces
-            rendered = await anext(rest, None)
+        async with aclosing(led_by(first, rest)) as each:
+            async for rendered in each:
+                numbers = _frames_shown(*rendered)
+                is_first = rendered is first
+                parts = self._parts_of(rendered, numbers, parameters, boundary, base_url, client, first=is_first)
+                async with aclosing(parts):
+                    async for pieces in parts:
+                        yield pieces
 
     async def _parts_of(
         self,
@@ -246,11 +260,11 @@ class RenderingTransaction:
         parameters: RenderingParameters,
         client: str,
     ) -> Rendering:
-        instance, file, layout = readable
+        instance, file = readable.instance, readable.file
         if media_type == MP4:
             return Rendering(MP4, ranges=frame_table(readable).all_ranges())
         if media_type == PDF:
-            document = layout.ranges(_DOCUMENT)
+            document = readable.layout.ranges(_DOCUMENT)
             inline = b64decode(_attribute(readable, _DOCUMENT).get("InlineBinary", ""))
             return Rendering(PDF, inline, document)
         if media_type in (HTML, TEXT):
@@ -316,7 +330,7 @@ def _viewport(parameters: RenderingParameters, readable: Readable) -> list[int] 
 
 
 def _fitting(other: int | None, side: int, other_side: int) -> int:
-    return max(1, round((other or other_side) * side / other_side))
+    return min(max(1, round((other or other_side) * side / other_side)), MAX_VIEWPORT)
 
 
 def _first_possible(offers: Sequence[Offer], readable: Readable) -> Offer:

@@ -5,8 +5,8 @@ then has two ends to wait for, in either order: that of the request's body and t
 both does it read the next request. A reply that comes first leaves the rest of the body to be read and thrown
 away within a bound.
 
-A connection waits for one thing at a time, so it has one timer: the header's deadline, progress of the body,
-the next request, or the end of what is thrown away. While a reply is being written, `response` watches the
+A connection waits for one thing at a time, so it has one deadline: that of the header, of progress of the body, of
+the next request, or of the end of what is thrown away. While a reply is being written, `response` watches the
 client; after the connection was told to close, the stall timer here does.
 
 What is overridden here is named without an underscore in Twisted but for `_respondToBadRequestAndDisconnect`,
@@ -16,18 +16,20 @@ What is overridden here is named without an underscore in Twisted but for `_resp
 # mypy: allow-untyped-calls
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from json import dumps
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 
 from harmonygw.errors import BadRequest, TimedOut
 from harmonygw.net.http.connections import Admission, Connections
+from harmonygw.net.http.deadline import Deadline
 from harmonygw.net.http.limits import (
     BODY_PROGRESS_BYTES,
     LINGER_BYTES,
@@ -61,6 +63,9 @@ class Channel(HTTPChannel):
     requests: "list[StreamingRequest]"
     transport: Any
     site: Any
+    _secure: bool
+    _host: IAddress
+    _peer: IAddress
 
     def __init__(self, limits: HTTPLimits, clock: IReactorTime, connections: Connections) -> None:
         super().__init__()
@@ -68,7 +73,8 @@ class Channel(HTTPChannel):
         self.MAX_LENGTH = self.totalHeadersSize = limits.max_header_bytes
         self._clock = clock
         self._connections = connections
-        self._timer: IDelayedCall | None = None
+        self._deadline = Deadline(clock)
+        self._header_begun = False  # with the bytes being parsed: its deadline starts if they do not end it
         self._idle = False  # between a reply and the next request's first byte
         self._closing_when_idle = False
         self._header_bytes = 0
@@ -79,17 +85,20 @@ class Channel(HTTPChannel):
         self._discarding = False  # nothing that still arrives is parsed
         self._progress = 0  # bytes of the body since its timer was set
         self._spare = 0  # bytes that may still be thrown away
+        self._reply_header = b""  # written, and to leave with what is written next
 
     # Beginning and end of the connection
 
     def connectionMade(self) -> None:
         """Find a place for the connection, or refuse it."""
         super().connectionMade()
+        self._secure = super().isSecure()  # each request asks for these, some of them several times
+        self._host, self._peer = super().getHost(), super().getPeer()
         self._closing = StallTimer(self._clock, self.transport, self.limits.write_timeout_secs, self.abort)
         if (connection := connection_beneath(self.transport)) is not None:
             connection.bufferSize = WRITE_BEHIND_BYTES
             connection.SEND_LIMIT = SEND_BYTES
-        admission = self._connections.add(self, getattr(self.transport.getPeer(), "host", ""))
+        admission = self._connections.add(self, getattr(self._peer, "host", ""))
         if admission is Admission.SERVED:
             self._await_header()
         elif admission is Admission.SHED:
@@ -100,6 +109,7 @@ class Channel(HTTPChannel):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Give the place back, and tell the requests."""
         self._stop_timer()
+        self._deadline.close()
         self._closing.stop()
         self._connections.remove(self)
         super().connectionLost(reason)
@@ -128,15 +138,23 @@ class Channel(HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         """Parse what one read brought."""
         if self._idle:
-            self._await_header()
+            self._idle = False
+            self._stop_timer()
+            self._header_begun = True
         super().dataReceived(data)
+        if self._header_begun:
+            self._await_header()
 
     def lineReceived(self, line: bytes) -> None:
         """Take a request line or a header field, within the limits."""
         self._header_bytes += len(line) + len(self.delimiter)
         if self._header_bytes > self.limits.max_header_bytes:
             self._header_too_large()
-        elif not self.requests and any(len(word) > MAX_TARGET_BYTES for word in line.split(b" ")):
+        elif (
+            len(line) > MAX_TARGET_BYTES
+            and not self.requests
+            and any(len(word) > MAX_TARGET_BYTES for word in line.split(b" "))
+        ):
             self.refuse(414, f"the request target is longer than {MAX_TARGET_BYTES} bytes")
         elif self.requests and line[:1] in (b" ", b"\t"):
             self.refuse(400, "a header field is folded over several lines (obs-fold)")
@@ -197,7 +215,6 @@ class Channel(HTTPChannel):
         self._start_timer(self.limits.header_timeout_secs, self._header_late)
 
     def _header_late(self) -> None:
-        self._timer = None
         self.refuse(408, "the header was not complete in time (header_timeout_secs)")
 
     def _header_too_large(self) -> None:
@@ -214,9 +231,8 @@ class Channel(HTTPChannel):
                 return
         elif self._reading_body:
             self._progress += len(data)
-            if self._progress >= BODY_PROGRESS_BYTES and self._timer is not None:
-                self._progress = 0
-                self._timer.reset(self.limits.body_timeout_secs)
+            if self._progress >= BODY_PROGRESS_BYTES and self._deadline.running:
+                self._await_body()
         if not self._discarding:
             super().rawDataReceived(data)
 
@@ -274,7 +290,6 @@ class Channel(HTTPChannel):
         self._start_timer(self.limits.body_timeout_secs, self._body_late)
 
     def _body_late(self) -> None:
-        self._timer = None
         if self._waitingForTransport:  # a client that does not read its reply is not read either
             self._await_body()
             return
@@ -282,11 +297,48 @@ class Channel(HTTPChannel):
 
     # The reply
 
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """Write a reply's header: it is kept until `send_header`, or for what is written next, to leave with it."""
+        fields = [b"%b: %b\r\n" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        self._reply_header = b"%b %b %b\r\n%b\r\n" % (version, code, reason, b"".join(fields))
+
+    def send_header(self) -> None:
+        """Write the reply's header by itself, if it is kept."""
+        if self._reply_header:
+            self.write_pieces(())
+
+    def write(self, data: bytes) -> None:
+        """Write a part of the reply."""
+        if self._reply_header:
+            data = self._reply_header + data
+            self._reply_header = b""
+        self.transport.write(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """Write a part of the reply that is in pieces."""
+        header, self._reply_header = self._reply_header, b""
+        self.transport.writeSequence((header, *iovec))
+
     def write_pieces(self, pieces: Sequence[Piece]) -> None:
         """Write a part of the reply: at once and uncopied where that is possible."""
+        if self._reply_header:
+            pieces = (self._reply_header, *pieces)
+            self._reply_header = b""
         rest = send(self.transport, pieces)
         if rest:
-            self.write(b"".join(rest))
+            self.transport.write(b"".join(rest))
+
+    def isSecure(self) -> bool:
+        """Return whether the connection is over TLS."""
+        return self._secure
+
+    def getHost(self) -> IAddress:
+        """Return our address of this connection."""
+        return self._host
+
+    def getPeer(self) -> IAddress:
+        """Return the client's address of this connection."""
+        return self._peer
 
     def requestDone(self, request: "StreamingRequest") -> None:
         """Go on to the next request, once this one has been received whole too."""
@@ -311,7 +363,7 @@ class Channel(HTTPChannel):
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer what cannot become a request, and read no more of this connection."""
-        self._log.info("{status} for {peer}: {detail}", status=status, peer=self.transport.getPeer(), detail=detail)
+        self._log.info("{status} for {peer}: {detail}", status=status, peer=self._peer, detail=detail)
         title = HTTPStatus(status).phrase
         problem = dumps({"status": status, "title": title, "detail": detail}).encode("ascii")
         header = [
@@ -344,13 +396,12 @@ class Channel(HTTPChannel):
         self._start_timer(LINGER_SECS, self.loseConnection)
         self._networkProducer.resumeProducing()
 
-    # The timer
+    # The deadline
 
     def _start_timer(self, seconds: float, expired: Callable[[], None]) -> None:
-        self._stop_timer()
-        self._timer = self._clock.callLater(seconds, expired)
+        self._header_begun = False
+        self._deadline.start(seconds, expired)
 
     def _stop_timer(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        self._header_begun = False
+        self._deadline.stop()

@@ -45,6 +45,10 @@ class ForeignRequest:
             self.aborted = True
             (self._request.transport or self._request.channel).abortConnection()
 
+    def begin(self) -> None:
+        """Write the header."""
+        self._request.write(b"")
+
     def write_pieces(self, pieces: Pieces) -> int:
         """Write what one read brought, in one piece, and return its length."""
         data = b"".join(pieces)

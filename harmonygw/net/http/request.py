@@ -7,6 +7,7 @@ elsewhere.
 # mypy: allow-untyped-calls
 
 from collections.abc import Coroutine
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -53,6 +54,7 @@ class StreamingRequest(Request):
     expects_continue = False
     """Whether the client waits for 100 Continue before it sends the body."""
 
+    _query = b""
     _upload: _Upload | None = None
     _max_bytes = 0
     _received_bytes = 0
@@ -73,9 +75,14 @@ class StreamingRequest(Request):
     def headersReceived(self, command: bytes, target: bytes, version: bytes) -> None:
         """Find the resource and let it answer; `target` is in origin form, or `*`."""
         self.method, self.uri, self.clientproto = command, target, version
-        self.path, _, query = target.partition(b"?")
-        self.args = parse_qs(query, keep_blank_values=True)
+        self.path, _, self._query = target.partition(b"?")
         self.process()
+
+    @cached_property
+    def args(self) -> dict[bytes, list[bytes]]:  # type: ignore[override]
+        """The query by name, made when somebody else's resource asks for it: ours read it in its order."""
+        query: dict[bytes, list[bytes]] = parse_qs(self._query, keep_blank_values=True)
+        return query
 
     def handleContentChunk(self, data: bytes) -> None:
         """Pass bytes of the body on."""
@@ -152,8 +159,17 @@ class StreamingRequest(Request):
             self.aborted = True
             self.channel.abort()
 
+    def begin(self) -> None:
+        """Write the header, which leaves with the pieces that follow in this turn, or when the reply ends."""
+        self._write(b"")
+
     def write(self, data: bytes) -> None:
         """Write bytes of the reply; before the first ones the header, which says whether it is the last."""
+        self._write(data)
+        if self.channel is not None:
+            self.channel.send_header()
+
+    def _write(self, data: bytes) -> None:
         if self.disconnected:
             return
         if not self.startedWriting and self.channel is not None:
@@ -178,6 +194,8 @@ class StreamingRequest(Request):
         """End the reply."""
         if not self.disconnected:
             channel = self.channel
+            if channel is not None:
+                channel.send_header()
             super().finish()
             if channel is not None:
                 flush(channel.transport)

@@ -142,7 +142,7 @@ class _Sending:
         self._stall = StallTimer(self._clock, request.channel.transport, self._write_timeout, self._client_stalled)
         request.registerProducer(self, True)
         self._first_byte_at = self._clock.seconds()
-        request.write(b"")
+        request.begin()
 
     def _client_stalled(self) -> None:
         self._stalled = TimedOut(

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
 from harmonygw.errors import ConfigurationError
-from harmonygw.net.http.forwarded import authority
+from harmonygw.net.http.authority import authority
 
 log = Logger()
 

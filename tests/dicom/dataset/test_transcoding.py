@@ -143,7 +143,7 @@ def test_the_number_of_frames_has_a_limit(frames: int, fine: bool) -> None:
 def test_a_frame_has_a_limit(source: str) -> None:
     pixels = element(0x7FE00010, "OB", b"abcd") if source == EXPLICIT else encapsulated(SOI)
     assert transcode(image(pixels), source, JPEG_LS, limit=4)
-    with pytest.raises(PeerError, match=r"a frame of 4 bytes exceeds MAX_FRAME_BYTES \(3 bytes\)"):
+    with pytest.raises(NotAcceptable, match=r"a frame of 4 bytes exceeds MAX_FRAME_BYTES \(3 bytes\)"):
         transcode(image(pixels), source, JPEG_LS, limit=3)
     with pytest.raises(PeerError, match=r"a frame exceeds MAX_FRAME_BYTES \(4 bytes\)"):
         transcode(image(encapsulated(b"abcdef")), JPEG_BASELINE, JPEG_LS, limit=4)

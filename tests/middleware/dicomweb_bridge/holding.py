@@ -11,7 +11,7 @@ from unittest.mock import patch
 import orjson
 from pydicom.data import get_testdata_file
 from pydicom.filereader import read_file_meta_info
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
 from harmonygw.dicom.dataset.layout import Layout, LayoutScan
 from harmonygw.disk import Disk
@@ -191,7 +191,7 @@ class AtOnce(Disk):
 
     def stop(self) -> "Deferred[None]":
         self._running = False
-        return maybeDeferred(int)  # type: ignore[arg-type]
+        return succeed(None)
 
     def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> "Deferred[Any]":
         assert self._running
@@ -207,7 +207,10 @@ class PixelGateway(Gateway):
             super().__init__(Holding(*held), **({"spool_path": str(folder)} if folder else {}), **options)
         self.workers: InProcess = self.bridge._workers  # type: ignore[assignment]
         self.disk = self.bridge._access._disk
-        self.disk.start()
+        if folder is None:
+            self.disk.start()
+        else:
+            self.bridge._access.start()
 
     @property
     def holding(self) -> Holding:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -71,9 +72,12 @@ def test_an_instance_is_shown_with_its_bulk_data_by_reference(syntax: str, avail
 @pytest.mark.parametrize(
     ("target", "operation"),
     [
-        ("studies/1.2", Retrieve(Level.STUDY, "1.2", without_bulk_data=True, random_access=True)),
-        ("studies/1.2/series/1.2.3", Retrieve(Level.SERIES, "1.2", "1.2.3", without_bulk_data=True, random_access=True)),
-        (INSTANCE, Retrieve(Level.IMAGE, "1.2", "1.2.3", ("1.2.3.4",), without_bulk_data=True, random_access=True)),
+        ("studies/1.2", Retrieve(Level.STUDY, "1.2")),
+        (
+            "studies/1.2/series/1.2.3",
+            Retrieve(Level.SERIES, "1.2", "1.2.3"),
+        ),
+        (INSTANCE, Retrieve(Level.IMAGE, "1.2", "1.2.3", ("1.2.3.4",))),
     ],
 )
 def test_every_level_is_an_array_of_its_instances(target: str, operation: Retrieve) -> None:
@@ -83,7 +87,7 @@ def test_every_level_is_an_array_of_its_instances(target: str, operation: Retrie
     assert uris == [
         f"{BASE_URL}/studies/1.2/series/1.2.3/instances/{uid}/bulkdata/7FE00010" for uid in ("1.2.3.4", "1.2.3.5")
     ]
-    assert asking.archive.retrieved == [operation]
+    assert asking.archive.retrieved == [replace(operation, without_bulk_data=True, random_access=True)]
 
 
 def test_whole_instances_are_asked_for_where_that_is_configured() -> None:

@@ -1,6 +1,7 @@
 import orjson
 import pytest
 
+from harmonygw.dicom.dataset.xml_encoding import to_xml
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.errors import BadRequest, NotAcceptable, RejectedError
 from harmonygw.middleware.dicomweb_bridge import synthesis
@@ -19,7 +20,10 @@ from tests.middleware.dicomweb_bridge.archive import (
     tag,
     warnings_of,
 )
+from tests.middleware.dicomweb_bridge.holding import parts_of
 from tests.middleware.dicomweb_bridge.searches import COUNTS, OHIF, WITHOUT_COUNTS, studies, two_studies, warning
+
+XML = 'multipart/related; type="application/dicom+xml"'
 
 # What a match has
 

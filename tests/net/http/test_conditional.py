@@ -1,6 +1,6 @@
 """Conditional requests: which tags match, which replies get one, and what is left of a reply in its 304."""
 
-from hashlib import blake2b
+from hashlib import sha256
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_tags_are_compared_weakly_and_in_lists(if_none_match: str, etag: str, ex
 
 def test_a_tag_is_of_the_bytes_and_of_their_media_type() -> None:
     tag = entity_tag("application/json", [b"[", b"]"])
-    assert tag == f'"{blake2b(b"application/json[]", digest_size=16).hexdigest()}"'
+    assert tag == f'"{sha256(b"application/json[]").hexdigest()[:32]}"'
     assert entity_tag("application/json", [b"[]"]) == tag
     assert entity_tag("application/dicom+json", [b"[]"]) != tag
     assert entity_tag("application/json", [b"[ ]"]) != tag

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from twisted.web.resource import Resource
 
-from harmonygw.net.http.forwarded import Forwarded, authority
+from harmonygw.net.http.forwarded import CONFLICT, Forwarded
 from harmonygw.net.http.tree import ToHTTPS
 from tests.net.http.asking import Told, ask
 
@@ -50,6 +50,14 @@ def test_a_list_may_be_sent_in_several_fields() -> None:
         (["X-Forwarded-Proto: gopher", "X-Forwarded-Host: [::1]:8080"], "[::1]:8080", False),
         (["X-Forwarded-Host: <script>"], "h", False),
         (["Host: h:8081"], "h:8081", False),
+        (["X-Forwarded-Host: <script>", "X-Forwarded-Proto: https"], "h", True),
+        (["X-Forwarded-Port: 8443"], "h:8443", False),
+        (["X-Forwarded-Proto: https", "X-Forwarded-Port: 443"], "h", True),
+        (["X-Forwarded-Port: 80, 65535"], "h:65535", False),
+        (["X-Forwarded-Port: 65536"], "h", False),
+        (["X-Forwarded-Port: 0"], "h", False),
+        (["X-Forwarded-Port: 8x"], "h", False),
+        (["X-Forwarded-Host: g.example:81", "X-Forwarded-Port: 82"], "g.example:81", False),
         ([], "h", False),
     ],
 )
@@ -80,21 +88,68 @@ def test_the_resource_beneath_is_found_by_its_path() -> None:
     assert ask(Forwarded(root, TRUSTED), "/a/b", peer="10.0.0.1").document["postpath"] == ["b"]
 
 
-@pytest.mark.parametrize("host", ["h", "h:80", "a.b-c.example.", "10.0.0.1:8081", "[::1]", "[fe80::1]:1", "x_y:"])
-def test_a_host_is_a_name_or_an_address(host: str) -> None:
-    class Request:
-        def getHeader(self, name: bytes) -> bytes:
-            return host.encode()
-
-    assert authority(Request()) == host
+@pytest.mark.parametrize(
+    ("fields", "client"),
+    [
+        (["Forwarded: for=192.0.2.7"], "192.0.2.7"),
+        (['Forwarded: For="192.0.2.7:4711";Proto=https'], "192.0.2.7"),
+        (['Forwarded: for="[2001:db9:0::7]:4711"'], "2001:db9::7"),
+        (["Forwarded: for=198.51.100.1, for=192.0.2.7"], "192.0.2.7"),
+        (["Forwarded: for=198.51.100.1", "Forwarded: for=192.0.2.7"], "192.0.2.7"),
+        (["Forwarded: for=192.0.2.7, for=10.1.1.1"], "192.0.2.7"),
+        (['Forwarded: for=192.0.2.7, for="[2001:db8::1]", for=10.1.1.1'], "192.0.2.7"),
+        (["Forwarded: for=192.0.2.7, for=_hidden, for=10.1.1.1"], "10.1.1.1"),
+        (["Forwarded: for=192.0.2.7, proto=https, for=10.1.1.1"], "10.1.1.1"),
+        (["Forwarded: for=192.0.2.7, for=unknown"], "10.0.0.1"),
+        (["Forwarded: for=192.0.2.7, ="], "10.0.0.1"),
+        (['Forwarded: for="', "Forwarded: for=192.0.2.7"], "192.0.2.7"),
+        (["Forwarded: proto=https", "X-Forwarded-For: 192.0.2.7"], "192.0.2.7"),
+        (["Forwarded: for=192.0.2.7", "X-Forwarded-For: 198.51.100.1, 192.0.2.7"], "192.0.2.7"),
+    ],
+)
+def test_forwarded_names_the_client_by_the_last_element_that_a_trusted_proxy_has_written(
+    fields: list[str], client: str
+) -> None:
+    assert told(*fields)["client"] == client
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "a/b", "a@b", "-a", "h:123456", "h:x", "[::1", "ä", "h\r\nx: y", "a" * 300]
+    ("fields", "host", "secure"),
+    [
+        (["Forwarded: for=192.0.2.7;proto=https;host=g.example"], "g.example", True),
+        (['Forwarded: for=192.0.2.7;proto=HTTPS;host="g.example:8443"'], "g.example:8443", True),
+        (['Forwarded: proto=http;host="[2001:db8::5]:8080"'], "[2001:db8::5]:8080", False),
+        # The proxy at the edge knows what the client asked, and was asked by one nearer to us.
+        (
+            ["Forwarded: for=192.0.2.7;proto=https;host=g.example, for=10.1.1.1;proto=http;host=inner"],
+            "g.example",
+            True,
+        ),
+        (["Forwarded: for=192.0.2.7, for=10.1.1.1;proto=https;host=g.example"], "g.example", True),
+        (["Forwarded: for=198.51.100.1;proto=https;host=evil.example, for=192.0.2.7"], "h", False),
+        (['Forwarded: proto=gopher;host="<script>"'], "h", False),
+        (
+            ["Forwarded: proto=https;host=g.example", "X-Forwarded-Proto: http", "X-Forwarded-Host: i"],
+            "g.example",
+            True,
+        ),
+        (["Forwarded: for=192.0.2.7", "X-Forwarded-Proto: https", "X-Forwarded-Host: g.example"], "g.example", True),
+        (["Forwarded: proto=https", "X-Forwarded-Port: 81"], "h", True),
+    ],
 )
-def test_what_is_neither_is_no_host(host: str) -> None:
-    class Request:
-        def getHeader(self, name: bytes) -> bytes:
-            return host.encode()
+def test_forwarded_comes_before_the_others(fields: list[str], host: str, secure: bool) -> None:
+    found = told(*fields)
+    assert (found["host"], found["secure"]) == (host, secure)
 
-    assert authority(Request()) == ""
+
+@pytest.mark.parametrize("forwarded", ["for=192.0.2.7", "for=_hidden", "for=10.1.1.1"])
+def test_two_fields_that_name_different_clients_are_refused(forwarded: str) -> None:
+    answered = ask(
+        Forwarded(Told(), TRUSTED), "/a", f"Forwarded: {forwarded}", "X-Forwarded-For: 203.0.113.9", peer="10.0.0.1"
+    )
+    assert (answered.status, answered.document["detail"]) == (400, CONFLICT)
+
+
+def test_nobody_else_is_believed_by_forwarded() -> None:
+    found = told("Forwarded: for=203.0.113.9;proto=https;host=evil.example", peer="192.0.2.1")
+    assert (found["client"], found["host"], found["secure"]) == ("192.0.2.1", "h", False)

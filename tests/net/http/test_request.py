@@ -121,13 +121,14 @@ def test_a_declared_length_over_the_limit_is_too_large_before_a_byte_arrives():
 
 
 @pytest.mark.parametrize("expect", [(), (b"Expect: 100-continue",)])
-def test_a_body_that_is_too_large_is_not_invited_and_starts_no_timer(expect):
+def test_a_body_that_is_too_large_is_not_invited_and_has_no_deadline(expect):
     wire = Wire(never, HTTPLimits(max_request_bytes=10))
     wire.receive(post(11, *expect))
     read = reading(wire.request)
     read.addErrback(lambda failure: failure.type)
+    wire.clock.advance(100_000)
     assert (read.result, wire.sent) == (TooLarge, b"")
-    assert wire.clock.getDelayedCalls() == []
+    assert not wire.transport.disconnecting
 
 
 def test_an_endpoint_narrows_the_limit(wire):
@@ -259,3 +260,11 @@ def test_a_resource_that_raises_within_its_reply_resets_the_connection(wire, fai
     assert wire.transport.disconnected
     assert not wire.sent.endswith(b"0\r\n\r\n")
     assert [failure.type for failure in failures] == [ValueError]
+
+
+def test_the_query_is_there_by_name():
+    wire = Wire(never)
+    wire.receive(b"GET /?a=1&b=&a=%20 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert wire.request.args == {b"a": [b"1", b" "], b"b": [b""]}
+    wire.request.args[b"c"] = []
+    assert b"c" in wire.request.args

@@ -322,3 +322,64 @@ def test_the_stall_timer_rests_when_the_client_reads(wire, source):
     wire.clock.advance(100_000)
     assert not wire.transport.disconnected
     assert wire.clock.getDelayedCalls() == []
+
+
+@pytest.fixture
+def writes(wire):
+    """What the transport is given, write by write."""
+    written = []
+    wire.transport.write = written.append
+    wire.transport.writeSequence = lambda pieces: written.append(b"".join(pieces))
+    return written
+
+
+def test_the_header_leaves_with_the_first_bytes(wire, writes):
+    source = Source(4)
+    wire.app.answer = lambda request: wire.reply(request, source.body)
+    wire.receive(GET)
+    source.feed.put((b"ab",))
+    source.feed.put((b"cd",))
+    source.feed.end()
+    first, second = writes
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert first.lower().endswith(b"content-length: 4\r\n\r\nab")
+    assert second == b"cd"
+
+
+@pytest.mark.parametrize(("request_line", "status"), [(GET, 204), (HEAD, 200), (GET, 304)])
+def test_a_header_without_a_body_leaves_at_the_end_of_the_reply(wire, writes, request_line, status):
+    wire.app.answer = lambda request: wire.reply(request, None, status)
+    wire.receive(request_line)
+    (header,) = writes
+    assert header.startswith(b"HTTP/1.1 %d " % status)
+    assert header.endswith(b"\r\n\r\n")
+
+
+def test_a_header_that_a_resource_writes_by_itself_does_not_wait(wire, writes):
+    async def answer(request):
+        request.setHeader(b"content-length", b"6")
+        request.write(b"")
+        written = [len(writes)]
+        request.write(b"abc")
+        written.append(len(writes))
+        request.channel.writeSequence((b"d", b"ef"))
+        request.finish()
+        return written
+
+    wire.app.answer = answer
+    wire.receive(GET)
+    assert wire.results == [[1, 2]]
+    assert writes[0].endswith(b"\r\n\r\n")
+    assert writes[1:] == [b"abc", b"def"]
+
+
+def test_a_header_leaves_with_what_a_resource_writes(wire, writes):
+    async def answer(request):
+        request.write(b"abc")
+        request.finish()
+
+    wire.app.answer = answer
+    wire.receive(GET)
+    first, last = writes
+    assert first.endswith(b"\r\n\r\n3\r\nabc\r\n")
+    assert last == b"0\r\n\r\n"
