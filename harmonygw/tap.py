@@ -24,6 +24,7 @@ from harmonygw.config.loading import load
 from harmonygw.config.model import Configuration
 from harmonygw.errors import ConfigurationError
 from harmonygw.service import Gateway, available
+from harmonygw.service.memory import keep_freed_memory
 
 log = Logger()
 
@@ -75,6 +76,7 @@ class GatewayProcess(Gateway):
     """Whether the log is left to twistd."""
 
     def __init__(self, configuration: Configuration, reactor: Any) -> None:
+        keep_freed_memory()
         # Twisted's clock is the wall clock: when that jumps, every timer fires early or late. Nothing may have been
         # scheduled by the one before the other takes its place.
         if not reactor.getDelayedCalls():

@@ -27,7 +27,7 @@ class DICOMwebEndpointOptions:
     """The path that its resources stand below."""
     public_url: BaseURL | None = None
     """The absolute URL of `path_prefix` as clients see it, for the links in answers. Unless given, made of
-    the request's own host, or of `X-Forwarded-*` when a trusted proxy sends it."""
+    the request's own host, or of what a trusted proxy forwards of it (`Forwarded`, `X-Forwarded-*`)."""
 
 
 @dataclass(frozen=True, slots=True)

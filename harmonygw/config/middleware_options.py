@@ -29,8 +29,8 @@ class DICOMwebBridgeOptions:
     max_results: Count = 5000
     """Matches of a Search at most. More are cut off, and a Warning says so (PS3.18 §8.3.4.4)."""
     metadata_source: Literal["auto", "without_bulk_data", "instances"] = "auto"
-    """What metadata is made of: Composite Instance Retrieve Without Bulk Data (PS3.4 Annex Z), whole
-    instances, or the former where the PACS has it."""
+    """What metadata is made of: Composite Instance Retrieve Without Bulk Data (PS3.4 Annex Z; 406 where the PACS
+    has it not), whole instances, or the former where the PACS has it."""
     unknown_keys: Literal["error", "ignore"] = "error"
     """An unknown key in a Search: 400, or ignored with a Warning. A typo that is ignored returns the whole
     archive."""

@@ -143,7 +143,7 @@ class Network:
     limits: Limits = field(default_factory=Limits)
     """What one HTTP client may cost."""
     trusted_proxies: tuple[IPBlock, ...] = ()
-    """Addresses and CIDR blocks of reverse proxies whose `X-Forwarded-*` headers are believed."""
+    """Addresses and CIDR blocks of reverse proxies whose `Forwarded` and `X-Forwarded-*` headers are believed."""
     enable_wireguard: bool = False
     """Accepted when false. A WireGuard interface is the operating system's job: bind to its address."""
     interface: str = ""

@@ -113,7 +113,11 @@ class Fetch:
         self._request = replace(request, record=self.record, deadline=None)
         self._proceed = proceed
         self._retrieve = replace(
-            retrieve, sop_instance_uids=(), transfer_syntaxes=(ANY_TRANSFER_SYNTAX,), without_bulk_data=False
+            retrieve,
+            sop_instance_uids=(),
+            transfer_syntaxes=(ANY_TRANSFER_SYNTAX,),
+            without_bulk_data=False,
+            whole_otherwise=True,
         )
         self._shelf = shelf
         self._prefetch = prefetch

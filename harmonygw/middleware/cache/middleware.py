@@ -57,11 +57,7 @@ class Cache:
 
     async def stop(self) -> None:
         """Break off what is under way, and close the folder."""
-        fetches = list(self._fetches.values())
-        for fetch in fetches:
-            fetch.cancel(TransportError("the gateway is being stopped"))
-        for fetch in fetches:
-            await fetch.end()
+        await _end(list(self._fetches.values()), "the gateway is being stopped")
         await self._shelf.stop()
 
     def state(self) -> dict[str, object]:
@@ -70,8 +66,8 @@ class Cache:
 
     async def purge(self, study_instance_uid: str) -> int:
         """Forget a study; return how many of its instances were removed."""
-        for fetch in [one for one in self._fetches.values() if one.study_instance_uid == study_instance_uid]:
-            fetch.cancel(TransportError("the study was purged from the cache while it was retrieved"))
+        fetches = [one for one in self._fetches.values() if one.study_instance_uid == study_instance_uid]
+        await _end(fetches, "the study was purged from the cache while it was retrieved")
         self._validation.forget(study_instance_uid)
         return await self._shelf.purge(study_instance_uid)
 
@@ -333,9 +329,18 @@ class _Ahead:
         await self._rest.aclose()
 
 
+async def _end(fetches: Sequence[Fetch], why: str) -> None:
+    for fetch in fetches:
+        fetch.cancel(TransportError(why))
+    for fetch in fetches:
+        await fetch.end()
+
+
 async def _begun(stream: AsyncGenerator[Instance, None]) -> _Ahead:
     try:
-        return _Ahead(await anext(stream, None), stream)
+        async for first in stream:  # not `anext` with a default, which Python 3.11 breaks when a tuple is awaited
+            return _Ahead(first, stream)
+        return _Ahead(None, stream)
     except BaseException:
         await stream.aclose()
         raise

@@ -27,7 +27,7 @@ from harmonygw.streams import Body
 
 log = Logger()
 
-NOT_YET = (("partial", "report"), ("metadata_source", "without_bulk_data"))
+NOT_YET = (("partial", "report"),)
 """Options with values that the dialect has and this build does not."""
 
 Transaction = Callable[[Request, HTTPOrigin, Resource, Proceed], Awaitable[Reply]]

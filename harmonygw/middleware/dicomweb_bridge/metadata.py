@@ -49,6 +49,7 @@ async def retrieve_metadata(
     operation = replace(
         operation_for(resource, (ANY_TRANSFER_SYNTAX,)),
         without_bulk_data=options.metadata_source != "instances",
+        whole_otherwise=options.metadata_source != "without_bulk_data",
         random_access=True,
     )
     reply = await proceed(replace(request, operation=operation))

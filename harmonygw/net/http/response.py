@@ -98,11 +98,13 @@ class _Sending:
         if error is None:
             self._request.finish()
             return Sent(self._sent, self._first_byte_at)
-        await self._body.abort(error)
-        if self._stall is not None:
-            self._request.abort()
-            if not isinstance(error, CancelledError):
-                return Sent(self._sent, self._first_byte_at, error)
+        try:
+            await self._body.abort(error)
+        finally:
+            if self._stall is not None:
+                self._request.abort()
+        if self._stall is not None and not isinstance(error, CancelledError):
+            return Sent(self._sent, self._first_byte_at, error)
         raise error
 
     async def _relay(self, status: int, headers: Iterable[tuple[str, str]]) -> None:

@@ -96,6 +96,13 @@ def test_whole_instances_are_asked_for_where_that_is_configured() -> None:
     assert not asking.archive.retrieved[0].without_bulk_data
 
 
+def test_they_need_not_do_where_that_is_configured() -> None:
+    asking = gateway(native(), metadata_source="without_bulk_data")
+    metadata_of(asking.reply(f"{INSTANCE}/metadata"))
+    assert asking.archive.retrieved[0].without_bulk_data
+    assert not asking.archive.retrieved[0].whole_otherwise
+
+
 def test_each_instance_goes_out_when_it_is_there() -> None:
     reply = gateway(native(), native(uid="1.2.3.5")).reply("studies/1.2/metadata")
 
