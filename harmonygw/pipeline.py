@@ -68,6 +68,9 @@ class EndpointContext:
     """Seconds without progress after which a reply is broken off, of the HTTP network it is on."""
     describe: Callable[[], dict[str, Any]] = dict
     """Describes the running gateway, for the management endpoint."""
+    purge: "Callable[[str, str], Awaitable[int]] | None" = None
+    """Lets a middleware, by its name, forget a study, by its UID; returns how many instances it had, and raises
+    `NotFound` when it keeps none. For the management endpoint."""
     backend: Any = None
     """The backend at the pipeline's end, for what two doors of one house must agree on (a shared port)."""
     destinations: Callable[[], Iterable[Any]] = tuple
@@ -80,7 +83,8 @@ class EndpointContext:
 class IMiddleware(Interface):
     """One step of a pipeline. Its class is called with a `Context`.
 
-    One that has something to open offers `start()` and `stop()`, as a backend does, and `state()` to be described.
+    One that has something to open offers `start()` and `stop()`, as a backend does, and `state()` to be described. One
+    that keeps instances offers `purge(study_instance_uid)`, which returns how many of them it has forgotten.
     """
 
     async def intercept(request: Request, proceed: Proceed) -> Reply:

@@ -12,7 +12,7 @@ from zope.interface import implementer
 from harmonygw.config.constraints import path_prefix
 from harmonygw.config.model import Backend, Configuration, Pipeline, Registration
 from harmonygw.config.options import Availability
-from harmonygw.errors import Busy, ConfigurationError
+from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.tls import server_options
 from harmonygw.net.http.tree import PrefixTree
@@ -106,6 +106,20 @@ class House:
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
 
+    async def purge(self, middleware: str, study_instance_uid: str) -> int:
+        """Let a middleware forget a study; raises `NotFound` when there is none that keeps any, and what it raises."""
+        step: Any = self.middleware.get(middleware)
+        if not hasattr(step, "purge"):
+            raise NotFound("There is no middleware of this name that keeps studies.")
+        removed: int = await step.purge(study_instance_uid)
+        log.info(
+            "{removed} instances of study {study} were purged from {middleware} by hand",
+            removed=removed,
+            study=study_instance_uid,
+            middleware=middleware,
+        )
+        return removed
+
     def _built(self, kind: str, names: Iterable[str], build: Callable[[str], T]) -> dict[str, T]:
         """Return what can be built, by name; why the rest cannot goes to the problems."""
         built: dict[str, T] = {}
@@ -185,6 +199,7 @@ class House:
             self._configuration,
             self._reactor,
             describe=self._describe,
+            purge=self.purge,
             backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
             destinations=self._destinations,
             around=partial(self._around, pipeline),
@@ -202,7 +217,14 @@ class House:
 
     def _place_management(self, _: str) -> None:
         management = self._configuration.management
-        context = EndpointContext(None, chain((), _nobody), self._configuration, self._reactor, describe=self._describe)
+        context = EndpointContext(
+            None,
+            chain((), _nobody),
+            self._configuration,
+            self._reactor,
+            describe=self._describe,
+            purge=self.purge,
+        )
         endpoint = load(ENDPOINTS["management"])(context)
         self._tree(management.network).put(management.base_path, endpoint.resource())
 

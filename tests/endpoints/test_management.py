@@ -1,4 +1,4 @@
-"""The management API: what it shows, and that it can only be read."""
+"""The management API: what it shows, that it can only be read, and that a study can be forgotten by it."""
 
 import json
 from datetime import UTC, datetime
@@ -6,10 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from harmonygw.endpoints.management import ManagementEndpoint
+from harmonygw.errors import NotFound, TransportError
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import PrefixTree
 from harmonygw.pipeline import EndpointContext
@@ -18,21 +22,36 @@ DESCRIPTION: dict[str, Any] = {
     "info": {"id": "gateway", "ready": True, "unauthenticated": False},
     "pipelines": {"web": {"networks": ["default"]}},
     "routes": [],
+    "middleware": {"cache": {"bytes": 7}},
     "targets": {"pacs": {"ready": True, "since": datetime(2026, 1, 2, tzinfo=UTC)}, "a/b ü": {"ready": False}},
 }
 
 
-def ask(line: str) -> tuple[int, dict[str, str], bytes]:
-    """Send one request to the API below `/admin`, and return status, header and content."""
+def tree(**others: Any) -> PrefixTree:
+    """A site with the API below `/admin`."""
     configuration: Any = SimpleNamespace()
     proceed: Any = None
-    context = EndpointContext(None, proceed, configuration, None, describe=lambda: DESCRIPTION)
-    tree = PrefixTree()
-    tree.put("/admin", ManagementEndpoint(context).resource())
-    channel = HTTPSite(tree, reactor=Clock()).buildProtocol(None)
+    context = EndpointContext(None, proceed, configuration, None, describe=lambda: DESCRIPTION, **others)
+    site = PrefixTree()
+    site.put("/admin", ManagementEndpoint(context).resource())
+    return site
+
+
+def begin(line: str, **others: Any) -> tuple[Any, StringTransport]:
+    """Send one request to the API below `/admin`; return the channel, and what is answered."""
+    channel = HTTPSite(tree(**others), reactor=Clock()).buildProtocol(None)
     transport = StringTransport()
     channel.makeConnection(transport)
     channel.dataReceived(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    return channel, transport
+
+
+def ask(line: str, **others: Any) -> tuple[int, dict[str, str], bytes]:
+    """Send one request to the API below `/admin`, and return status, header and content."""
+    return answer(begin(line, **others)[1])
+
+
+def answer(transport: StringTransport) -> tuple[int, dict[str, str], bytes]:
     head, _, content = transport.value().partition(b"\r\n\r\n")
     status, *fields = head.decode("latin-1").split("\r\n")
     header = {name.lower(): value for name, _, value in (field.partition(": ") for field in fields)}
@@ -46,6 +65,8 @@ def ask(line: str) -> tuple[int, dict[str, str], bytes]:
         ("info/", DESCRIPTION["info"]),
         ("pipelines", DESCRIPTION["pipelines"]),
         ("routes", []),
+        ("middleware", DESCRIPTION["middleware"]),
+        ("middleware/cache", {"bytes": 7}),
         ("targets/pacs", {"ready": True, "since": "2026-01-02T00:00:00+00:00"}),
         ("targets/a%2Fb%20%C3%BC", {"ready": False}),
     ],
@@ -85,3 +106,62 @@ def test_head_answers_without_content(path: str, status: int) -> None:
     found, _, content = ask(f"HEAD /admin/{path}")
     assert found == status
     assert content == b""
+
+
+async def purge(middleware: str, study: str) -> int:
+    if middleware != "cache":
+        raise NotFound("There is no middleware of this name that keeps studies.")
+    return 12 if study == "1.2" else 0
+
+
+@pytest.mark.parametrize(("study", "removed"), [("1.2", 12), ("1.3", 0)])
+def test_a_study_is_purged_by_delete(study: str, removed: int) -> None:
+    status, header, content = ask(f"DELETE /admin/middleware/cache/studies/{study}", purge=purge)
+    assert (status, header["content-type"]) == (200, "application/json")
+    assert header["cache-control"] == "no-store"
+    assert json.loads(content) == {"removed_instances": removed}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("other/studies/1.2", 404), ("cache/studies/..", 400), ("cache/studies/1.2%00", 400), ("cache/series/1.2", 404)],
+)
+def test_what_cannot_be_purged_is_refused(path: str, status: int) -> None:
+    found, header, content = ask(f"DELETE /admin/middleware/{path.replace('..', '%2E%2E')}", purge=purge)
+    assert (found, header["content-type"]) == (status, "application/problem+json")
+    assert json.loads(content)["status"] == status
+
+
+def test_nothing_is_purged_where_nobody_keeps_anything() -> None:
+    assert ask("DELETE /admin/middleware/cache/studies/1.2")[0] == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_a_study_of_a_middleware_can_only_be_deleted(method: str) -> None:
+    status, header, _ = ask(f"{method} /admin/middleware/cache/studies/1.2", purge=purge)
+    assert (status, header["allow"]) == (405, "DELETE")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(TransportError("the cache is closed"), 502), (ZeroDivisionError("a mistake"), 500)]
+)
+def test_a_purge_that_fails_says_so(error: Exception, status: int) -> None:
+    async def fail(*_: str) -> int:
+        raise error
+
+    found, _, content = ask("DELETE /admin/middleware/cache/studies/1.2", purge=fail)
+    assert found == status
+    assert "a mistake" not in json.loads(content)["detail"]
+
+
+def test_a_client_that_goes_before_the_study_is_purged_is_not_answered() -> None:
+    purging: Deferred[int] = Deferred()
+
+    async def slow(*_: str) -> int:
+        return await purging
+
+    channel, transport = begin("DELETE /admin/middleware/cache/studies/1.2", purge=slow)
+    assert transport.value() == b""
+    channel.connectionLost(Failure(ConnectionDone()))
+    assert purging.called, "cancelled"
+    assert transport.value() == b""

@@ -9,9 +9,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
-from harmonygw.errors import Busy, ConfigurationError
+from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.pipeline import BACKENDS, MIDDLEWARE
+from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
 from harmonygw.service.house import DISABLED_RETRY_SECS, House
 from tests.net.http.asking import ask
@@ -43,7 +43,7 @@ type = "signing"
 """
 
 
-def result(deferred: "Deferred[Reply]") -> Any:
+def result(deferred: "Deferred[Any]") -> Any:
     found: list[Any] = []
     deferred.addBoth(found.append)
     return found[0]
@@ -241,3 +241,32 @@ def test_destinations_are_those_of_every_backend(configure: Configure, memory: M
     context = house.doors["door"].context
     assert list(context.destinations()) == [destination]
     assert context.backend is house.backends["archive"]
+
+
+class Keeping:
+    """A middleware that keeps studies."""
+
+    def __init__(self, context: Context) -> None:
+        self.purged: list[str] = []
+
+    async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+        return await proceed(request)
+
+    async def purge(self, study_instance_uid: str) -> int:
+        self.purged.append(study_instance_uid)
+        return 3
+
+
+def test_a_study_is_purged_from_a_middleware_that_keeps_any(configure: Configure, memory: MemoryReactorClock) -> None:
+    configuration = configure(
+        '[middleware_types.keeping]\nmodule = "tests.service.test_house:Keeping"',
+        BRIDGED.format(middleware='["mine", "store", "bridge"]'),
+        '[middleware.store]\ntype = "keeping"',
+    )
+    house = House(configuration, memory, dict, {})
+    kept: Any = house.middleware["store"]
+    assert result(Deferred.fromCoroutine(house.purge("store", "1.2"))) == 3
+    assert kept.purged == ["1.2"]
+    for name in ("mine", "another"):
+        failure = result(Deferred.fromCoroutine(house.purge(name, "1.2")))
+        assert failure.type is NotFound

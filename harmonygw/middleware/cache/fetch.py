@@ -10,7 +10,7 @@ of it is held: the retrieve goes at the pace of its slowest reader then.
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Final
 
@@ -21,6 +21,7 @@ from harmonygw.errors import HarmonyError, Incomplete, NotFound, RejectedError, 
 from harmonygw.exchange import Record, Request
 from harmonygw.files import Writing, again
 from harmonygw.middleware.cache.entries import Entry
+from harmonygw.middleware.cache.landings import Landing, Reader, Wanted
 from harmonygw.middleware.cache.shelf import CacheFailed, Shelf
 from harmonygw.middleware.cache.store import SeriesKey
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, InstanceStream, Level, Retrieve
@@ -43,45 +44,6 @@ MAX_UNKEPT: Final = 64
 descriptors that a process has by default."""
 
 Landed = Callable[[Entry], Awaitable[None]]
-
-
-@dataclass(slots=True)
-class Landing:
-    """An instance that is coming, or has come."""
-
-    instance: Instance
-    writing: Writing | None
-    """None once it has landed."""
-    entry: Entry | None = None
-    kept: bool = True
-    let_go: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class _Reader:
-    """How far somebody has come in what lands."""
-
-    position: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What somebody wants of a retrieve."""
-
-    names: tuple[str, ...] = ()
-    """SOP Instance UIDs, each once; none for all there are."""
-    series_instance_uid: str = ""
-    """Of this series only."""
-    but: Container[str] = ()
-    """SOP Instance UIDs that he has already."""
-
-    def takes(self, instance: Instance) -> bool:
-        """Whether an instance is wanted."""
-        if self.names:
-            return instance.sop_instance_uid in self.names
-        if self.series_instance_uid not in ("", instance.series_instance_uid):
-            return False
-        return instance.sop_instance_uid not in self.but
 
 
 class Fetch:
@@ -130,7 +92,7 @@ class Fetch:
         self._awaited: dict[str, int] = {}
         self._wanting_all = 0
         self._users = 0
-        self._readers: set[_Reader] = set()
+        self._readers: set[Reader] = set()
         self._unkept = 0
         self._passed = 0
         self._waiting_for_room: Deferred[None] | None = None
@@ -192,7 +154,7 @@ class Fetch:
         Wanted are those that are named, or all but those that are here already. Raises what ends the retrieve, and
         `NotFound` when it ends without one that was named.
         """
-        reader = _Reader()
+        reader = Reader()
         given = 0
         with self._using(wanted.names, reader):
             while not wanted.names or given < len(wanted.names):
@@ -223,7 +185,7 @@ class Fetch:
                     await self._progress()
 
     @contextmanager
-    def _using(self, names: tuple[str, ...], reader: _Reader | None = None) -> Iterator[None]:
+    def _using(self, names: tuple[str, ...], reader: Reader | None = None) -> Iterator[None]:
         self._users += 1
         self._want(names, 1)
         if reader is not None:
@@ -290,7 +252,7 @@ class Fetch:
         if self._failure is not None:
             raise again(self._failure)
 
-    def _pass(self, reader: _Reader) -> None:
+    def _pass(self, reader: Reader) -> None:
         reader.position += 1
         self._let_go()
 

@@ -15,7 +15,8 @@ from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, Transp
 from harmonygw.exchange import Record, Reply, Request
 from harmonygw.middleware.cache import rejection
 from harmonygw.middleware.cache.entries import Entry, Series
-from harmonygw.middleware.cache.fetch import Fetch, Wanted
+from harmonygw.middleware.cache.fetch import Fetch
+from harmonygw.middleware.cache.landings import Wanted
 from harmonygw.middleware.cache.shelf import CacheFailed, Shelf
 from harmonygw.middleware.cache.store import SeriesKey
 from harmonygw.middleware.cache.validation import UNREACHABLE, Validation

@@ -76,23 +76,10 @@ class BulkDataTransaction:
         if not offer.multipart:
             media_type = f"{offer.media_type}; transfer-syntax={syntax}" if syntax else offer.media_type
             return await byte_ranges.by_itself(origin, readable, ranges, media_type, etag, (CACHE_CONTROL,))
-        await byte_ranges.verify(readable, ranges)
-        boundary = multipart.boundary()
         uids = (resource.study, resource.series, resource.instance)
         location = url(origin.base_url, *uids, "bulkdata", *resource.bulk_path)
-        start = multipart.part_header(boundary, syntax, location, True, media_type=offer.media_type)
-        end = multipart.closing(boundary)
-        return Reply(
-            headers=(
-                ("Content-Type", multipart.content_type(boundary, offer.media_type)),
-                CACHE_CONTROL,
-                ("ETag", f"W/{etag}"),
-                *readable.headers,
-            ),
-            body=Body(
-                _between(start, byte_ranges.value(readable, ranges), end),
-                length=len(start) + byte_ranges.length_of(ranges) + len(end),
-            ),
+        return await byte_ranges.as_one_part(
+            origin, readable, ranges, offer.media_type, syntax, location, f"W/{etag}", (CACHE_CONTROL,)
         )
 
     async def _all(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
@@ -171,11 +158,3 @@ def media_type_of(readable: Readable, path: str) -> str:
     values = orjson.loads(readable.layout.metadata).get(MIME_TYPE_OF_DOCUMENT, {}).get("Value", ())
     stated = str(values[0]).lower() if values else ""
     return stated if stated.count("/") == 1 and stated.isascii() and stated.isprintable() else OCTET_STREAM
-
-
-async def _between(start: bytes, pieces: AsyncGenerator[Pieces, None], end: bytes) -> AsyncGenerator[Pieces, None]:
-    yield (start,)
-    async with aclosing(pieces):
-        async for some in pieces:
-            yield some
-    yield (end,)

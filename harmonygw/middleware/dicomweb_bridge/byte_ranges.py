@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from harmonygw.dicom.dataset.frames import Range
+from harmonygw.dicom.web import multipart
 from harmonygw.dicom.web.ranges import ByteRange, Unsatisfiable, parse_range
 from harmonygw.errors import RangeNotSatisfiable
 from harmonygw.exchange import HTTPOrigin, Reply
@@ -28,17 +29,65 @@ async def by_itself(
 
     Raises `RangeNotSatisfiable`, and `DamagedFile` when already the beginning is not what was written.
     """
+    asked, part = asked_for(origin, ranges, etag)
+    headers = (("Content-Type", media_type), ("ETag", etag), ("Accept-Ranges", "bytes"), *headers, *readable.headers)
+    if part is not None:
+        headers = (*headers, ("Content-Range", part.content_range))
+    await verify(readable, asked)
+    return Reply(206 if part is not None else 200, headers, Body(value(readable, asked), length=length_of(asked)))
+
+
+async def as_one_part(
+    origin: HTTPOrigin,
+    readable: Readable,
+    ranges: Sequence[Range],
+    media_type: str,
+    transfer_syntax_uid: str,
+    location: str,
+    etag: str,
+    headers: Headers = (),
+) -> Reply:
+    """Answer with a value as the one part of a multipart, whose `etag` is weak.
+
+    A range of a multipart would cut its boundaries: what a client means by a Range header is a range of the value in
+    it, and that is what the part has then, with 206. Raises what `by_itself` does.
+    """
+    asked, part = asked_for(origin, ranges, etag)
+    await verify(readable, asked)
+    boundary = multipart.boundary()
+    start = multipart.part_header(boundary, transfer_syntax_uid, location, True, media_type=media_type)
+    end = multipart.closing(boundary)
+    headers = (
+        ("Content-Type", multipart.content_type(boundary, media_type)),
+        ("ETag", etag),
+        *((("Content-Range", part.content_range),) if part is not None else ()),
+        *headers,
+        *readable.headers,
+    )
+    body = Body(_between(start, value(readable, asked), end), length=len(start) + length_of(asked) + len(end))
+    return Reply(206 if part is not None else 200, headers, body)
+
+
+async def _between(start: bytes, pieces: AsyncGenerator[Pieces, None], end: bytes) -> AsyncGenerator[Pieces, None]:
+    yield (start,)
+    async with aclosing(pieces):
+        async for some in pieces:
+            yield some
+    yield (end,)
+
+
+def asked_for(origin: HTTPOrigin, ranges: Sequence[Range], etag: str) -> tuple[Sequence[Range], ByteRange | None]:
+    """Return what a Range header asks for of a value, and how; all of it, and None, without one.
+
+    Raises `RangeNotSatisfiable`.
+    """
     length = length_of(ranges)
     part = parse_range(origin.headers.get("range"), length, if_range=origin.headers.get("if-range"), etag=etag)
     if isinstance(part, Unsatisfiable):
         raise RangeNotSatisfiable(f"The value has {length} bytes.", length=length)
-    headers = (("Content-Type", media_type), ("ETag", etag), ("Accept-Ranges", "bytes"), *headers, *readable.headers)
-    status = 200
     if isinstance(part, ByteRange):
-        ranges, length, status = cut(ranges, part.first, part.length), part.length, 206
-        headers = (*headers, ("Content-Range", part.content_range))
-    await verify(readable, ranges)
-    return Reply(status, headers, Body(value(readable, ranges), length=length))
+        return cut(ranges, part.first, part.length), part
+    return ranges, None
 
 
 async def verify(readable: Readable, ranges: Sequence[Range]) -> None:

@@ -145,9 +145,16 @@ class FramesTransaction:
         boundary = multipart.boundary()
         content_type = _content_type(form.form, form.outgoing, boundary)
         etag = _entity_tag(readable, form, "pixeldata")
-        if form.stored and not form.form.multipart:
+        if form.stored and _is_one_part(readable, form):
             ranges = _ranges_of_whole(readable)
-            return await byte_ranges.by_itself(origin, readable, ranges, content_type, etag, (CACHE_CONTROL,))
+            if not form.form.multipart:
+                return await byte_ranges.by_itself(origin, readable, ranges, content_type, etag, (CACHE_CONTROL,))
+            instance = readable.instance
+            uids = (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid)
+            location = url(origin.base_url, *uids, "pixeldata")
+            return await byte_ranges.as_one_part(
+                origin, readable, ranges, form.form.media_type, form.outgoing, location, etag, (CACHE_CONTROL,)
+            )
         if form.form.multipart:
             pieces = closed(self.parts(readable, form, boundary, origin.base_url, request.client, first=True), boundary)
         else:

@@ -234,7 +234,7 @@ class Archive:
     async def _pieces(self, item: Item) -> AsyncGenerator[Pieces, None]:
         data = item.data_set()
         middle = len(data) // 2
-        yield (data[:100], data[100:middle])
+        yield (data[: middle // 2], data[middle // 2 : middle])
         if item.uid in self.halfway:
             await _shared(self.halfway[item.uid])
         if item.uid in self.fails:

@@ -25,6 +25,7 @@ from tests.middleware.cache.archive import (
     series,
     settled,
     study,
+    turn,
     until,
 )
 
@@ -176,7 +177,7 @@ async def test_a_reader_that_gives_its_stream_up_is_one_who_goes(tmp_path: Path)
         assert house.files == []
 
 
-@pytest.mark.parametrize("moment", range(12))
+@pytest.mark.parametrize("moment", range(25))
 @ensureDeferred
 async def test_a_request_may_be_cancelled_at_any_moment(tmp_path: Path, moment: int) -> None:
     archive = Archive(items(2))
@@ -187,8 +188,7 @@ async def test_a_request_may_be_cancelled_at_any_moment(tmp_path: Path, moment: 
         for retrieve in (series(), series("1.2.4"), image("1.2.4.2", of="1.2.4"), study()):
             asked = house.ask(retrieve)
             for _ in range(moment):
-                await settled() if moment == 11 else await until(lambda: True)
-                await settled()
+                await turn()
             cancelled(asked)
             await settled()
         assert await house.ask(study()) == expected(*archive.items)

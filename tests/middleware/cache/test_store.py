@@ -86,14 +86,24 @@ def flip(file: Path) -> None:
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-@pytest.mark.parametrize("harm", [truncate, lengthen, flip, rewrite, Path.unlink], ids=lambda one: one.__name__)
-@pytest.mark.parametrize("restarts", [True, False])
+@pytest.mark.parametrize(
+    ("harm", "restarts"),
+    [
+        (truncate, True),
+        (lengthen, True),
+        (rewrite, True),
+        (Path.unlink, True),
+        (flip, True),
+        (truncate, False),
+        (lengthen, False),
+        (rewrite, False),
+        (Path.unlink, False),
+    ],
+)
 @ensureDeferred
 async def test_a_file_that_was_harmed_is_never_served_and_fetched_again(
     tmp_path: Path, harm: Any, restarts: bool
 ) -> None:
-    if harm is flip and not restarts:
-        pytest.skip("a block is verified once for each time that its series is loaded")
     archive = Archive(items(2, size=3_000_000))
     house = House(tmp_path, archive)
     async with house:
@@ -163,7 +173,6 @@ async def test_a_row_that_was_harmed_is_dropped_and_its_instance_fetched_again(t
     async with House(tmp_path, archive) as house:
         await house.filled()
     with index(house) as connection:
-        connection.execute("PRAGMA ignore_check_constraints = 1")
         connection.execute(change)
     connection.close()
     async with House(tmp_path, archive) as house:
@@ -385,6 +394,6 @@ async def test_a_purge_breaks_off_what_is_under_way_and_leaves_nothing_of_it(tmp
         asked = house.ask(series())
         await until(lambda: len(house.files) == 2)
         await house.cache.purge("1.2")
-        with pytest.raises(TransportError, match="purged"):
+        with pytest.raises(TransportError):
             await asked
         assert house.files == []
