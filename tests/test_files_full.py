@@ -70,7 +70,7 @@ async def test_what_the_disk_does_not_take_goes_on_in_memory(
         assert await file.read((1000, 5)) == [DATA[1000:1005]]
         del file, descriptor, running, writing, follower
         await settled()
-        assert disk._volatile_bytes == 0
+        await until(lambda: disk._volatile_bytes == 0)
 
 
 @ensureDeferred

@@ -8,11 +8,11 @@ What could not be kept, since there is no room or the disk fails, is let go once
 of it is held: the retrieve goes at the pace of its slowest reader then.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Container, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Container, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -42,6 +42,8 @@ MAX_LISTED: Final = 20_000
 MAX_UNKEPT: Final = 64
 """Instances held that could not be kept, each an open file. Default 64: what a few retrieves may take of the thousand
 descriptors that a process has by default."""
+
+T = TypeVar("T")
 
 Landed = Callable[[Entry], Awaitable[None]]
 
@@ -323,9 +325,19 @@ class Fetch:
         series_uid = self._retrieve.series_instance_uid
         key = (self.study_instance_uid, series_uid)
         here = (await self._shelf.series(key)).entries
-        listing = Deferred.fromCoroutine(self._list())
+        rows: dict[str, None] = {}
+        listing = Deferred.fromCoroutine(self._list(rows))
+        listing.addBoth(self._told)
+        asked_for: set[str] = set(here)
         try:
             await self._alone(next((uid for uid in self._awaited if uid not in here), ""))
+            # The first list goes out before the archive has listed everything.
+            while not listing.called:
+                if len(uids := self._next(rows, asked_for)) >= SHORT_LIST_LENGTH or any(map(self._awaited.get, uids)):
+                    asked_for.update(uids)
+                    await self._land_instances(series_uid, uids)
+                elif not listing.called:
+                    await self._progress()
             listed = await listing
         finally:
             listing.addErrback(lambda _: None)
@@ -338,19 +350,19 @@ class Fetch:
             return
         self._listed = frozenset(listed)
         self._announce()
-        rest = dict.fromkeys(uid for uid in listed if uid not in here)
-        asked_for: set[str] = set()
-        while uids := self._next(rest, asked_for):
+        while uids := self._next(rows, asked_for):
             asked_for.update(uids)
             await self._land_instances(series_uid, uids)
-            for uid in uids:
-                rest.pop(uid, None)
         self._have_come()
         if self._asking is not None and (await self._shelf.series(key)).entries.keys() >= self._listed:
             # What the archive got between the list and its word on the study would never show as a change.
             await self._asked()
             listed = await self._list() or listed
         await self._shelf.complete(key, listed)
+
+    def _told(self, listed: T) -> T:
+        self._tell()
+        return listed
 
     def _have_come(self) -> None:
         self._all_came = True
@@ -368,15 +380,20 @@ class Fetch:
         except (RejectedError, Incomplete):
             pass  # what is listed is asked for again, and says it again
 
-    def _next(self, rest: Iterable[str], asked_for: Container[str]) -> tuple[str, ...]:
-        """Return what is asked for next; nothing when all has come, or nobody wants more."""
-        listed = self._listed or ()
-        uids = [uid for uid in self._awaited if uid in listed and uid not in self._by_uid and uid not in asked_for]
+    def _next(self, rows: Collection[str], asked_for: Container[str]) -> tuple[str, ...]:
+        """Return what is asked for next of what is listed; nothing when all has come, or nobody wants more."""
+
+        def left(uids: Iterable[str]) -> Iterator[str]:
+            return (uid for uid in uids if uid in rows and uid not in self._by_uid and uid not in asked_for)
+
+        uids = dict.fromkeys(left(self._awaited))
         if self._wanting_all or self._prefetch:
             length = max(SHORT_LIST_LENGTH, len(uids)) if uids else LIST_LENGTH
-            more = (uid for uid in rest if uid not in self._by_uid and uid not in uids)
-            uids.extend(islice(more, max(0, length - len(uids))))
-        return tuple(uids[:LIST_LENGTH])
+            for uid in left(rows):
+                if len(uids) >= length:
+                    break
+                uids[uid] = None
+        return tuple(islice(uids, LIST_LENGTH))
 
     async def _asked(self) -> None:
         """Wait until the archive has been asked of the study."""
@@ -387,14 +404,17 @@ class Fetch:
     def _uids(self, series_instance_uid: str) -> list[str]:
         return [uid for uid, one in self._by_uid.items() if one.instance.series_instance_uid == series_instance_uid]
 
-    async def _list(self) -> list[str] | None:
-        """Return the instances of the series, in the archive's order; None when it does not say."""
+    async def _list(self, rows: "dict[str, None] | None" = None) -> list[str] | None:
+        """Return the instances of the series, in the archive's order; None when it does not say.
+
+        Each is put into `rows` as soon as it is listed.
+        """
         keys = {
             "0020000D": {"vr": "UI", "Value": [self.study_instance_uid]},
             "0020000E": {"vr": "UI", "Value": [self._retrieve.series_instance_uid]},
         }
         find = Find(Level.IMAGE, keys, {"00080018": {"vr": "UI"}})
-        listed: dict[str, None] = {}
+        listed = {} if rows is None else rows
         try:
             reply = await self._proceed(replace(self._request, operation=find, record=Record()))
             async with aclosing(reply.result) as matches:
@@ -404,6 +424,8 @@ class Fetch:
                             listed[uid] = None
                     if len(listed) > MAX_LISTED:
                         return None
+                    if len(listed) % SHORT_LIST_LENGTH == 0:
+                        self._tell()
         except CancelledError:
             raise
         except HarmonyError:
