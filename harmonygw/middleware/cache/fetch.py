@@ -328,12 +328,14 @@ class Fetch:
         rows: dict[str, None] = {}
         listing = Deferred.fromCoroutine(self._list(rows))
         listing.addBoth(self._told)
-        asked_for: set[str] = set(here)
+        asked_for: set[str] = set()
         try:
             await self._alone(next((uid for uid in self._awaited if uid not in here), ""))
             # The first list goes out before the archive has listed everything.
             while not listing.called:
-                if len(uids := self._next(rows, asked_for)) >= SHORT_LIST_LENGTH or any(map(self._awaited.get, uids)):
+                if len(uids := self._next(rows, asked_for, here)) >= SHORT_LIST_LENGTH or any(
+                    map(self._awaited.get, uids)
+                ):
                     asked_for.update(uids)
                     await self._land_instances(series_uid, uids)
                 elif not listing.called:
@@ -350,7 +352,7 @@ class Fetch:
             return
         self._listed = frozenset(listed)
         self._announce()
-        while uids := self._next(rows, asked_for):
+        while uids := self._next(rows, asked_for, here):
             asked_for.update(uids)
             await self._land_instances(series_uid, uids)
         self._have_come()
@@ -380,8 +382,11 @@ class Fetch:
         except (RejectedError, Incomplete):
             pass  # what is listed is asked for again, and says it again
 
-    def _next(self, rows: Collection[str], asked_for: Container[str]) -> tuple[str, ...]:
-        """Return what is asked for next of what is listed; nothing when all has come, or nobody wants more."""
+    def _next(self, rows: Collection[str], asked_for: Container[str], here: Container[str]) -> tuple[str, ...]:
+        """Return what is asked for next of what is listed; nothing when all has come, or nobody wants more.
+
+        What was here at the beginning is asked for when somebody waits for it: it has been removed since.
+        """
 
         def left(uids: Iterable[str]) -> Iterator[str]:
             return (uid for uid in uids if uid in rows and uid not in self._by_uid and uid not in asked_for)
@@ -392,7 +397,8 @@ class Fetch:
             for uid in left(rows):
                 if len(uids) >= length:
                     break
-                uids[uid] = None
+                if uid not in here:
+                    uids[uid] = None
         return tuple(islice(uids, LIST_LENGTH))
 
     async def _asked(self) -> None:

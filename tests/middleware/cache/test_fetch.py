@@ -410,6 +410,25 @@ async def test_what_is_removed_while_a_series_is_fetched_makes_it_incomplete(tmp
 
 
 @ensureDeferred
+async def test_what_is_removed_while_the_rest_is_fetched_is_fetched_again_for_who_waits(tmp_path: Path) -> None:
+    archive = Archive(items(3))
+    async with House(tmp_path, archive, scope="instance") as house:
+        await house.filled(image(FIRST))
+        archive.gate(SECOND)
+        rest = house.ask(series())
+        await until(lambda: archive.open)
+        house.files[0].write_bytes(b"")
+        await failure_of(house.ask(image(FIRST)), TransportError)
+        asked = house.ask(image(FIRST))
+        await settled()
+        archive.let(SECOND)
+        assert await asked == expected(archive.items[0])
+        rest.addErrback(lambda failure: failure.trap(TransportError))
+        await rest
+        assert house.state["retrieves"] == 2
+
+
+@ensureDeferred
 async def test_what_finds_no_room_is_let_go_once_everybody_has_it_and_slows_the_retrieve_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
