@@ -17,8 +17,9 @@ from harmonygw.dicom.dataset.layout import Layout
 from harmonygw.dicom.dataset.part10 import file_header
 from harmonygw.disk import Disk
 from harmonygw.errors import Busy, HarmonyError, NotAcceptable, PeerError, TransportError
-from harmonygw.files import Checks, DamagedFile, InstanceFile, Recording, Writing, again
+from harmonygw.files import Checks, DamagedFile, InstanceFile, again
 from harmonygw.streams import Pieces
+from harmonygw.writing import Recording, Writing
 from tests.middleware.cache.archive import EXPLICIT, Item, data_of, instance, settled
 
 ITEM = Item("1.2.3.1", size=3_000_000)

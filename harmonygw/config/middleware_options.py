@@ -202,6 +202,11 @@ class CacheOptions:
     """Whether the rest of the scope is fetched once those who waited have what they wanted."""
     revalidate_secs: Seconds = 60.0
     """Seconds that a study is served without asking the PACS again whether it has changed."""
+    write_behind_secs: Leeway = 1.0
+    """Seconds that an instance is served from memory before its file is written; 0 writes it first. What was not
+    written when the process is killed is fetched again."""
+    memory_bytes: Count = 268_435_456
+    """Bytes of instances that are held like that at most; then the archive waits for the disk."""
     serve_stale: bool = False
     """Whether a study is served, with `Warning: 110`, while the PACS cannot be asked."""
 

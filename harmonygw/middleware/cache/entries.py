@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from harmonygw.files import InstanceFile
+from harmonygw.files import HeldFile, InstanceFile
 from harmonygw.streams import Instance
 
 
@@ -20,10 +20,10 @@ class Entry:
     receiving_ae_title: str
     leading: Mapping[str, str]
     default_character_set: tuple[str, ...]
-    file: InstanceFile
+    file: InstanceFile | HeldFile
 
     @classmethod
-    def of(cls, instance: Instance, file: InstanceFile) -> "Entry":
+    def of(cls, instance: Instance, file: InstanceFile | HeldFile) -> "Entry":
         """Return the entry of an instance that has been written."""
         return cls(
             instance.study_instance_uid,

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from harmonygw.errors import HarmonyError, Incomplete, NotFound, RejectedError, TransportError
 from harmonygw.exchange import Record, Request
-from harmonygw.files import Writing, again
+from harmonygw.files import again
 from harmonygw.middleware.cache.entries import Entry
 from harmonygw.middleware.cache.landings import Landing, Reader, Wanted
 from harmonygw.middleware.cache.shelf import CacheFailed, Shelf
@@ -27,6 +27,7 @@ from harmonygw.middleware.cache.store import SeriesKey
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, InstanceStream, Level, Retrieve
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Instance
+from harmonygw.writing import Writing
 
 log = Logger()
 

@@ -3,9 +3,9 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
-from harmonygw.files import Writing
 from harmonygw.middleware.cache.entries import Entry
 from harmonygw.streams import Instance
+from harmonygw.writing import Writing
 
 
 @dataclass(slots=True)

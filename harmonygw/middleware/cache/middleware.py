@@ -44,6 +44,8 @@ class Cache:
             source_of(context.configuration, context.name),
             max_bytes=options.max_bytes,
             max_age_secs=options.max_age_secs,
+            write_behind_secs=options.write_behind_secs,
+            memory_bytes=options.memory_bytes,
             reactor=context.reactor,
         )
         self._validation = Validation(self._shelf, revalidate_secs=options.revalidate_secs, clock=context.reactor)

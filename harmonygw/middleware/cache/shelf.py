@@ -19,11 +19,13 @@ from twisted.logger import Logger
 from harmonygw.dicom.dataset.layout import Layout
 from harmonygw.disk import Disk
 from harmonygw.errors import ConfigurationError, TransportError
-from harmonygw.files import Checks, InstanceFile, Recording, Writing
+from harmonygw.files import Checks, HeldFile, InstanceFile
+from harmonygw.middleware.cache.behind import Behind, Unwritten
 from harmonygw.middleware.cache.entries import Entry, Series
 from harmonygw.middleware.cache.joining import Joining
 from harmonygw.middleware.cache.store import Kept, SeriesKey, Store
 from harmonygw.streams import Instance
+from harmonygw.writing import Recording, Writing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,7 +58,17 @@ class CacheFailed(TransportError):
 class Shelf:
     """What the cache holds."""
 
-    def __init__(self, root: Path, source: str, *, max_bytes: int, max_age_secs: float, reactor: Any) -> None:
+    def __init__(
+        self,
+        root: Path,
+        source: str,
+        *,
+        max_bytes: int,
+        max_age_secs: float,
+        write_behind_secs: float = 0.0,
+        memory_bytes: int = 0,
+        reactor: Any,
+    ) -> None:
         self._open = partial(Store, root, source, max_bytes=max_bytes, max_age_secs=max_age_secs)
         self._root = root
         self._reactor = reactor
@@ -69,6 +81,9 @@ class Shelf:
         self._removals = 0
         self._in_use: Counter[SeriesKey] = Counter()
         self.disk = Disk(reactor, threads=THREADS, name=f"cache-{root.name}")
+        self._behind = Behind(self._write_behind, secs=write_behind_secs, memory_bytes=memory_bytes, clock=reactor)
+        self._completing: dict[SeriesKey, int] = {}
+        """Series that are complete when all that is held of them has been written, and their instances."""
         self.failures = 0
         self.evictions = 0
 
@@ -81,7 +96,9 @@ class Shelf:
             raise ConfigurationError((f"the cache folder {self._root} cannot be used: {error}",)) from error
 
     async def stop(self) -> None:
-        """Write down what was used, and close the folder."""
+        """Write what is held, and what was used, and close the folder."""
+        if self._store is not None:
+            await self._behind.flush()
         if self._touching is not None and self._touching.active():
             self._write_use()
             self._touching.cancel()
@@ -109,6 +126,7 @@ class Shelf:
         return {
             "bytes": self._store.bytes if self._store is not None else 0,
             "open": self.is_open,
+            "held_bytes": self._behind.bytes,
             "loaded_series": len(self._loaded),
             "evicted_series": self.evictions,
             "failures": self.failures,
@@ -133,9 +151,15 @@ class Shelf:
                 break
         series.expires_at = self._reactor.seconds() + series.expires_in
         for entry in series.entries.values():
-            entry.file.on_damage = partial(self._damaged, entry)
+            self._watch(entry)
+        for entry in self._behind.unwritten(key):
+            series.entries[entry.sop_instance_uid] = entry
         self._add_loaded(key, series)
         return series
+
+    def _watch(self, entry: Entry) -> None:
+        if isinstance(entry.file, InstanceFile):
+            entry.file.on_damage = partial(self._damaged, entry)
 
     async def said(self, study_instance_uid: str) -> str | None:
         """Return what the archive said of a study when it was cached."""
@@ -154,15 +178,56 @@ class Shelf:
             del self._in_use[key]
 
     async def keep(self, writing: Writing) -> tuple[Entry, bool]:
-        """Write the end of an instance that was received; return its entry, and whether it was kept.
+        """Keep an instance that was received; return its entry, and whether it was kept.
 
-        Raises `OSError` when it fits nowhere. An entry that could not be kept is for those who wait for it now.
+        It is held in memory when there is room, and written later. Raises `OSError` when it fits nowhere. An entry that
+        could not be kept is for those who wait for it now.
         """
+        held = writing.held()
+        if held is not None:
+            return await self._hold(writing, held), True
+        return await self._write(writing)
+
+    async def _hold(self, writing: Writing, held: HeldFile) -> Entry:
+        entry = Entry.of(writing.instance, held)
+        key = (entry.study_instance_uid, entry.series_instance_uid)
+        series = await self.series(key)
+        writing.end(held)
+        self.hold(key)
+        self._behind.put(writing, entry, held)
+        series.entries.setdefault(entry.sop_instance_uid, entry)
+        await self._behind.room()
+        return entry
+
+    async def _write_behind(self, one: Unwritten) -> None:
+        """Write what was held, and let what was written take its place."""
+        series = self._loaded.get(one.key)
+        try:
+            _, kept = await self._write(one.writing, held=one)
+        except CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is not kept then, whatever it was
+            self._failed(error)
+            kept = False
+        if not kept and series is not None and series.entries.get(one.entry.sop_instance_uid) is one.entry:
+            del series.entries[one.entry.sop_instance_uid]
+            series.complete = False
+        self.release(one.key)
+        count = self._completing.get(one.key)
+        if count is not None and len(self._behind.unwritten(one.key)) == 1:  # which is this one
+            del self._completing[one.key]
+            with suppress(CacheFailed):
+                await self._run(Store.complete, one.key, count)
+
+    async def _write(self, writing: Writing, *, held: Unwritten | None = None) -> tuple[Entry, bool]:
         instance = writing.instance
         removals = self._removals
         layout, checks, kept = await writing.finish(partial(self._keep, instance))
         file = InstanceFile(kept.path, checks, layout, self.disk, descriptor=kept.descriptor, trusted=True)
-        writing.end(file)
+        if held is None:
+            writing.end(file)
+        else:
+            held.file.settle(file)
         for one in kept.evicted:
             self._removals += 1
             self.evictions += 1
@@ -171,12 +236,14 @@ class Shelf:
         if writing.recording.failure is not None:
             self._failed(writing.recording.failure)
         if kept.descriptor is None:
-            file.on_damage = partial(self._damaged, entry)
+            self._watch(entry)
             key = (instance.study_instance_uid, instance.series_instance_uid)
             if removals != self._removals:  # which may have removed this one again
                 self._unload(key)
             with suppress(CacheFailed):  # whoever waits for it can be served
                 series = await self.series(key)
+                if held is not None and series.entries.get(entry.sop_instance_uid) is held.entry:
+                    series.entries[entry.sop_instance_uid] = entry
                 series.entries.setdefault(entry.sop_instance_uid, entry)
         return entry, kept.descriptor is None
 
@@ -190,14 +257,23 @@ class Shelf:
         """Return what writes an instance; raises `CacheFailed` when the cache is closed."""
         if self._store is None:
             raise CacheFailed("the cache is closed")
-        return Writing(instance, self._store.incoming(), self.disk, bulk_threshold=BULK_THRESHOLD)
+        return Writing(
+            instance,
+            self._store.incoming(),
+            self.disk,
+            bulk_threshold=BULK_THRESHOLD,
+            hold_bytes=self._behind.hold_bytes,
+        )
 
     async def complete(self, key: SeriesKey, sop_instance_uids: Collection[str]) -> None:
         """Note that these instances are all of a series; unless one of them has been removed again meanwhile."""
         series = await self.series(key)
         if series.entries.keys() >= set(sop_instance_uids):
             series.complete = True
-            await self._run(Store.complete, key, len(series.entries))
+            if self._behind.unwritten(key):
+                self._completing[key] = len(series.entries)
+            else:
+                await self._run(Store.complete, key, len(series.entries))
 
     async def note_said(self, study_instance_uid: str, said: str) -> None:
         """Note what the archive says of a study."""
@@ -208,8 +284,9 @@ class Shelf:
     async def purge(self, study_instance_uid: str) -> int:
         """Remove a study; return how many instances it had."""
         self._unload_study(study_instance_uid)
+        held = await self._forget(lambda one: one.entry.study_instance_uid == study_instance_uid)
         try:
-            return await self._run(Store.purge, study_instance_uid)
+            return held + await self._run(Store.purge, study_instance_uid)
         finally:
             self._removals += 1
             self._unload_study(study_instance_uid)
@@ -220,12 +297,34 @@ class Shelf:
 
     async def drop(self, entry: Entry) -> None:
         """Remove one instance."""
-        series = self._loaded.get((entry.study_instance_uid, entry.series_instance_uid))
-        if series is not None and series.entries.get(entry.sop_instance_uid) is entry:
-            del series.entries[entry.sop_instance_uid]
-            entry.file.close()
+        key = (entry.study_instance_uid, entry.series_instance_uid)
+        self._take_out(key, entry.sop_instance_uid, entry.file)
+        file = entry.file
+        if isinstance(file, HeldFile):
+            await self._forget(lambda one: one.entry is entry)
+            if file.file is None:
+                return
+            file = file.file
+            self._take_out(key, entry.sop_instance_uid, file)
+        await self._run(Store.drop, key, file)
+
+    def _take_out(self, key: SeriesKey, sop_instance_uid: str, file: InstanceFile | HeldFile) -> None:
+        series = self._loaded.get(key)
+        entry = series.entries.get(sop_instance_uid) if series is not None else None
+        if series is not None and entry is not None and entry.file is file:
+            del series.entries[sop_instance_uid]
+            file.close()
             series.complete = False
-        await self._run(Store.drop, entry)
+
+    async def _forget(self, wanted: Callable[[Unwritten], bool]) -> int:
+        """Write these no more; return how many they were."""
+        forgotten = self._behind.waiting(wanted)
+        for one in forgotten:
+            self._completing.pop(one.key, None)
+        await self._behind.forget(wanted)
+        for one in forgotten:
+            self.release(one.key)
+        return len(forgotten)
 
     def _damaged(self, entry: Entry) -> None:
         """Remove what is not what was written; it is fetched again by whoever asks next."""

@@ -22,9 +22,10 @@ import orjson
 from harmonygw.dicom.dataset.layout import Layout
 from harmonygw.disk import Descriptor, Disk
 from harmonygw.errors import ConfigurationError
-from harmonygw.files import Checks, InstanceFile, Recording
+from harmonygw.files import Checks, InstanceFile
 from harmonygw.middleware.cache.entries import Entry, Series
 from harmonygw.streams import Instance
+from harmonygw.writing import Recording
 
 SCHEMA_VERSION: Final = 1
 """Of the tables and of what `Layout.to_bytes` writes; another one is thrown away."""
@@ -292,10 +293,9 @@ class Store:
                 self._index.execute("DELETE FROM study WHERE study_instance_uid = ?", (study_instance_uid,))
         return removed
 
-    def drop(self, entry: Entry) -> None:
-        """Remove one instance; its series is complete no more."""
-        key = (entry.study_instance_uid, entry.series_instance_uid)
-        which = (entry.file.path.name, entry.file.checks.modified_ns)  # another may have come in its place
+    def drop(self, key: SeriesKey, file: InstanceFile) -> None:
+        """Remove one instance of a series, which is complete no more."""
+        which = (file.path.name, file.checks.modified_ns)  # another may have come in its place
         with self._turn:
             if self._delete("name = ? AND modified_ns = ?", which):
                 self._change(

@@ -16,11 +16,11 @@ from harmonygw.dicom.web.resources import Resource
 from harmonygw.disk import Disk
 from harmonygw.errors import NotFound, PeerError, TransportError
 from harmonygw.exchange import Reply, Request
-from harmonygw.files import spool
 from harmonygw.middleware.dicomweb_bridge.retrieving import NOTHING, operation_for
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, InstanceStream
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Instance, Pieces, RandomAccess
+from harmonygw.writing import spool
 
 THREADS: Final = 4
 """Threads for temporary files. Default 4: requests without a cache behind them wait for the archive, not for these."""

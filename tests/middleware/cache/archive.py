@@ -314,7 +314,7 @@ class House:
         pipeline = SimpleNamespace(backends=("pacs",), middleware_names=("bridge", "cache"))
         context: Any = SimpleNamespace(
             name="cache",
-            options=CacheOptions(**{"path": str(self.folder), **options}),
+            options=CacheOptions(**{"path": str(self.folder), "write_behind_secs": 0.0, **options}),
             reactor=self.clock,
             configuration=SimpleNamespace(backends={"pacs": backend}, pipelines={"web": pipeline}),
         )

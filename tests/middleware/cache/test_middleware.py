@@ -213,6 +213,7 @@ async def test_it_is_described(tmp_path: Path) -> None:
         assert house.state == {
             "bytes": sum(one.stat().st_size for one in house.files),
             "open": True,
+            "held_bytes": 0,
             "loaded_series": 1,
             "evicted_series": 0,
             "failures": 0,

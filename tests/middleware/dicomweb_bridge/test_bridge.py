@@ -36,7 +36,7 @@ def test_the_bridge_is_a_middleware() -> None:
 
 
 def test_what_is_not_built_yet_is_refused_and_not_ignored() -> None:
-    with pytest.raises(ConfigurationError, match='middleware.bridge: partial = "report" is not in this build yet'):
+    with pytest.raises(ConfigurationError, match=r'middleware.bridge: partial = "report" is not in this build yet'):
         Gateway(Archive(), partial="report")
 
 

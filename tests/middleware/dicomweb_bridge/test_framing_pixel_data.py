@@ -140,8 +140,6 @@ def test_a_range_of_a_multipart_is_one_of_the_value_in_it() -> None:
     assert content == b"fty"
 
 
-
-
 def test_what_is_decoded_can_come_by_itself() -> None:
     reply = PixelGateway(held_file("SC_rgb_rle_2frame.dcm")).reply(PIXELS, "application/octet-stream")
     assert body_of(reply) == pydicom.dcmread(bundled("SC_rgb_rle_2frame.dcm")).pixel_array.tobytes()

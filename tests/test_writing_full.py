@@ -14,10 +14,11 @@ from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
 from harmonygw import disk as disk_module
-from harmonygw import files as module
+from harmonygw import writing as module
 from harmonygw.disk import Disk
 from harmonygw.errors import TransportError
-from harmonygw.files import InstanceFile, Recording, spool
+from harmonygw.files import InstanceFile
+from harmonygw.writing import Recording, spool
 from tests.middleware.cache.archive import Item, data_of, instance, settled, until
 from tests.test_files import DATA, ITEM, THIRD, kept, opened, read_until_error, slow, written
 
