@@ -51,7 +51,12 @@ options = {{ page_memory_secs = 0 }}
 [backends.{name}_pacs]
 service = "dicom_scu"
 target_ref = "{name}"
-options = {{ aet = "{ae_title}", local_aet = "HARMONYGW", max_associations = {max_associations} }}
+
+[backends.{name}_pacs.options]
+aet = "{ae_title}"
+local_aet = "HARMONYGW"
+max_associations = {max_associations}
+idle_association_secs = {idle}
 
 [targets.{name}]
 connection.host = "127.0.0.1"
@@ -77,7 +82,7 @@ options = {{ path = "{folder}/cache-{name}-{port}" }}
 class Gateway:
     """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp`, `/synthetic`, and below `/cached` with a cache."""
 
-    def __init__(self, peers: Peers) -> None:
+    def __init__(self, peers: Peers, *, idle_association_secs: float = 30.0) -> None:
         self.port = free_port()
         configuration = peers.folder / f"gateway-{self.port}.toml"
         configuration.write_text(
@@ -88,6 +93,7 @@ class Gateway:
                     ae_title=title,
                     pacs_port=port,
                     max_associations=MAX_ASSOCIATIONS,
+                    idle=idle_association_secs,
                     folder=peers.folder,
                     port=self.port,
                 )

@@ -352,16 +352,15 @@ class Fetch:
             await self._shelf.complete(key, self._uids(series_uid))
             return
         self._listed = frozenset(listed)
+        if self._listed >= here.keys():
+            await self._shelf.note_listed(key)
         self._announce()
         while uids := self._next(rows, asked_for, here):
             asked_for.update(uids)
             await self._land_instances(series_uid, uids)
         self._have_come()
-        if self._asking is not None and (await self._shelf.series(key)).entries.keys() >= self._listed:
-            # What the archive got between the list and its word on the study would never show as a change.
-            await self._asked()
-            listed = await self._list() or listed
         await self._shelf.complete(key, listed)
+        await self._shelf.note_listed(key)
 
     def _told(self, listed: T) -> T:
         self._tell()
@@ -411,33 +410,34 @@ class Fetch:
     def _uids(self, series_instance_uid: str) -> list[str]:
         return [uid for uid, one in self._by_uid.items() if one.instance.series_instance_uid == series_instance_uid]
 
-    async def _list(self, rows: "dict[str, None] | None" = None) -> list[str] | None:
+    async def _list(self, rows: dict[str, None]) -> list[str] | None:
         """Return the instances of the series, in the archive's order; None when it does not say.
 
-        Each is put into `rows` as soon as it is listed.
+        Each is put into `rows` as soon as it is listed. What the archive gets between its word on the study and the
+        list shows as a change later; what it got between the list and its word never would.
         """
+        await self._asked()
         keys = {
             "0020000D": {"vr": "UI", "Value": [self.study_instance_uid]},
             "0020000E": {"vr": "UI", "Value": [self._retrieve.series_instance_uid]},
         }
         find = Find(Level.IMAGE, keys, {"00080018": {"vr": "UI"}})
-        listed = {} if rows is None else rows
         try:
             reply = await self._proceed(replace(self._request, operation=find, record=Record()))
             async with aclosing(reply.result) as matches:
                 async for match in matches:
                     for uid in match.get("00080018", {}).get("Value", ()):
                         if isinstance(uid, str) and uid:
-                            listed[uid] = None
-                    if len(listed) > MAX_LISTED:
+                            rows[uid] = None
+                    if len(rows) > MAX_LISTED:
                         return None
-                    if len(listed) % SHORT_LIST_LENGTH == 0:
+                    if len(rows) % SHORT_LIST_LENGTH == 0:
                         self._tell()
         except CancelledError:
             raise
         except HarmonyError:
             return None  # the retrieve itself will say what is wrong
-        return list(listed) or None
+        return list(rows) or None
 
     async def _land_instances(self, series_instance_uid: str, uids: tuple[str, ...]) -> None:
         await self._land(

@@ -16,6 +16,7 @@ from harmonygw.exchange import Record, Reply, Request
 from harmonygw.middleware.cache import rejection
 from harmonygw.middleware.cache.entries import Entry, Series
 from harmonygw.middleware.cache.fetch import Fetch
+from harmonygw.middleware.cache.joining import Joining
 from harmonygw.middleware.cache.landings import Wanted
 from harmonygw.middleware.cache.shelf import CacheFailed, Shelf
 from harmonygw.middleware.cache.store import SeriesKey
@@ -50,6 +51,7 @@ class Cache:
         )
         self._validation = Validation(self._shelf, revalidate_secs=options.revalidate_secs, clock=context.reactor)
         self._fetches: dict[tuple[str, str], Fetch] = {}
+        self._listing: Joining[SeriesKey, bool] = Joining()
         self._archive_strips: bool | None = None
         """Whether the archive can send instances without their bulk data; None until it was asked."""
         self._counts = dict.fromkeys(("hits", "joined", "retrieves", "passed_by"), 0)
@@ -203,9 +205,13 @@ class Cache:
         return series, ()
 
     async def _is_listed(self, request: Request, proceed: Proceed, series: Series) -> bool:
-        now = self._clock.seconds()
-        if now - series.listed_at < self._options.revalidate_secs:
+        if self._clock.seconds() - series.listed_at < self._options.revalidate_secs:
             return True
+        key = (series.study_instance_uid, series.series_instance_uid)
+        return await self._listing.wait(key, partial(self._list, request, proceed, series))
+
+    async def _list(self, request: Request, proceed: Proceed, series: Series) -> bool:
+        now = self._clock.seconds()
         count = await self._validation.count(series.study_instance_uid)
         if not count and not await self._validation.lists_the_same(request, proceed, series):
             return False

@@ -275,6 +275,10 @@ class Shelf:
             else:
                 await self._run(Store.complete, key, len(series.entries))
 
+    async def note_listed(self, key: SeriesKey) -> None:
+        """Note that the archive has just listed what is here of a series."""
+        (await self.series(key)).listed_at = self._reactor.seconds()
+
     async def note_said(self, study_instance_uid: str, said: str) -> None:
         """Note what the archive says of a study."""
         await self._run(Store.note_said, study_instance_uid, said)

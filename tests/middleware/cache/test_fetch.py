@@ -370,15 +370,32 @@ async def test_several_instances_are_given_whether_they_are_here_or_not(tmp_path
 
 
 @ensureDeferred
-async def test_a_growing_series_is_not_cached_as_complete(tmp_path: Path) -> None:
+async def test_a_series_is_listed_only_after_the_archive_has_said_what_the_study_has(tmp_path: Path) -> None:
     archive = Archive(items(2))
     archive.answers[Level.STUDY] = Deferred()
     async with House(tmp_path, archive) as house:
-        assert await house.ask(series()) == expected(*archive.items)
-        archive.items.append(Item(THIRD))
+        asked = house.ask(series())
+        await settled()
+        assert archive.retrieved == []
         archive.answers.pop(Level.STUDY).callback(None)
+        assert await asked == expected(*archive.items)
+
+
+@ensureDeferred
+async def test_what_a_series_gets_before_it_is_listed_shows_as_a_change_later(tmp_path: Path) -> None:
+    archive = Archive(items(2))
+    archive.answers[Level.IMAGE] = Deferred()
+    async with House(tmp_path, archive) as house:
+        asked = house.ask(series())
+        await settled()
+        archive.items.append(Item(THIRD))
+        archive.answers.pop(Level.IMAGE).callback(None)
+        assert await asked == expected(*archive.items)
         await until(lambda: not house.state["under_way"])
-        assert await house.ask(series()) == expected(*archive.items), "it grew between its list and the count"
+        retrieved = len(archive.retrieved)
+        house.clock.advance(61)
+        assert await house.ask(series()) == expected(*archive.items)
+        assert len(archive.retrieved) > retrieved, "the count is another than the one that was said"
 
 
 @ensureDeferred
