@@ -136,6 +136,10 @@ class InstanceFile:
         """Keep the file open no more than somebody reads it."""
         self._disk.close(self)
 
+    async def views(self, *ranges: tuple[int, int]) -> Pieces:
+        """Return ranges of the data set one after the other; raises what `read` does."""
+        return await self.read(*ranges)
+
     def _at_hand(self, ranges: Sequence[tuple[int, int]]) -> list[bytes] | None:
         """Return ranges of a file that is open, verified, and in the system's memory: what does not block."""
         descriptor = self._descriptor or self._disk.opened(self)
@@ -239,6 +243,13 @@ class HeldFile:
         self._pieces = ()
         self._starts = []
 
+    async def views(self, *ranges: tuple[int, int]) -> Pieces:
+        """Return ranges of the data set as they came, not copied; raises what `read` does."""
+        if self.file is not None:
+            return await self.file.views(*ranges)
+        self._check(ranges)
+        return [piece for start, length in ranges for piece in self._cut(start, length)]
+
     def close(self) -> None:
         """Do nothing: what is held ends when it has been written."""
 
@@ -246,8 +257,7 @@ class HeldFile:
         """Return ranges of the data set; raises `DamagedFile` beyond its end, and what reading the file raises."""
         if self.file is not None:
             return await self.file.read(*ranges)
-        if any(start + length > self.length for start, length in ranges):
-            raise DamagedFile("a cached object is shorter than its layout says")
+        self._check(ranges)
         return [b"".join(self._cut(start, length)) for start, length in ranges]
 
     async def pieces(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[Pieces, None]:
@@ -259,6 +269,10 @@ class HeldFile:
                     yield some
         elif offset < end:
             yield self._cut(offset, end - offset)
+
+    def _check(self, ranges: Sequence[tuple[int, int]]) -> None:
+        if any(start + length > self.length for start, length in ranges):
+            raise DamagedFile("a cached object is shorter than its layout says")
 
     def _cut(self, start: int, length: int) -> list[Piece]:
         index = bisect_right(self._starts, start) - 1

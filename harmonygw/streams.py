@@ -213,12 +213,12 @@ class Body:
         self._source = source
         self.length = length
         self.size = 0
-        self.whole: tuple[bytes, ...] | None = None
+        self.whole: tuple[Piece, ...] | None = None
         """All of the bytes, when they were here from the beginning."""
         self._outcome: Feed[None] = Feed(limit=1)
 
     @classmethod
-    def of(cls, *pieces: bytes) -> "Body":
+    def of(cls, *pieces: Piece) -> "Body":
         """Make a body of bytes that are already here."""
         feed: Feed[Pieces] = Feed(limit=1)
         if any(pieces):
@@ -276,6 +276,9 @@ class RandomAccess(Protocol):
 
     async def read(self, *ranges: tuple[int, int]) -> list[bytes]:
         """Return ranges of the data set: each an offset in it, and a length."""
+
+    async def views(self, *ranges: tuple[int, int]) -> Pieces:
+        """Return the same one after the other, in as many pieces as they lie in, not copied where that can be."""
 
     def pieces(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[Pieces, None]:
         """Yield a range of the data set, or all of it, a piece at a time."""

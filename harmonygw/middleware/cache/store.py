@@ -222,7 +222,7 @@ class Store:
 
     def load(self, key: SeriesKey, disk: Disk) -> Series:
         """Return what is here of a series; what is too old is removed first."""
-        series = Series(*key)
+        series = Series(*key, expires_in=self._max_age_secs)
         with self._turn:
             found = self._index.execute(
                 "SELECT id, complete FROM series WHERE study_instance_uid = ? AND series_instance_uid = ?", key

@@ -23,14 +23,14 @@ from harmonygw.middleware.dicomweb_bridge.pixels import (
     forms_of,
     frame_table,
     frames,
-    stored_frame,
     stored_pieces,
+    stored_views,
 )
 from harmonygw.middleware.dicomweb_bridge.relaying import Relay, closed, led_by
 from harmonygw.middleware.dicomweb_bridge.retrieving import CACHE_CONTROL, NOTHING, ensure_existence
 from harmonygw.pipeline import Proceed
 from harmonygw.rendering.workers import Workers
-from harmonygw.streams import Body, InstanceStream, Pieces
+from harmonygw.streams import Body, InstanceStream, Piece, Pieces
 
 AT_ONCE: Final = 4 * 1024 * 1024
 """Bytes of stored frames that are read at once and sent with their length; longer ones stream."""
@@ -70,12 +70,11 @@ class FramesTransaction:
         )
         location = url(origin.base_url, resource.study, resource.series, resource.instance, "frames")
         if form.stored and byte_ranges.length_of(ranges) <= AT_ONCE:
-            parts: list[bytes] = []
+            parts: list[Piece] = []
             for number in resource.frames:
-                frame = await stored_frame(readable, number)
                 if form.form.multipart:
                     parts.append(_part_header(boundary, form, f"{location}/{number}", first=not parts))
-                parts.append(frame)
+                parts.extend(await stored_views(readable, number))
             if form.form.multipart:
                 parts.append(multipart.closing(boundary))
             return Reply(headers=headers, body=Body.of(*parts))

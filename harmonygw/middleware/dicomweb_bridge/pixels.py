@@ -103,6 +103,13 @@ async def stored_frame(readable: Readable, number: int) -> bytes:
     return frame
 
 
+async def stored_views(readable: Readable, number: int) -> Pieces:
+    """Return one frame as it is stored, not copied where that can be; raises what `stored_frame` raises."""
+    if not is_aligned(readable):
+        return (await stored_frame(readable, number),)
+    return await readable.file.views(*frame_table(readable).locate(number))
+
+
 async def stored_pieces(readable: Readable, number: int) -> AsyncGenerator[Pieces, None]:
     """Yield one frame as it is stored, a piece at a time; raises what `stored_frame` raises."""
     if not is_aligned(readable):

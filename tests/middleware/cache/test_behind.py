@@ -6,7 +6,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
-from harmonygw.files import HeldFile
+from harmonygw.files import DamagedFile, HeldFile
 from harmonygw.middleware.cache import behind, store
 from tests.middleware.cache.archive import (
     SERIES,
@@ -161,3 +161,35 @@ async def test_a_series_that_is_held_is_there_however_it_is_loaded(tmp_path: Pat
         house.cache._shelf._unload((STUDY, SERIES))
         assert await house.ask(image(archive.items[1].uid)) == expected(archive.items[1])
         assert len(archive.retrieved) == 1
+
+
+@ensureDeferred
+async def test_views_of_what_is_held_are_those_of_its_file(tmp_path: Path) -> None:
+    archive = Archive(items(1))
+    [item] = archive.items
+    async with House(tmp_path, archive, **HELD) as house:
+        stream = (await house.reply(image(item.uid))).result
+        file = (await anext(stream)).file
+        await stream.aclose()
+        assert isinstance(file, HeldFile)
+        before = await file.views((0, 10), (5, 20))
+        house.clock.advance(1.0)
+        await until(lambda: not house.state["held_bytes"])
+        after = await file.views((0, 10), (5, 20))
+        for views in (before, after):
+            assert b"".join(views) == item.data_set()[:10] + item.data_set()[5:25]
+
+
+@ensureDeferred
+async def test_a_range_beyond_what_is_held_is_damage(tmp_path: Path) -> None:
+    archive = Archive(items(1))
+    [item] = archive.items
+    async with House(tmp_path, archive, **HELD) as house:
+        stream = (await house.reply(image(item.uid))).result
+        file = (await anext(stream)).file
+        await stream.aclose()
+        assert file is not None
+        end = len(item.data_set())
+        assert await file.read((end - 1, 1)) == [item.data_set()[-1:]]
+        with pytest.raises(DamagedFile):
+            await file.read((end - 1, 2))

@@ -77,6 +77,9 @@ class MemoryFile:
         self.reads += ranges
         return [self.data[start : start + length] for start, length in ranges]
 
+    async def views(self, *ranges: tuple[int, int]) -> Pieces:
+        return await self.read(*ranges)
+
     async def pieces(self, offset: int = 0, length: int | None = None) -> AsyncGenerator[Pieces, None]:
         end = len(self.data) if length is None else offset + length
         while offset < end:
