@@ -99,3 +99,5 @@ class Reply:
     body: Body | None = None
     result: Any = None
     """Of an operation: a MatchStream, an InstanceStream, a stream of StoreResult, or None for an Echo."""
+    digest: str = ""
+    """What tells the content of the result from any other; empty when that is not known before it is read."""

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
@@ -29,6 +30,14 @@ STALE: Final = ("Warning", '110 - "Response is Stale"')
 """RFC 7234 §5.5.1: the archive could not be asked whether this is still so."""
 
 Headers = tuple[tuple[str, str], ...]
+
+
+class Answer(NamedTuple):
+    """What is answered with: instances, header fields for the client, and what tells the content from any other."""
+
+    instances: InstanceStream
+    headers: Headers = ()
+    digest: str = ""
 
 
 @implementer(IMiddleware)
@@ -83,14 +92,15 @@ class Cache:
             return await proceed(request)
         if self._shelf.is_open:
             try:
-                stream, headers = await self._answer(request, proceed, retrieve)
-                return Reply(headers=headers, result=_Counted(stream, request.record))
+                answer = await self._answer(request, proceed, retrieve)
+                counted = _Counted(answer.instances, request.record)
+                return Reply(headers=answer.headers, result=counted, digest=answer.digest)
             except CacheFailed:
                 pass
         self._counts["passed_by"] += 1
         return await proceed(request)
 
-    async def _answer(self, request: Request, proceed: Proceed, retrieve: Retrieve) -> tuple[InstanceStream, Headers]:
+    async def _answer(self, request: Request, proceed: Proceed, retrieve: Retrieve) -> Answer:
         whole = retrieve.random_access or retrieve.without_bulk_data
         if retrieve.level is Level.STUDY:
             return await self._study(request, proceed, retrieve, whole=whole)
@@ -98,16 +108,16 @@ class Cache:
         series, headers = await self._series(request, proceed, retrieve)
         uids = tuple(dict.fromkeys(retrieve.sop_instance_uids))
         if series.complete if retrieve.level is Level.SERIES else series.entries.keys() >= set(uids):
-            return self._hit(request, [series.entries[uid] for uid in uids or series.entries]), headers
+            return self._hit(request, [series.entries[uid] for uid in uids or series.entries], headers)
         bare = await self._without_bulk_data(request, proceed, retrieve, series)
         if bare is not None:
-            return bare, headers
+            return Answer(bare, headers)
         fetch = await self._joined(request, proceed, retrieve)
         series = await self._shelf.series(key)
         here = [series.entries[uid] for uid in uids or series.entries if uid in series.entries]
         left = tuple(uid for uid in uids if uid not in series.entries)
         if uids and not left:
-            return self._hit(request, here), headers
+            return self._hit(request, here, headers)
         if left == uids and len(uids) == 1 and whole:
             stream: InstanceStream = self._instances([await fetch.entry(uids[0])])
         else:
@@ -115,7 +125,7 @@ class Cache:
             coming = fetch.instances(wanted, whole=whole)
             stream = await _begun(self._after(here, coming) if here else coming)
         request.record.target = fetch.record.target
-        return stream, headers
+        return Answer(stream, headers)
 
     async def _without_bulk_data(
         self, request: Request, proceed: Proceed, retrieve: Retrieve, series: Series
@@ -142,9 +152,7 @@ class Cache:
             (await self._joined(request, proceed, retrieve)).go_on_alone()
         return stream
 
-    async def _study(
-        self, request: Request, proceed: Proceed, retrieve: Retrieve, *, whole: bool
-    ) -> tuple[InstanceStream, Headers]:
+    async def _study(self, request: Request, proceed: Proceed, retrieve: Retrieve, *, whole: bool) -> Answer:
         """Answer with one retrieve when nothing of the study is here or coming, else series by series."""
         study = retrieve.study_instance_uid
         here = await self._shelf.said(study) is not None
@@ -155,12 +163,12 @@ class Cache:
             if coming is not None:
                 await self._admitted(request, proceed, coming)
             if coming is None or not coming.is_open:
-                return await _begun(self._series_by_series(request, proceed, retrieve)), ()
+                return Answer(await _begun(self._series_by_series(request, proceed, retrieve)))
             self._counts["joined"] += 1
             fetch = coming
         stream = await _begun(fetch.instances(Wanted(), whole=whole))
         request.record.target = fetch.record.target
-        return stream, ()
+        return Answer(stream)
 
     async def _series_by_series(
         self, request: Request, proceed: Proceed, retrieve: Retrieve
@@ -177,7 +185,7 @@ class Cache:
             raise NotFound("The archive has no such study.")
         for uid in uids:
             one = replace(retrieve, level=Level.SERIES, series_instance_uid=str(uid))
-            stream, stale = await self._answer(request, proceed, one)
+            stream, stale, _ = await self._answer(request, proceed, one)
             async with aclosing(stream):
                 if stale:
                     raise TransportError("the archive could not be asked whether the rest of the study has changed")
@@ -218,10 +226,12 @@ class Cache:
         series.listed_at = now
         return True
 
-    def _hit(self, request: Request, entries: Sequence[Entry]) -> InstanceStream:
+    def _hit(self, request: Request, entries: Sequence[Entry], headers: Headers) -> Answer:
         self._counts["hits"] += 1
         request.record.target = self._name
-        return self._instances(entries)
+        digests = "".join(entry.file.digest for entry in entries)
+        digest = sha256(digests.encode()).hexdigest()[:32] if len(entries) > 1 else digests
+        return Answer(self._instances(entries), headers, digest)
 
     async def _instances(self, entries: Sequence[Entry]) -> AsyncGenerator[Instance, None]:
         """Yield instances; their series stays while it is read."""

@@ -19,7 +19,7 @@ from harmonygw.dicom.web.media_types import Offer
 from harmonygw.dicom.web.resources import Resource, url
 from harmonygw.errors import NotFound
 from harmonygw.exchange import HTTPOrigin, Record, Reply, Request
-from harmonygw.middleware.dicomweb_bridge.relaying import Relay
+from harmonygw.middleware.dicomweb_bridge.relaying import Relay, entity_tag
 from harmonygw.middleware.dicomweb_bridge.retrieving import (
     CACHE_CONTROL,
     NOTHING,
@@ -58,7 +58,8 @@ async def retrieve_metadata(
         pieces = making.xml(reply.result, offer, boundary)
     else:
         pieces = making.array(reply.result)
-    return Reply(headers=(*headers, *reply.headers), body=Body(Relay(reply.result, pieces)))
+    tag = entity_tag(reply, origin.base_url, options.bulk_threshold_bytes, str(offer), weak=offer.multipart)
+    return Reply(headers=(*headers, *tag, *reply.headers), body=Body(Relay(reply.result, pieces)))
 
 
 class _Making:

@@ -2,9 +2,11 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar
 
 from harmonygw.dicom.web import multipart
+from harmonygw.exchange import Reply
 from harmonygw.streams import Pieces
 
 T = TypeVar("T")
@@ -34,6 +36,18 @@ class Relay(Generic[T]):
         """Give the source up, and what was made of it."""
         async with aclosing(self._source):
             await self._made.aclose()
+
+
+def entity_tag(reply: Reply, *representation: object, weak: bool) -> tuple[tuple[str, str], ...]:
+    """Return the ETag field of what is made of a reply's content, when that is known before it is read.
+
+    `representation` is what makes the bytes differ for the same content; a multipart, whose boundary differs each time,
+    has a weak one (RFC 9110 §8.8.3).
+    """
+    if not reply.digest:
+        return ()
+    told = sha256(repr(representation).encode()).hexdigest()[:16]
+    return (("ETag", f'{"W/" if weak else ""}"{reply.digest}-{told}"'),)
 
 
 async def closed(parts: AsyncGenerator[Pieces, None], boundary: str) -> AsyncGenerator[Pieces, None]:

@@ -29,7 +29,7 @@ from harmonygw.middleware.dicomweb_bridge import zipping
 from harmonygw.middleware.dicomweb_bridge.checking import text
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.middleware.dicomweb_bridge.part10_files import Files
-from harmonygw.middleware.dicomweb_bridge.relaying import Relay
+from harmonygw.middleware.dicomweb_bridge.relaying import Relay, entity_tag
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, Level, Retrieve
 from harmonygw.pipeline import Proceed
 from harmonygw.rendering.transfer_syntaxes import DECODABLE, ENCODABLE
@@ -108,7 +108,8 @@ class RetrieveTransaction:
             headers += (("Content-Disposition", f'attachment; filename="{name}.zip"'),)
         else:
             pieces = self._parts(instances, accepted, boundary, origin.base_url, request.client)
-        return Reply(headers=(*headers, *reply.headers), body=Body(Relay(instances, pieces)))
+        tag = entity_tag(reply, origin.base_url, choice.media, accepted, weak=True)
+        return Reply(headers=(*headers, *tag, *reply.headers), body=Body(Relay(instances, pieces)))
 
     async def single(self, request: Request, resource: Resource, accepted: Sequence[str], proceed: Proceed) -> Reply:
         """Answer with one instance by itself. Its transfer syntax is named unless it is the default (PS3.18 §8.7.3)."""
@@ -122,7 +123,12 @@ class RetrieveTransaction:
             raise
         named = "" if syntax == EXPLICIT_VR_LITTLE_ENDIAN else f"; transfer-syntax={syntax}"
         return Reply(
-            headers=(("Content-Type", media_types.DICOM + named), CACHE_CONTROL, *reply.headers),
+            headers=(
+                ("Content-Type", media_types.DICOM + named),
+                CACHE_CONTROL,
+                *entity_tag(reply, syntax, weak=False),
+                *reply.headers,
+            ),
             body=Body(Relay(instances, self._alone(instances, instance, syntax, request.client))),
         )
 

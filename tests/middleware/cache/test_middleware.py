@@ -31,7 +31,7 @@ from tests.middleware.cache.archive import (
     until,
 )
 
-FIRST = f"{SERIES}.1"
+FIRST, SECOND = f"{SERIES}.1", f"{SERIES}.2"
 OTHER = "1.2.4"
 
 
@@ -245,3 +245,17 @@ def test_pipelines_that_share_a_cache_have_the_same_backends() -> None:
     with pytest.raises(ConfigurationError, match="different backends cannot share a cache"):
         source_of(configuration(a=("pacs", "A"), b=("pacs", "B")), "cache")
     assert source_of(configuration(a=("pacs", "A"), b=("pacs", "B")), "another") == ""
+
+
+@ensureDeferred
+async def test_what_is_here_has_a_digest_and_what_comes_has_none(tmp_path: Path) -> None:
+    archive = Archive(items(3))
+    async with House(tmp_path, archive) as house:
+        coming = await house.reply(series())
+        assert coming.digest == ""
+        await coming.result.aclose()
+        await house.filled()
+        digests = [(await house.reply(one)).digest for one in (series(), image(FIRST), image(FIRST), image(SECOND))]
+        assert all(digests)
+        assert digests[1] == digests[2]
+        assert len(set(digests)) == 3

@@ -95,6 +95,8 @@ class Archive:
         self.asked: list[Find] = []
         self.retrieved: list[Retrieve] = []
         self.answers: list[Found] = []
+        self.digest = ""
+        """What it says of what it sends before it does."""
         self.instances: Any = None
 
     def proceed(self, request: Request) -> "Deferred[Reply]":
@@ -104,7 +106,7 @@ class Archive:
         operation = request.operation
         if isinstance(operation, Retrieve):
             self.retrieved.append(operation)
-            return Reply(result=self.stream_of(operation))
+            return Reply(result=self.stream_of(operation), digest=self.digest)
         assert isinstance(operation, Find)
         assert not [one for one in self.answers if one.open], "a place is held while another query is asked"
         self.asked.append(operation)

@@ -312,3 +312,16 @@ def test_head_of_xml_has_its_type() -> None:
     reply = gateway().reply(f"{INSTANCE}/metadata", XML, method="HEAD")
     assert headers_of(reply)["Content-Type"].startswith('multipart/related; type="application/dicom+xml"; boundary=')
     assert reply.body is None
+
+
+def test_what_is_known_beforehand_has_a_tag_and_what_is_not_has_none() -> None:
+    asking = gateway(native())
+    assert "ETag" not in headers_of(asking.reply(f"{INSTANCE}/metadata"))
+    asking.archive.digest = "d"
+    tags = {
+        headers_of(asking.reply(f"{INSTANCE}/metadata", accept))["ETag"]
+        for accept in ("application/dicom+json", "application/json", 'multipart/related; type="application/dicom+xml"')
+    }
+    assert len(tags) == 3
+    assert sorted(tag.split("-")[0] for tag in tags) == ['"d', '"d', 'W/"d']
+    assert headers_of(asking.reply(f"{INSTANCE}/metadata"))["ETag"] in tags

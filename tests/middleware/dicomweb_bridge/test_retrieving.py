@@ -96,6 +96,14 @@ def test_the_parts_are_files_that_pydicom_reads() -> None:
     assert (file.PatientName, file.PixelData) == ("Doe^Jane", PIXELS)
 
 
+@pytest.mark.parametrize("accept", ["application/dicom", 'multipart/related; type="application/dicom"'])
+def test_what_is_known_beforehand_has_a_tag(accept: str) -> None:
+    asking = gateway(native())
+    asking.archive.digest = "d"
+    tag = headers_of(asking.reply(INSTANCE, accept))["ETag"]
+    assert tag.startswith('"d-' if accept == "application/dicom" else 'W/"d-')
+
+
 def test_what_one_read_brought_goes_out_in_one_piece_and_is_not_copied() -> None:
     data = pieces(encoded())
 
