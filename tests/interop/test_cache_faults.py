@@ -141,7 +141,7 @@ async def test_an_association_lost_amid_an_object_breaks_every_client_off(tmp_pa
         for one in clients:
             assert (await one.reply()).is_broken_off
         await until(lambda: not cache_of(house)["under_way"])
-        assert len(files_in(folder)) == 1
+        await until(lambda: len(files_in(folder)) == 1)
         pacs.behave()
         reply = await house.ask(SERIES, ANY_DICOM)
         assert (reply.status, reply.whole, len(objects_in(reply.content))) == (200, True, 2)
@@ -292,7 +292,7 @@ async def test_a_full_disk_is_done_without_and_said_once(
             objects = objects_in(reply.content)
             assert len(objects) == 6
             assert all(any(one.endswith(held.data_set()) for one in objects) for held in pacs.held)
-        assert cache_of(house)["open"] is False
+        await until(lambda: cache_of(house)["open"] is False)
         assert logged == ["the cache fails and is left alone for {secs:g} s: {error}"]
         await until(lambda: not cache_of(house)["under_way"])
         assert list((cache / "incoming").iterdir()) == []
