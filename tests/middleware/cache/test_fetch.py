@@ -385,7 +385,7 @@ async def test_what_a_series_gets_before_it_is_listed_shows_as_a_change_later(tm
     archive.answers[Level.IMAGE] = Deferred()
     async with House(tmp_path, archive) as house:
         asked = house.ask(series())
-        await settled()
+        await until(lambda: Level.IMAGE in archive.finds)
         archive.items.append(Item(THIRD))
         archive.answers.pop(Level.IMAGE).callback(None)
         assert await asked == expected(*archive.items)

@@ -189,8 +189,7 @@ async def test_a_stop_under_load_leaves_no_thread_no_file_and_no_descriptor(tmp_
     await until(lambda: len(archive.sent) == 4)
     asked += [house.ask(one) for one in (series(random_access=True), image(f"{SERIES}.7"), study())]
     await until(lambda: house.state["joined"] == 3)
-    await settled()
-    assert open_in(house.folder)
+    await until(lambda: open_in(house.folder))
     assert [one for one in threading.enumerate() if "cache-cache" in one.name]
     await house.cache.stop()
     for one in asked:
