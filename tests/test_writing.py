@@ -1,6 +1,5 @@
 """Instances on their way to a file: written, followed, and gone when they break off."""
 
-from collections.abc import AsyncGenerator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,56 +9,10 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred
 
 from harmonygw.dicom.dataset.part10 import file_header
-from harmonygw.disk import Disk
-from harmonygw.errors import HarmonyError, PeerError, TransportError
+from harmonygw.errors import PeerError, TransportError
 from harmonygw.files import InstanceFile
-from harmonygw.streams import Pieces
-from harmonygw.writing import Writing
-from tests.instance_files import DATA, ITEM, kept, opened, written
+from tests.instance_files import DATA, ITEM, THIRD, kept, opened, read_until_error, slow, written
 from tests.middleware.cache.archive import EXPLICIT, data_of, instance, settled
-
-THIRD = len(DATA) // 3
-
-
-class Slow:
-    """A data set that comes piece by piece, as a test says."""
-
-    def __init__(self, *pieces: bytes) -> None:
-        self.gates: list[Deferred[None]] = [Deferred() for _ in pieces]
-        self._pieces = pieces
-        self.error: Exception | None = None
-        self.closed = False
-
-    async def __call__(self) -> AsyncGenerator[Pieces, None]:
-        try:
-            for gate, piece in zip(self.gates, self._pieces, strict=True):
-                await gate
-                if self.error is not None:
-                    raise self.error
-                yield (piece,)
-        finally:
-            self.closed = True
-
-    def let(self, number: int) -> None:
-        self.gates[number].callback(None)
-
-
-async def read_until_error(stream: AsyncGenerator[Pieces, None]) -> tuple[bytes, Exception]:
-    """What still came, and why no more."""
-    received = b""
-    try:
-        async for pieces in stream:
-            received += b"".join(pieces)
-    except HarmonyError as error:
-        return received, error
-    raise AssertionError("it ended as if it were whole")
-
-
-def slow(path: Path, disk: Disk) -> tuple[Slow, Writing]:
-    """An instance that comes in thirds."""
-    source = Slow(DATA[:THIRD], DATA[THIRD : 2 * THIRD], DATA[2 * THIRD :])
-    one = replace(instance(ITEM), data_set=source())
-    return source, Writing(one, path, disk, bulk_threshold=1024)
 
 
 @pytest.mark.parametrize(

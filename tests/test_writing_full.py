@@ -19,8 +19,8 @@ from harmonygw.disk import Disk
 from harmonygw.errors import TransportError
 from harmonygw.files import InstanceFile
 from harmonygw.writing import Recording, spool
+from tests.instance_files import DATA, ITEM, THIRD, kept, opened, read_until_error, slow, written
 from tests.middleware.cache.archive import Item, data_of, instance, settled, until
-from tests.test_files import DATA, ITEM, THIRD, kept, opened, read_until_error, slow, written
 
 # A disk that takes no more
 
