@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from harmonygw.config.model import Backend, Configuration
-from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, TransportError
+from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, PeerError, TransportError
 from harmonygw.exchange import Record, Reply, Request
 from harmonygw.middleware.cache import rejection
 from harmonygw.middleware.cache.entries import Entry, Series
@@ -28,6 +28,10 @@ from harmonygw.streams import Instance
 
 STALE: Final = ("Warning", '110 - "Response is Stale"')
 """RFC 7234 §5.5.1: the archive could not be asked whether this is still so."""
+
+MAX_SERIES: Final = 5000
+"""Series of a study that is answered series by series. Default 5,000, more than any study has: an archive that lists
+more is in error."""
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -181,6 +185,8 @@ class Cache:
         async with aclosing(reply.result) as matches:
             async for match in matches:
                 uids.update(dict.fromkeys(match.get("0020000E", {}).get("Value", ())))
+                if len(uids) > MAX_SERIES:
+                    raise PeerError(f"the archive lists more than {MAX_SERIES} series of one study")
         if not uids:
             raise NotFound("The archive has no such study.")
         for uid in uids:

@@ -12,8 +12,9 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
-from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, TransportError
+from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, PeerError, TransportError
 from harmonygw.exchange import HTTPOrigin, Record, Reply, Request
+from harmonygw.middleware.cache import middleware as module
 from harmonygw.middleware.cache.middleware import source_of
 from harmonygw.operations import Echo, Level, Retrieve
 from tests.middleware.cache.archive import (
@@ -104,6 +105,22 @@ async def test_of_a_study_only_those_series_are_fetched_that_are_not_here(tmp_pa
         archive.sent.clear()
         assert await house.ask(study()) == expected(*archive.items)
         assert archive.sent == [one.uid for one in archive.items[:2]]
+
+
+@pytest.mark.parametrize(("most", "refused"), [(2, False), (1, True)])
+@ensureDeferred
+async def test_an_archive_that_lists_series_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, refused: bool
+) -> None:
+    monkeypatch.setattr(module, "MAX_SERIES", most)
+    archive = Archive([*items(2), *items(2, series=OTHER)])
+    async with House(tmp_path, archive) as house:
+        await house.filled(series(OTHER))
+        if refused:
+            with pytest.raises(PeerError, match="more than 1 series"):
+                await house.ask(study())
+        else:
+            assert await house.ask(study()) == expected(*archive.items)
 
 
 @ensureDeferred
