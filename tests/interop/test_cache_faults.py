@@ -295,7 +295,7 @@ async def test_a_full_disk_is_done_without_and_said_once(
         await until(lambda: cache_of(house)["open"] is False)
         assert logged == ["the cache fails and is left alone for {secs:g} s: {error}"]
         await until(lambda: not cache_of(house)["under_way"])
-        assert list((cache / "incoming").iterdir()) == []
+        await until(lambda: not list((cache / "incoming").iterdir()))
     globalLogPublisher.removeObserver(observe)
     # What is on the disk is whole, and the next start reads it or begins anew.
     monkeypatch.setattr(house_module, "CONFIGURATION", with_cache(cache).replace("100_000_000", "2_000_000"))
