@@ -403,8 +403,8 @@ def _klein_rule(path: str) -> str:
 
 
 def _query_of(http_request: Any) -> bytes:
-    _, _, query = http_request.uri.partition(b"?")
-    return query  # type: ignore[no-any-return]
+    uri: bytes = http_request.uri
+    return uri.partition(b"?")[2]
 
 
 def _base_url(http_request: Any, host: str) -> str:

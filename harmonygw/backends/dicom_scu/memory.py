@@ -47,10 +47,10 @@ class Memory(Generic[T]):
         `ask` goes on when who began it is cancelled, for as long as somebody else waits.
         """
         now = self._clock.seconds()
-        asked_at, answer = self._answers.get(key, (None, None))
-        if asked_at is not None and now - asked_at < self._seconds:
+        remembered = self._answers.get(key)
+        if remembered is not None and now - remembered[0] < self._seconds:
             self._answers.move_to_end(key)
-            return answer  # type: ignore[return-value]
+            return remembered[1]
         question = self._questions.get(key)
         is_new = question is None
         if question is None:

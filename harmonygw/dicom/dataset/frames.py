@@ -60,7 +60,7 @@ def offsets_in(table: Buffer, *, extended: bool = False) -> "array[int]":
     if len(table) % offsets.itemsize == 0:
         offsets.frombytes(table)
         if sys.byteorder != "little":
-            offsets.byteswap()  # pragma: no cover
+            offsets.byteswap()
     return offsets
 
 

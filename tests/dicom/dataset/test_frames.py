@@ -1,3 +1,4 @@
+import sys
 from array import array
 from struct import pack
 
@@ -107,6 +108,16 @@ def test_an_offset_table_that_is_no_whole_number_of_offsets_holds_none() -> None
     assert list(offsets_in(extended(1, 2), extended=True)) == [1, 2]
     assert list(offsets_in(table(1, 2, 3), extended=True)) == []
     assert list(offsets_in(b"abcde")) == []
+
+
+@pytest.mark.skipif(sys.byteorder == "big", reason="it makes this machine one of the other order")
+@pytest.mark.parametrize(("code", "is_extended"), [("I", False), ("Q", True)])
+def test_offsets_are_swapped_where_memory_is_big_endian(
+    monkeypatch: pytest.MonkeyPatch, code: str, is_extended: bool
+) -> None:
+    monkeypatch.setattr(module.sys, "byteorder", "big")
+    # Little endian to a big-endian machine is what big endian is to this one.
+    assert list(offsets_in(pack(f">2{code}", 1, 258), extended=is_extended)) == [1, 258]
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
