@@ -56,6 +56,12 @@ class Record:
             self.notes.append(sentence)
 
 
+SOURCE = "source"
+"""Name of an attribute: the AE title of the one archive that a request is for, of several behind its pipeline."""
+
+SOURCES = "sources"
+"""Name of an attribute: the AE titles of all of them, in their order; for who describes the service."""
+
 MAX_NOTES = 20
 """Sentences a record keeps: a log line is read by a person, and a peer must not be able to grow it."""
 

@@ -13,6 +13,7 @@ from harmonygw.streams import InstanceStream, Match, Stream
 
 __all__ = [
     "ANY_TRANSFER_SYNTAX",
+    "ContestedMatch",
     "DataSet",
     "Echo",
     "Find",
@@ -66,6 +67,19 @@ class Matches(Stream[Match], Protocol):
 
     warnings: list[str]
     """Sentences, complete at the end of the stream: what was asked and not done."""
+
+
+class ContestedMatch(dict[str, Any]):
+    """A match of a study whose UID several archives give to different patients: it belongs to `source` alone.
+
+    Whoever asks on about what it names asks that source (the attribute `exchange.SOURCE` of a request), and whoever
+    joins it with another match looks whether both name the same PatientID and IssuerOfPatientID, which it always has.
+    """
+
+    def __init__(self, row: Match, source: str) -> None:
+        super().__init__(row)
+        self.source = source
+        """The AE title of where it comes from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,8 @@ class EndpointContext:
     `NotFound` when it keeps none. For the management endpoint."""
     backend: Any = None
     """The backend at the pipeline's end, for what two doors of one house must agree on (a shared port)."""
+    sources: tuple[str, ...] = ()
+    """The AE titles of the archives behind the pipeline, each of which can be asked alone."""
     destinations: Callable[[], Iterable[Any]] = tuple
     """The `MoveDestination`s of the backends: an instance that one of their C-MOVEs asked for may come to any
     listener of ours."""

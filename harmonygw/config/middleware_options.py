@@ -15,6 +15,7 @@ from harmonygw.config.constraints import (
     Side,
     WholeSeconds,
 )
+from harmonygw.config.pipeline_options import Strategy
 from harmonygw.config.system import TokenOptions
 from harmonygw.errors import ConfigurationError
 
@@ -55,6 +56,9 @@ class DICOMwebBridgeOptions:
     partial: Literal["abort", "report"] = "abort"
     """A Retrieve of which the PACS fails a part: the connection is aborted, or what there is is gathered and
     sent as 206 with a list of what is missing."""
+    strategy: Strategy | None = None
+    """How several backends of the pipeline answer as one: the same as `strategy` in the pipeline's options, where
+    everything else about it stands."""
 
 
 @dataclass(frozen=True, slots=True)

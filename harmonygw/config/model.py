@@ -5,10 +5,11 @@ what `references` makes of the tables whose names point at one another.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harmonygw.config.pipeline_options import PipelineOptions, SourceRoute
 from harmonygw.config.system import (
     Authentication,
     AuthenticationOptions,
@@ -45,11 +46,13 @@ __all__ = [
     "Network",
     "Peer",
     "Pipeline",
+    "PipelineOptions",
     "Policy",
     "Proxy",
     "Registration",
     "Route",
     "Rule",
+    "SourceRoute",
     "StorageSettings",
     "StorageSettingsOptions",
     "TCPSettings",
@@ -90,6 +93,11 @@ class Pipeline:
     right: tuple[str, ...]
     """For the response, in order; empty unless the sides are listed apart."""
     backends: tuple[str, ...]
+    options: PipelineOptions = field(default_factory=PipelineOptions)
+    """With the strategy, whichever table it stands in."""
+    ae_titles: tuple[str, ...] = ()
+    """What each of the backends is called as a source, in their order; empty where it has no name that can be an AE
+    title."""
 
     @property
     def middleware_names(self) -> tuple[str, ...]:

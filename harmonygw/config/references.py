@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harmonygw.config import listening, steps
+from harmonygw.config import listening, several, steps
 from harmonygw.config.addressing import destination
 from harmonygw.config.binding import INVALID, suggestion
 from harmonygw.config.constraints import ae_title
@@ -65,6 +65,8 @@ class _References:
         middleware = steps.middleware(
             self._names, self._assumed_middleware, _named(users, "middleware_names"), available.middleware
         )
+        pipelines = {name: several.resolved(one, backends, middleware, document) for name, one in pipelines.items()}
+        users = pipelines.values()
         in_use = steps.rules_in_use(tables, users, middleware)
         rules = steps.rules(self._names, in_use, available.rule_types)
         endpoints = self._endpoints(_named(users, "endpoints"))
@@ -129,6 +131,7 @@ class _References:
             left=sides.left,
             right=sides.right,
             backends=table.backends,
+            options=table.options,
         )
 
     def _check_endpoint_name(self, name: str, path: KeyPath) -> None:

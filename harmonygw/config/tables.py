@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harmonygw.config.constraints import Retries, TimeoutSeconds
+from harmonygw.config.pipeline_options import PipelineOptions
 from harmonygw.config.system import (
     Authentication,
     Connection,
@@ -48,7 +49,10 @@ class PipelineTable:
     """A list of names, in order on the request and in reverse on the response; or `{ left = [...], right =
     [...] }`, each run as written. A name that no `[middleware.<name>]` table defines is taken as a type."""
     backends: tuple[str, ...] = ()
-    """Its backends; one at least, unless its endpoints answer by themselves (`echo`, `management`)."""
+    """Its backends; one at least, unless its endpoints answer by themselves (`echo`, `management`). Several answer as
+    one, by the `strategy` of the options."""
+    options: PipelineOptions = field(default_factory=PipelineOptions)
+    """How several backends answer as one."""
 
 
 @dataclass(frozen=True, slots=True)

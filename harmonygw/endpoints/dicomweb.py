@@ -22,8 +22,8 @@ from zope.interface import implementer
 
 from harmonygw import errors, journal
 from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
-from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind
-from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.dicom.web.resources import AETS, SERVED, TRANSACTIONS, Kind, source_url
+from harmonygw.exchange import SOURCE, SOURCES, HTTPOrigin, Reply, Request
 from harmonygw.net.http.authority import authority
 from harmonygw.net.http.compression import compressed
 from harmonygw.net.http.conditional import not_modified, tagged
@@ -56,6 +56,8 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
 )
 """The HTTP status of each error, the first that fits: the only place where it is decided."""
 
+SOURCES_SEGMENT: Final = AETS.encode()
+
 UNFORESEEN: Final = "The gateway failed; its log has the details."
 """What the client is told of a failure that is ours."""
 
@@ -85,6 +87,7 @@ class DICOMwebEndpoint:
         self._clock = context.reactor
         self._public_url: str | None = context.settings.options.public_url
         self._write_timeout = context.write_timeout
+        self._sources = context.sources
         self._running: set[Deferred[None]] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -134,8 +137,13 @@ class DICOMwebEndpoint:
     # What the resources below use
 
     def arrived(self, http_request: Any, host: str) -> "Arrival":
-        """Return what an HTTP request asks `host`; what is not UTF-8 in it comes out as U+FFFD."""
+        """Return what an HTTP request asks `host`; what is not UTF-8 in it comes out as U+FFFD.
+
+        A path below `aets/{AE title}` loses that, as if one archive were all there is: so what middleware says of paths
+        holds there too. The title of an archive that there is not stays, and leads nowhere.
+        """
         query = _query_of(http_request)
+        source = self._source_of(http_request)
         client = http_request if isinstance(http_request, StreamingRequest) else ForeignRequest(http_request)
         origin = HTTPOrigin(
             method=http_request.method.decode("latin-1").upper(),
@@ -145,11 +153,27 @@ class DICOMwebEndpoint:
                 name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
                 for name, values in http_request.requestHeaders.getAllRawHeaders()
             },
-            base_url=self._public_url or _base_url(http_request, host),
+            base_url=source_url(self._public_url or _base_url(http_request, host), source),
             body=client.body,
         )
         peer = getattr(http_request.getClientAddress(), "host", "")
-        return Arrival(client, Request(origin, peer, correlation_id=token_hex(16)), origin)
+        attributes: dict[str, Any] = {}
+        if len(self._sources) > 1:
+            attributes[SOURCES] = self._sources
+            if source:
+                attributes[SOURCE] = source
+        return Arrival(client, Request(origin, peer, correlation_id=token_hex(16), attributes=attributes), origin)
+
+    def _source_of(self, http_request: Any) -> str:
+        """Return the AE title that a path begins with, and take it away; empty when there is none."""
+        path = http_request.postpath
+        if len(path) < 2 or path[0] != SOURCES_SEGMENT:
+            return ""
+        named = path[1].decode("utf-8", "replace").strip(" ")
+        if named not in self._sources:
+            return ""
+        del path[:2]
+        return str(named)
 
     def fault_of(self, http_request: Any, host: str) -> str:
         """Say what of an HTTP request to `host` cannot be understood; "" if nothing."""
@@ -236,8 +260,8 @@ class DICOMwebEndpoint:
     async def _send(self, arrival: Arrival, reply: Reply) -> tuple[Sent, int]:
         """Send a reply in the form that the client asks for; return how that went, and the status."""
         wanted = arrival.origin.headers
-        if arrival.request.common_headers:
-            reply = replace(reply, headers=(*reply.headers, *arrival.request.common_headers))
+        if common := [one for one in arrival.request.common_headers if one not in reply.headers]:
+            reply = replace(reply, headers=(*reply.headers, *common))
         reply = compressed(reply, wanted.get("accept-encoding", ""), self._clock)
         if arrival.origin.method in ("GET", "HEAD"):
             reply = not_modified(reply, wanted.get("if-none-match", ""))

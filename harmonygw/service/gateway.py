@@ -115,6 +115,9 @@ class Gateway(Service):
                     "endpoints": list(pipeline.endpoints),
                     "middleware": list(pipeline.middleware_names),
                     "backends": list(pipeline.backends),
+                    "several": self._house.several[pipeline.name].state()
+                    if pipeline.name in self._house.several
+                    else None,
                     "unauthenticated": pipeline.name in configuration.unauthenticated,
                 }
                 for pipeline in configuration.pipelines.values()

@@ -31,6 +31,7 @@ from harmonygw.pipeline import (
     chain,
     load,
 )
+from harmonygw.several import Several
 
 log = Logger()
 
@@ -80,6 +81,12 @@ class House:
             "middleware", (name for one in users for name in one.middleware_names), self._step
         )
         sound = self._built("pipelines", configuration.pipelines, self._checked)
+        self.several = {
+            name: Several(one, configuration.backends, self.backends, reactor)
+            for name, one in sound.items()
+            if len(one.backends) > 1 and self._has_its_parts(one)
+        }
+        """What stands for the backends of pipelines that have several."""
         self.pipelines = {name: self._chain(one) for name, one in sound.items() if self._has_its_parts(one)}
         self.entrances: list[Any] = []
         """The HTTP endpoints, one for each network."""
@@ -153,7 +160,7 @@ class House:
     def _checked(self, name: str) -> Pipeline:
         pipeline = self._configuration.pipelines[name]
         if len(pipeline.backends) > 1:
-            raise ConfigurationError(("several backends for one pipeline are not in this build yet",))
+            self._check_several(pipeline)
         self._check_bridge(pipeline)
         return pipeline
 
@@ -163,13 +170,28 @@ class House:
         )
 
     def _chain(self, pipeline: Pipeline) -> Proceed:
-        return self._around(pipeline, self.backends[pipeline.backends[0]].respond if pipeline.backends else _nobody)
+        backend = self._end(pipeline)
+        return self._around(pipeline, _nobody if backend is None else backend.respond)
+
+    def _end(self, pipeline: Pipeline) -> IBackend | None:
+        """Return what answers at the end of a pipeline: its backend, or what stands for several."""
+        if len(pipeline.backends) > 1:
+            return self.several[pipeline.name]
+        return self.backends[pipeline.backends[0]] if pipeline.backends else None
 
     def _around(self, pipeline: Pipeline, respond: Respond) -> Proceed:
         if pipeline.middleware is not None:
             return chain([self.middleware[one] for one in pipeline.middleware], respond)
         left, right = ([self.middleware[one] for one in side] for side in (pipeline.left, pipeline.right))
         return chain([TwoSided(left, right)], respond)
+
+    def _check_several(self, pipeline: Pipeline) -> None:
+        """Refuse several backends of which one takes requests of HTTP: these cannot be merged."""
+        for name in pipeline.backends:
+            service = self._configuration.backends[name].service
+            if service not in OPERATIONS_BACKENDS and not _is_third_party(service, self._configuration.services):
+                problem = f'backends: "{name}" ({service}) takes no operations, and cannot be one of several'
+                raise ConfigurationError((problem,))
 
     def _check_bridge(self, pipeline: Pipeline) -> None:
         """Refuse a DICOMweb endpoint whose backend would get requests that it cannot take."""
@@ -200,7 +222,8 @@ class House:
             self._reactor,
             describe=self._describe,
             purge=self.purge,
-            backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
+            backend=self._end(pipeline),
+            sources=tuple(filter(None, pipeline.ae_titles)),
             destinations=self._destinations,
             around=partial(self._around, pipeline),
         )

@@ -139,8 +139,9 @@ def test_the_port_of_sub_operations_may_be_an_scps_but_not_an_http_networks(
     configure: Configure, problems: Problems
 ) -> None:
     scu = 'service = "dicom_scu"\noptions = { host = "h", aet = "H", incoming_store_port = 9 }\n'
-    text = scp("").replace('service = "storage"', scu) + f"[backends.c]\n{scu}"
-    shared = text.replace('backends = ["b"]', 'backends = ["b", "c"]')
+    other = scu.replace('"H"', '"C"')
+    text = scp("").replace('service = "storage"', scu) + f"[backends.c]\n{other}"
+    shared = text.replace('backends = ["b"]', 'backends = ["b", "c"]\noptions.strategy = "federate"')
     assert configure(shared).backends["b"].options.incoming_store_port == 9
     served = text + '[endpoints.f]\nservice = "echo"\n[network.o.http]\nbind_port = 9\n'
     served = served.replace('endpoints = ["e"]', 'endpoints = ["f"]').replace('["n"]', '["o"]')

@@ -177,11 +177,13 @@ def test_without_a_bridge_such_a_backend_is_refused(
     )
 
 
-def test_several_backends_are_refused(problems: Callable[..., tuple[str, ...]]) -> None:
-    several = web().replace('["archive"]', '["archive", "second"]')
-    assert problems(several, '[backends.second]\nservice = "telling"') == (
-        "pipelines.web: several backends for one pipeline are not in this build yet",
-    )
+def test_what_takes_no_operations_is_not_one_of_several(problems: Callable[..., tuple[str, ...]]) -> None:
+    several = web().replace('["archive"]', '["archive", "second"]\noptions.strategy = "federate"')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKENDS, "http", "tests.service.parts:Telling")
+        assert problems(several, '[backends.second]\nservice = "http"\noptions.base_url = "http://h"') == (
+            'pipelines.web: backends: "second" (http) takes no operations, and cannot be one of several',
+        )
 
 
 def test_everything_that_cannot_be_built_is_told_at_once(

@@ -46,6 +46,7 @@ _KEYWORDS: Final = {
     0x00080005: "SpecificCharacterSet",
     0x00080016: "SOPClassUID",
     0x00080018: "SOPInstanceUID",
+    0x00080020: "StudyDate",
     0x00080060: "Modality",
     0x00100020: "PatientID",
     0x00100021: "IssuerOfPatientID",
@@ -90,7 +91,7 @@ class HeaderScan:
         syntax = describe(transfer_syntax_uid)
         self.values: dict[str, str] = {}
         """Keyword to value without padding, of the attributes found: SpecificCharacterSet, SOPClassUID,
-        SOPInstanceUID, Modality, PatientID, IssuerOfPatientID, StudyInstanceUID, SeriesInstanceUID. Decoded
+        SOPInstanceUID, StudyDate, Modality, PatientID, IssuerOfPatientID, StudyInstanceUID, SeriesInstanceUID. Decoded
         as Latin-1 whatever the character set, so that each byte can be told from each other."""
         self.raw: dict[str, bytes] = {}
         """The same as they stand in the data set, with their padding."""

@@ -4,7 +4,7 @@ It is made of `resources.TRANSACTIONS` and `resources.SERVED`, and of `_ANSWERS`
 what it answers with. What is not in `SERVED` is not described.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 from xml.etree import ElementTree
 
@@ -20,7 +20,7 @@ from harmonygw.dicom.web.media_types import (
 )
 from harmonygw.dicom.web.pixel_media_types import BULK_DATA_OFFERS, FRAME_OFFERS, PIXEL_DATA_OFFERS
 from harmonygw.dicom.web.rendered_media_types import RENDERED_OFFERS, THUMBNAIL_OFFERS, URI_OFFERS
-from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, URI_TRANSACTION, Kind, Transaction
+from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, URI_TRANSACTION, Kind, Transaction, source_url
 
 _WADL_NAMESPACE: Final = "http://wadl.dev.java.net/2009/02"
 
@@ -95,11 +95,16 @@ _OF_SEVERAL_PARTS: Final = {
 """What the same kinds answer with when the resource is a study, a series, or all bulk data of an instance."""
 
 
-def as_json(base_url: str) -> bytes:
-    """Return the description as JSON, in a layout of our own: one object for each method of a path."""
+def as_json(base_url: str, sources: Sequence[str] = ()) -> bytes:
+    """Return the description as JSON, in a layout of our own: one object for each method of a path.
+
+    `sources` are the AE titles of the archives that answer as one; each is a service of its own too.
+    """
+    alone = {"sources": [{"aeTitle": title, "base": source_url(base_url, title)} for title in sources]}
     return orjson.dumps(
         {
             "base": base_url,
+            **(alone if sources else {}),
             "transactions": [
                 {
                     "name": transaction.kind.value,
@@ -115,10 +120,11 @@ def as_json(base_url: str) -> bytes:
     )
 
 
-def as_wadl(base_url: str) -> bytes:
+def as_wadl(base_url: str, sources: Sequence[str] = ()) -> bytes:
     """Return the description as a WADL document, PS3.18 Annex H.
 
-    As there, the transaction that answers with it is left out. The URI service has the resource without a path.
+    As there, the transaction that answers with it is left out. The URI service has the resource without a path. Each of
+    several `sources` has the same resources once more, of which only the base stands there.
     """
     application = ElementTree.Element("application", {"xmlns": _WADL_NAMESPACE})
     application.set("xmlns:xs", "http://www.w3.org/2001/XMLSchema")
@@ -129,6 +135,8 @@ def as_wadl(base_url: str) -> bytes:
             _add_method(ElementTree.SubElement(root, "resource", {"path": ""}), transaction, answer)
         elif transaction.kind is not Kind.CAPABILITIES:
             _add_method(_resource(elements, transaction.path), transaction, answer)
+    for title in sources:
+        ElementTree.SubElement(application, "resources", {"base": source_url(base_url, title)})
     ElementTree.indent(application)
     document: bytes = ElementTree.tostring(application, encoding="utf-8", xml_declaration=True)
     return document

@@ -15,6 +15,9 @@ from harmonygw.dicom.dataset.part10 import MAX_UID_LENGTH
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.errors import BadRequest, NotFound
 
+AETS: Final = "aets"
+"""The first segment of a path that names one of several archives, by the AE title that follows."""
+
 MAX_FRAMES: Final = 4096
 """Frame numbers in one list. A viewer asks for one, a client for batches of some dozens."""
 
@@ -245,6 +248,11 @@ def url(base_url: str, study: str, series: str | None = None, instance: str | No
     if instance is not None:
         segments += ["instances", instance]
     return "/".join([base_url, *(quote(segment, safe="") for segment in (*segments, *rest))])
+
+
+def source_url(base_url: str, ae_title: str) -> str:
+    """Return the URL of the service that one archive alone is, of several behind `base_url`; that itself for none."""
+    return f"{base_url}/{AETS}/{quote(ae_title, safe='')}" if ae_title else base_url
 
 
 def _uid(variables: dict[str, str], variable: str, name: str) -> str:

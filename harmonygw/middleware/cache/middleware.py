@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from harmonygw.config.model import Backend, Configuration
 from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, PeerError, TransportError
-from harmonygw.exchange import Record, Reply, Request
+from harmonygw.exchange import SOURCE, Record, Reply, Request
 from harmonygw.middleware.cache import rejection
 from harmonygw.middleware.cache.entries import Entry, Series
 from harmonygw.middleware.cache.fetch import Fetch
@@ -90,15 +90,20 @@ class Cache:
         return await self._shelf.purge(study_instance_uid)
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
-        """Answer a Retrieve from files, or from a retrieve that fills them; everything else passes."""
+        """Answer a Retrieve from files, or from a retrieve that fills them; everything else passes.
+
+        So does what names one of several archives: what is kept here is what they hold together.
+        """
         retrieve = request.operation
-        if not isinstance(retrieve, Retrieve):
+        if not isinstance(retrieve, Retrieve) or SOURCE in request.attributes:
             return await proceed(request)
         if self._shelf.is_open:
             try:
                 answer = await self._answer(request, proceed, retrieve)
                 counted = _Counted(answer.instances, request.record)
-                return Reply(headers=answer.headers, result=counted, digest=answer.digest)
+                missing = self._validation.missing(request, retrieve.study_instance_uid)
+                headers = (*answer.headers, *(("Warning", sentence) for sentence in missing))
+                return Reply(headers=headers, result=counted, digest=answer.digest)
             except CacheFailed:
                 pass
         self._counts["passed_by"] += 1
@@ -377,10 +382,11 @@ def source_of(configuration: Configuration, name: str) -> str:
     Raises `ConfigurationError` when pipelines with different backends share the cache: what one archive holds would be
     served as the other's.
     """
-    backends = {pipeline.backends for pipeline in configuration.pipelines.values() if name in pipeline.middleware_names}
-    if len(backends) > 1:
+    users = [pipeline for pipeline in configuration.pipelines.values() if name in pipeline.middleware_names]
+    archives = [(one.backends, one.options if len(one.backends) > 1 else None) for one in users]
+    if any(one != archives[0] for one in archives):
         raise ConfigurationError((f"middleware.{name}: pipelines with different backends cannot share a cache",))
-    named = [configuration.backends[one] for group in backends for one in group]
+    named = [configuration.backends[one] for pipeline in users[:1] for one in pipeline.backends]
     return "; ".join(map(_address, named))
 
 

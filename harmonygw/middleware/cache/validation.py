@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 from twisted.logger import Logger
@@ -49,13 +49,18 @@ class Validation:
         self._shelf = shelf
         self._revalidate_secs = revalidate_secs
         self._clock = clock
-        self._validated: OrderedDict[tuple[str | None, str], float] = OrderedDict()
+        self._validated: OrderedDict[tuple[str | None, str], _Validated] = OrderedDict()
         self._asking: Joining[tuple[str | None, str], None] = Joining()
 
     def is_valid(self, request: Request, study_instance_uid: str) -> bool:
         """Whether the study was validated for this principal lately."""
-        when = self._validated.get((request.principal, study_instance_uid))
-        return when is not None and self._clock.seconds() - when < self._revalidate_secs
+        validated = self._validated.get((request.principal, study_instance_uid))
+        return validated is not None and self._clock.seconds() - validated.when < self._revalidate_secs
+
+    def missing(self, request: Request, study_instance_uid: str) -> tuple[str, ...]:
+        """Return the Warnings of the last validation: which of several archives could not be asked."""
+        validated = self._validated.get((request.principal, study_instance_uid))
+        return () if validated is None else validated.missing
 
     async def validate(self, request: Request, proceed: Proceed, study_instance_uid: str) -> None:
         """Ask the archive, once for everybody who waits; purge the study when it has changed.
@@ -69,8 +74,8 @@ class Validation:
     async def _validate(self, request: Request, proceed: Proceed, study: str) -> None:
         key = (request.principal, study)
         self._validated.pop(key, None)
-        await self._ask(request, proceed, study)
-        self._validated[key] = self._clock.seconds()
+        missing = await self._ask(request, proceed, study)
+        self._validated[key] = _Validated(self._clock.seconds(), missing)
         while len(self._validated) > MAX_REMEMBERED:
             self._validated.popitem(last=False)
 
@@ -79,10 +84,11 @@ class Validation:
         for key in [key for key in self._validated if key[1] == study_instance_uid]:
             del self._validated[key]
 
-    async def _ask(self, request: Request, proceed: Proceed, study: str) -> None:
+    async def _ask(self, request: Request, proceed: Proceed, study: str) -> tuple[str, ...]:
         keys = {"0020000D": {"vr": "UI", "Value": [study]}}
         find = Find(Level.STUDY, keys, {tag: {"vr": _VRS[tag]} for tag in _SAID})
-        rows = [row for row in await _rows(request, proceed, find) if _text(row, "0020000D") in ("", study)]
+        found = await _rows(request, proceed, find)
+        rows = [row for row in found.rows if _text(row, "0020000D") in ("", study)]
         before = await self._shelf.said(study)
         if not rows:
             if before is not None:
@@ -96,6 +102,7 @@ class Validation:
             await self._changed(study, "the archive says otherwise of it now")
         if before != said:
             await self._shelf.note_said(study, said)
+        return found.missing
 
     async def lists_the_same(self, request: Request, proceed: Proceed, series: Series) -> bool:
         """Whether the archive lists what is here of a series, and no more if that is all; for one without counts."""
@@ -103,8 +110,8 @@ class Validation:
             "0020000D": {"vr": "UI", "Value": [series.study_instance_uid]},
             "0020000E": {"vr": "UI", "Value": [series.series_instance_uid]},
         }
-        rows = await _rows(request, proceed, Find(Level.IMAGE, keys, {"00080018": {"vr": "UI"}}))
-        listed = {_text(row, "00080018") for row in rows}
+        found = await _rows(request, proceed, Find(Level.IMAGE, keys, {"00080018": {"vr": "UI"}}))
+        listed = {_text(row, "00080018") for row in found.rows}
         same = listed == series.entries.keys() if series.complete else listed >= series.entries.keys()
         if not same:
             await self._changed(series.study_instance_uid, "the archive lists other instances of it now")
@@ -121,7 +128,18 @@ class Validation:
         log.warn("{removed} cached instances of a study were purged: {why}", removed=removed, why=why)
 
 
-async def _rows(request: Request, proceed: Proceed, find: Find) -> list[Match]:
+class _Validated(NamedTuple):
+    when: float
+    missing: tuple[str, ...]
+
+
+class _Found(NamedTuple):
+    rows: list[Match]
+    missing: tuple[str, ...]
+    """What is to be said of archives that could not be asked, where several answer as one."""
+
+
+async def _rows(request: Request, proceed: Proceed, find: Find) -> _Found:
     rows: list[Match] = []
     reply = await proceed(replace(request, operation=find, record=Record()))
     async with aclosing(reply.result) as matches:
@@ -129,7 +147,7 @@ async def _rows(request: Request, proceed: Proceed, find: Find) -> list[Match]:
             rows.append(match)
             if len(rows) > MAX_ROWS:
                 break
-    return rows
+    return _Found(rows, tuple(getattr(reply.result, "missing", ())))
 
 
 def _text(row: Match, tag: str) -> str:

@@ -1,6 +1,6 @@
 """Which translation a DICOMweb request takes."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.util import find_spec
 
 from twisted.logger import Logger
@@ -9,7 +9,7 @@ from zope.interface import implementer
 from harmonygw.dicom.web import capabilities, media_types
 from harmonygw.dicom.web.resources import Kind, Resource, parse
 from harmonygw.errors import ConfigurationError, NotFound
-from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.exchange import SOURCE, SOURCES, HTTPOrigin, Reply, Request
 from harmonygw.files import DamagedFile
 from harmonygw.middleware.dicomweb_bridge.access import Access
 from harmonygw.middleware.dicomweb_bridge.bulk_data import BulkDataTransaction
@@ -102,7 +102,8 @@ class DICOMwebBridge:
         resource = parse(origin.path, method=origin.method, query=origin.query)
         request.record.operation = resource.kind.value
         if resource.kind is Kind.CAPABILITIES:
-            return _capabilities(origin)
+            sources = () if SOURCE in request.attributes else request.attributes.get(SOURCES, ())
+            return _capabilities(origin, sources)
         transaction = self._transactions.get(resource.kind)
         if transaction is None:
             raise NotFound(f"The transaction {resource.kind.value} is not served by this version of the gateway.")
@@ -116,9 +117,9 @@ class DICOMwebBridge:
         return await retrieve_metadata(request, origin, resource, proceed, self._options)
 
 
-def _capabilities(origin: HTTPOrigin) -> Reply:
+def _capabilities(origin: HTTPOrigin, sources: Sequence[str]) -> Reply:
     media_type = media_types.negotiate_capabilities(
         origin.headers.get("accept"), media_types.accept_parameters(origin.query)
     )
     describe = capabilities.as_wadl if media_type == media_types.WADL else capabilities.as_json
-    return Reply(headers=(("Content-Type", media_type),), body=Body.of(describe(origin.base_url)))
+    return Reply(headers=(("Content-Type", media_type),), body=Body.of(describe(origin.base_url, sources)))

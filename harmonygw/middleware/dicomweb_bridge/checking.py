@@ -10,7 +10,7 @@ from typing import Any
 
 from harmonygw.dicom.dataset.matching import DEFINITE_VRS, EMPTY_VALUE, Matcher
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS
-from harmonygw.operations import DataSet, Level
+from harmonygw.operations import ContestedMatch, DataSet, Level
 from harmonygw.streams import Match
 
 LEVELS = (Level.STUDY, Level.SERIES, Level.IMAGE)
@@ -50,6 +50,25 @@ def lacks(row: Match, tag: str) -> bool:
 def identity(row: Match, level: Level) -> str:
     """Return what tells one match from every other of its level."""
     return "\n".join(text(row, tag) for tag in _IDENTITIES[level])
+
+
+def is_of_the_same(row: Match, parent: Match) -> bool:
+    """Tell whether a match belongs below another: a contested one names a patient, who must be the parent's."""
+    return not isinstance(row, ContestedMatch) or all(text(row, tag) == text(parent, tag) for tag in _WHOSE)
+
+
+def below(row: Match, parent: ContestedMatch) -> ContestedMatch:
+    """Return a match of what a contested one holds, which is of the same patient and source."""
+    return ContestedMatch({**row, **{tag: parent[tag] for tag in _WHOSE if tag in parent}}, parent.source)
+
+
+def joined(row: Match, parent: Match, uids: DataSet) -> Match:
+    """Return a match with the attributes of its parent and the unique keys above; contested if either is."""
+    found = {**parent, **row, **uids}
+    for one in (parent, row):
+        if isinstance(one, ContestedMatch):
+            return ContestedMatch(found, one.source)
+    return found
 
 
 _IDENTITIES = {level: (*(UNIQUE_KEYS[one] for one in down_to(level)), *_WHOSE) for level in LEVELS}

@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
-from harmonygw.exchange import Request
-from harmonygw.operations import Find, Matches
+from harmonygw.exchange import SOURCE, Request
+from harmonygw.middleware.dicomweb_bridge.checking import below, is_of_the_same
+from harmonygw.operations import ContestedMatch, Find, Matches
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Match
 
@@ -23,14 +24,26 @@ class Inquiry:
         self.warnings: dict[str, None] = {}
         """What the client should be told, in order, each once."""
 
-    async def matches(self, find: Find) -> AsyncGenerator[Match, None]:
-        """Yield the matches of a query in the archive's order; raises what a Find raises."""
-        reply = await self._proceed(replace(self._request, operation=find))
+    async def matches(self, find: Find, parent: Match | None = None) -> AsyncGenerator[Match, None]:
+        """Yield the matches of a query in the archive's order; raises what a Find raises.
+
+        What is below a contested `parent` is asked of its source alone, and is as contested; what turns out to be so
+        must be of the same patient as the parent.
+        """
+        request = replace(self._request, operation=find)
+        if isinstance(parent, ContestedMatch):
+            request = replace(request, attributes={**request.attributes, SOURCE: parent.source})
+        reply = await self._proceed(request)
         matches: Matches = reply.result
         try:
             async with aclosing(matches):
                 async for match in matches:
-                    yield match
+                    if parent is None:
+                        yield match
+                    elif isinstance(parent, ContestedMatch):
+                        yield below(match, parent)
+                    elif is_of_the_same(match, parent):
+                        yield match
         finally:
             self.warnings.update(dict.fromkeys(matches.warnings))
 

@@ -23,14 +23,14 @@ from harmonygw.dicom.web import media_types, multipart
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS
 from harmonygw.dicom.web.media_types import RetrieveChoice, RetrieveMedia
 from harmonygw.dicom.web.resources import Resource, url
-from harmonygw.errors import NotAcceptable, NotFound, PeerError
+from harmonygw.errors import Conflict, NotAcceptable, NotFound, PeerError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dicomweb_bridge import zipping
 from harmonygw.middleware.dicomweb_bridge.checking import text
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.middleware.dicomweb_bridge.part10_files import Files
 from harmonygw.middleware.dicomweb_bridge.relaying import Relay, entity_tag
-from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, Level, Retrieve
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, ContestedMatch, Find, Level, Retrieve
 from harmonygw.pipeline import Proceed
 from harmonygw.rendering.transfer_syntaxes import DECODABLE, ENCODABLE
 from harmonygw.streams import Body, Instance, InstanceStream, Pieces
@@ -59,12 +59,14 @@ def operation_for(resource: Resource, transfer_syntaxes: tuple[str, ...]) -> Ret
 
 
 async def ensure_existence(request: Request, resource: Resource, proceed: Proceed) -> None:
-    """Raise `NotFound` unless the archive lists the resource; asks by C-FIND alone."""
+    """Raise `NotFound` unless the archive lists the resource, `Conflict` if it is contested; asks by C-FIND alone."""
     named = ((Level.STUDY, resource.study), (Level.SERIES, resource.series), (Level.IMAGE, resource.instance))
     uids = {UNIQUE_KEYS[level]: uid for level, uid in named if uid}
     keys = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}
     async with aclosing(Inquiry(request, proceed).matches(Find(resource.level, keys))) as matches:
         async for match in matches:
+            if isinstance(match, ContestedMatch):
+                raise Conflict("This Study Instance UID belongs to several patients: name the archive that is meant.")
             if all(text(match, tag) in ("", uid) for tag, uid in uids.items()):
                 return
     raise NotFound(NOTHING)

@@ -12,7 +12,7 @@ from harmonygw.dicom.web import multipart
 from harmonygw.dicom.web.attributes import QUERY_RETRIEVE_LEVEL, RETRIEVE_URL, UNIQUE_KEYS
 from harmonygw.dicom.web.media_types import negotiate_models
 from harmonygw.dicom.web.query import SearchQuery, parse_search
-from harmonygw.dicom.web.resources import Resource, url
+from harmonygw.dicom.web.resources import Resource, source_url, url
 from harmonygw.errors import TooLarge
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dicomweb_bridge.checking import down_to, identity, lacks, text
@@ -22,6 +22,7 @@ from harmonygw.middleware.dicomweb_bridge.pages import Answer, PageMemory
 from harmonygw.middleware.dicomweb_bridge.synthesis import NEVER_WITHOUT_VALUE, SYNTHESISED, Synthesis
 from harmonygw.middleware.dicomweb_bridge.walking import Walk, unchecked
 from harmonygw.middleware.dicomweb_bridge.warning import warning
+from harmonygw.operations import ContestedMatch
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Body, Match
 
@@ -226,7 +227,9 @@ class _Gathering:
         uids = [text(match, UNIQUE_KEYS[one]) for one in down_to(self._plan.level)]
         match.pop(RETRIEVE_URL, None)
         if all(uids):
-            match[RETRIEVE_URL] = {"vr": "UR", "Value": [url(self._base_url, *uids)]}
+            # Without the source it would be a Retrieve that nobody can answer.
+            base_url = source_url(self._base_url, row.source if isinstance(row, ContestedMatch) else "")
+            match[RETRIEVE_URL] = {"vr": "UR", "Value": [url(base_url, *uids)]}
         return orjson.dumps(dict(sorted(match.items())))
 
 

@@ -97,7 +97,7 @@ class Synthesis:
         keys = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}
         found: dict[str, Match] = {}
         try:
-            async with aclosing(self._inquiry.matches(Find(level, keys, return_keys))) as rows:
+            async with aclosing(self._inquiry.matches(Find(level, keys, return_keys), parent)) as rows:
                 async for row in rows:
                     found[identity(row, level)] = row
                     if len(found) > MAX_CHILDREN:

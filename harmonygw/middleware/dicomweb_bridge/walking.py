@@ -13,7 +13,7 @@ from typing import Any
 
 from harmonygw.dicom.web.attributes import EVERY_LEVEL, UNIQUE_KEYS
 from harmonygw.errors import NotAcceptable, PeerError, TooLarge
-from harmonygw.middleware.dicomweb_bridge.checking import Check, down_to, identity, text, united
+from harmonygw.middleware.dicomweb_bridge.checking import Check, down_to, identity, joined, text, united
 from harmonygw.middleware.dicomweb_bridge.hierarchy import Plan
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.middleware.dicomweb_bridge.synthesis import Synthesis
@@ -161,12 +161,13 @@ class Walk:
         keys = {**plan.keys[level], **{tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}}
         return_keys = {UNIQUE_KEYS[level]: {"vr": "UI"}, **plan.return_keys[level]}
         check = plan.checks[level]
-        async with aclosing(self._union(level, keys, return_keys, check, limit, relational=False)) as rows:
+        union = self._union(level, keys, return_keys, check, limit, relational=False, parent=parent or None)
+        async with aclosing(union) as rows:
             async for row in rows:
                 if any(text(row, tag) not in ("", uid) for tag, uid in uids.items()) or not check.fits(row):
                     continue
                 if uids:
-                    row = {**parent, **row, **{tag: keys[tag] for tag in uids}}
+                    row = joined(row, parent, {tag: keys[tag] for tag in uids})
                 yield row
 
     def _uid(self, level: Level, parent: Match) -> str:
@@ -184,6 +185,7 @@ class Walk:
         limit: int | None,
         *,
         relational: bool,
+        parent: Match | None = None,
     ) -> AsyncGenerator[Match, None]:
         """Yield the matches of every combination of values, one query after the other."""
         for one in _alternatives(keys):
@@ -195,7 +197,7 @@ class Walk:
                 fuzzy_matching=self._fuzzy_matching,
                 relational=relational,
             )
-            async with aclosing(self._inquiry.matches(find)) as rows:
+            async with aclosing(self._inquiry.matches(find, parent)) as rows:
                 async for row in rows:
                     yield row
 
