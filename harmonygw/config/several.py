@@ -57,6 +57,11 @@ class _Several:
     def _report(self, sentence: str, *keys: Any) -> None:
         self._document.report((*self._path, *keys), sentence)
 
+    def _is_written(self, key: str) -> bool:
+        """Whether there is something that was wrong, and has been reported."""
+        written = self._document.tables["pipelines"][self._pipeline.name].get("options")
+        return isinstance(written, dict) and bool(written.get(key))
+
     def _strategy(self) -> Any:
         """Return the strategy, from wherever it is given."""
         own = self._pipeline.options.strategy
@@ -86,7 +91,7 @@ class _Several:
         for name, count in Counter(pipeline.backends).items():
             if count > 1:
                 self._report(f'"{name}" is named more than once', "backends")
-        if options.strategy is None:
+        if options.strategy is None and not self._is_written("strategy"):
             self._report(f"several backends need options.strategy: {CHOICE}", "backends")
         if options.strategy == "route":
             self._check_routes(options)
@@ -98,7 +103,7 @@ class _Several:
             self._report('routes decide where instances are stored, with strategy "route"', "options", "store_to")
 
     def _check_routes(self, options: PipelineOptions) -> None:
-        if not options.routes:
+        if not options.routes and not self._is_written("routes"):
             self._report('"routes" is missing or empty; strategy "route" needs one at least', "options")
         if not options.default:
             self._report('"default" is missing: the backend when no route holds', "options")

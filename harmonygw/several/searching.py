@@ -218,8 +218,9 @@ class MergedMatches:
             for row in some:
                 if study := value_of(row, STUDY):
                     hint.found.setdefault((study, source), set()).add(patient_of(row, source))
-        if self._find.keys.keys() <= {STUDY}:
-            # Nothing else was asked, so who has not named a study has it not.
+        if self._find.keys.keys() == {STUDY} and named_studies(self._find):
+            # Who was asked for a study, and for nothing else of it, has it not if he has not named it. Of an answer to
+            # anything wider that cannot be said: some archives cut theirs off and call it whole.
             for source, answer in answers.items():
                 if answer.ended and not self._taken[source]:
                     absent = ((study, source) for study in studies_of(rows))

@@ -61,7 +61,6 @@ class _Runs:
         """Take the first instance of a run that its archive did not even look at."""
         if not self.unanswered and self._next is not None:
             instance, self._next = self._next, None
-            await instance.data_set.aclose()
             self.unanswered.append(instance)
 
 
@@ -69,12 +68,13 @@ async def _of_run(request: Request, runs: _Runs) -> AsyncGenerator[StoreResult, 
     source = runs.source
     status, detail = PROCESSING_FAILURE, f"{source.ae_title} did not say what became of the instance"
     try:
-        reply: Reply = await source.backend.respond(replace(request, operation=Store(runs.run())))
-        async with aclosing(reply.result) as results:
-            async for result in results:
-                if runs.unanswered:
-                    del runs.unanswered[0]
-                yield result
+        async with aclosing(runs.run()) as instances:
+            reply: Reply = await source.backend.respond(replace(request, operation=Store(instances)))
+            async with aclosing(reply.result) as results:
+                async for result in results:
+                    if runs.unanswered:
+                        del runs.unanswered[0]
+                    yield result
     except CancelledError:
         raise
     except HarmonyError as error:
@@ -82,5 +82,6 @@ async def _of_run(request: Request, runs: _Runs) -> AsyncGenerator[StoreResult, 
         status, detail = OUT_OF_RESOURCES if isinstance(error, Busy) else PROCESSING_FAILURE, error.detail
         await runs.give_up()
     for instance in runs.unanswered:
+        await instance.data_set.aclose()
         yield StoreResult(instance.sop_class_uid, instance.sop_instance_uid, status, detail)
     runs.unanswered.clear()
