@@ -148,7 +148,8 @@ class Whereabouts:
         for source, error in unreachable.items():
             for study in wanted:
                 known[study].setdefault(source, Known(frozenset(), error, now))
-        await together(self._ask_about(request, source, known, again=hint is not None) for source in sources)
+        before = now if hint is not None else None
+        await together(self._ask_about(request, source, known, before) for source in sources)
         verdicts = {}
         for study in wanted:
             self._remember(study, known[study])
@@ -159,14 +160,14 @@ class Whereabouts:
         return verdicts
 
     async def _ask_about(
-        self, request: Request, source: Source, known: dict[str, dict[Source, Known]], *, again: bool
+        self, request: Request, source: Source, known: dict[str, dict[Source, Known]], before: float | None
     ) -> None:
-        """Ask a source about the studies of which nothing is known there; with `again`, about those it failed at."""
+        """Ask a source about the studies of which nothing is known there, and about those it failed at `before`."""
         asked = [
             study
             for study, by_source in known.items()
             if source not in by_source
-            or (again and by_source[source].error is not None and by_source[source].since < self._clock.seconds())
+            or (before is not None and by_source[source].error is not None and by_source[source].since < before)
         ]
         failed: HarmonyError | None = None
         for start in range(0, len(asked), BATCH):

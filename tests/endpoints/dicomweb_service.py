@@ -52,10 +52,14 @@ def answered(raw: bytes) -> Answered:
     return Answered(int(status.split()[1]), header, body)
 
 
-def endpoint_of(respond: Respond, clock: Any, public_url: str | None = None) -> DICOMwebEndpoint:
+def endpoint_of(
+    respond: Respond, clock: Any, public_url: str | None = None, sources: tuple[str, ...] = ()
+) -> DICOMwebEndpoint:
     settings = SimpleNamespace(options=SimpleNamespace(public_url=public_url))
     configuration: Any = None
-    return DICOMwebEndpoint(EndpointContext(settings, chain((), respond), configuration, clock, write_timeout=60))
+    return DICOMwebEndpoint(
+        EndpointContext(settings, chain((), respond), configuration, clock, write_timeout=60, sources=sources)
+    )
 
 
 @dataclass
@@ -74,6 +78,7 @@ class Service:
     public_url: str | None = None
     prefix: str = "/dicom"
     plain: bool = False
+    sources: tuple[str, ...] = ()
     clock: Clock = field(default_factory=Clock)
     requests: list[Request] = field(default_factory=list)
 
@@ -82,7 +87,7 @@ class Service:
             self.requests.append(request)
             return await self.respond(request)
 
-        self.endpoint = endpoint_of(respond, self.clock, self.public_url)
+        self.endpoint = endpoint_of(respond, self.clock, self.public_url, self.sources)
         tree = PrefixTree()
         tree.put(self.prefix, self.endpoint.resource())
         self.site = Site(tree, reactor=self.clock) if self.plain else HTTPSite(tree, reactor=self.clock)

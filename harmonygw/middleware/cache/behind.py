@@ -106,6 +106,8 @@ class Behind:
             while self._queue or self._now_writing is not None:
                 self._go_on()
                 await self._change()
+            if self._timer is not None and self._timer.active():
+                self._timer.cancel()  # of what was forgotten
         finally:
             self._urgent = False
 
