@@ -5,30 +5,31 @@ archive's, and so is its failure. An answer without matches is an answer.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 
-from harmonygw.errors import Busy, HarmonyError, TimedOut, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import Echo, Find, Matches, Retrieve
+from harmonygw.several.absences import UNREACHABLE, Absences
 from harmonygw.several.retrieving import Begun, warn_of
 from harmonygw.several.searching import LabelledMatches
 from harmonygw.several.source import Source, following, within
 from harmonygw.streams import Match
 
-UNREACHABLE: Final = (TransportError, TimedOut, Busy)
-"""What says that an archive could not be asked, rather than that it said no."""
 
-
-async def first_reachable(request: Request, sources: Sequence[Source], clock: IReactorTime) -> Reply:
+async def first_reachable(
+    request: Request, sources: Sequence[Source], absences: Absences, clock: IReactorTime
+) -> Reply:
     """Answer an Echo, Find or Retrieve by the first source that can be reached.
 
     Raises what that raises; when none can be reached, the error of the first.
     """
-    gone: dict[Source, HarmonyError] = {}
+    gone = absences.of(request)
     for source in sources:
+        if source in gone:
+            continue
         try:
             # A retrieval may take as long as its archive's own time-outs let it: nearline storage does.
             work = _begun(request, source)
@@ -37,6 +38,7 @@ async def first_reachable(request: Request, sources: Sequence[Source], clock: IR
             raise
         except UNREACHABLE as error:
             gone[source] = error
+            absences.note(request, source, error)
             request.record.note(f"{source.ae_title} could not be reached: {error}")
             continue
         if gone:

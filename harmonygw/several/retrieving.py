@@ -17,6 +17,7 @@ from harmonygw.dicom.web.attributes import UNIQUE_KEYS, Level
 from harmonygw.errors import HarmonyError, Incomplete, NotAcceptable, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.operations import Find, InstanceStream, Retrieve
+from harmonygw.several.absences import Absences
 from harmonygw.several.searching import missing, warning
 from harmonygw.several.source import Source, ask, following, together
 from harmonygw.several.whereabouts import STUDY, Verdict, Whereabouts, conflict, titles, value_of
@@ -47,8 +48,9 @@ class Part:
 class Retrieval:
     """Retrieves of one set of sources."""
 
-    def __init__(self, whereabouts: Whereabouts, clock: IReactorTime, *, fails: bool) -> None:
+    def __init__(self, whereabouts: Whereabouts, absences: Absences, clock: IReactorTime, *, fails: bool) -> None:
         self._whereabouts = whereabouts
+        self._absences = absences
         self._clock = clock
         self._fails = fails
 
@@ -61,7 +63,10 @@ class Retrieval:
         study = retrieve.study_instance_uid
         for again in (False, True):
             asked_at = self._clock.seconds()
-            verdict = (await self._whereabouts.locate(request, (study,), sources))[study]
+            absent = self._absences.of(request)
+            verdict = (await self._whereabouts.locate(request, (study,), sources, unreachable=absent))[study]
+            for source, error in verdict.missing.items():
+                self._absences.note(request, source, error)
             remembered = verdict.since < asked_at
             try:
                 return await self._from_holders(request, retrieve, verdict)

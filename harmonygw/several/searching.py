@@ -19,6 +19,7 @@ from harmonygw.dicom.web.attributes import RETRIEVE_AE_TITLE, UNIQUE_KEYS, Level
 from harmonygw.errors import HarmonyError, NotAcceptable, TooLarge
 from harmonygw.exchange import Request
 from harmonygw.operations import DataSet, Find, Matches
+from harmonygw.several.absences import Absences
 from harmonygw.several.merging import LEVELS, Identity, merged, studies_of
 from harmonygw.several.source import Answer, Source, ask, together
 from harmonygw.several.whereabouts import (
@@ -60,11 +61,13 @@ class MergedMatches:
         find: Find,
         sources: Sequence[Source],
         whereabouts: Whereabouts,
+        absences: Absences,
         clock: IReactorTime,
         *,
         fails: bool,
     ) -> None:
         self._request = request
+        self._absences = absences
         self._sources = sources
         self._whereabouts = whereabouts
         self._clock = clock
@@ -88,15 +91,21 @@ class MergedMatches:
 
     async def begin(self) -> None:
         """Ask for the first round, so that a failure of all sources fails the Find itself."""
+        absent = self._absences.of(self._request)
+        for source in self._sources:
+            if source in absent:
+                self._miss(source, absent[source])
         named = named_studies(self._find) if self._level in (Level.SERIES, Level.IMAGE) else []
         if named:
-            verdicts = await self._whereabouts.locate(self._request, named, self._sources)
+            verdicts = await self._whereabouts.locate(
+                self._request, named, self._sources, unreachable=dict(self._missing)
+            )
             self._verdicts = verdicts
             for verdict in verdicts.values():
                 for source, error in verdict.missing.items():
                     self._miss(source, error)
             holders = {source for verdict in verdicts.values() for source in verdict.holders}
-            self._open = {source: None for source in self._sources if source in holders}
+            self._open = {source: None for source in self._open if source in holders}
             self._size = LARGEST_ROUND  # whoever has no part of it is not asked: there will be no other round
         await self._round()
         if len(self._missing) == len(self._sources):
@@ -167,7 +176,7 @@ class MergedMatches:
                 # Whoever asked walks through the levels instead, which every source can answer.
                 raise answer.error
             self._miss(source, answer.error)
-        if answer.ended or answer.error is not None:
+        if answer.ended:
             self._open.pop(source, None)
 
     def _miss(self, source: Source, error: HarmonyError) -> None:
@@ -175,6 +184,8 @@ class MergedMatches:
         if source in self._missing:
             return
         self._missing[source] = error
+        self._open.pop(source, None)
+        self._absences.note(self._request, source, error)
         self._request.record.note(f"{source.ae_title} is missing from the answer: {error}")
         self._warn(missing(source))
         self.missing.append(warning(missing(source)))
@@ -201,7 +212,7 @@ class MergedMatches:
             studies_of(rows),
             self._sources,
             hint=self._hint(rows, answers),
-            unreachable=self._missing,
+            unreachable=dict(self._missing),
         )
         for verdict in verdicts.values():
             for source, error in verdict.missing.items():

@@ -12,6 +12,7 @@ from harmonygw.errors import ConfigurationError, HarmonyError, NotFound
 from harmonygw.exchange import SOURCE, Reply, Request
 from harmonygw.operations import Echo, Find, Retrieve, Store
 from harmonygw.pipeline import IBackend
+from harmonygw.several.absences import Absences
 from harmonygw.several.failover import first_reachable
 from harmonygw.several.retrieving import Retrieval
 from harmonygw.several.routing import Routes
@@ -50,7 +51,8 @@ class Several:
         fails = options.on_missing_source == "fail"
         self._fails = fails
         self._whereabouts = Whereabouts(clock, remember_secs=options.remember_secs)
-        self._retrieval = Retrieval(self._whereabouts, clock, fails=fails)
+        self._absences = Absences()
+        self._retrieval = Retrieval(self._whereabouts, self._absences, clock, fails=fails)
         self._routes: Routes | None = None
         if options.strategy == "route":
             self._routes = Routes(options.routes, options.default, self.sources)
@@ -92,7 +94,7 @@ class Several:
             case Store() as store:
                 return await self._store(request, store)
             case Echo() | Find() | Retrieve() if self._options.strategy == "failover":
-                return await first_reachable(request, self.sources, self._clock)
+                return await first_reachable(request, self.sources, self._absences, self._clock)
             case Echo():
                 return await self._echo(request)
             case Find() as find:
@@ -121,7 +123,9 @@ class Several:
         candidates = self._candidates(request)
         if len(candidates) == 1:
             return await self._alone(request, candidates[0])
-        matches = MergedMatches(request, find, candidates, self._whereabouts, self._clock, fails=self._fails)
+        matches = MergedMatches(
+            request, find, candidates, self._whereabouts, self._absences, self._clock, fails=self._fails
+        )
         await matches.begin()
         return Reply(result=matches)
 

@@ -132,8 +132,8 @@ class Whereabouts:
     ) -> dict[str, Verdict]:
         """Return what is known of each study, once every source is asked of whom nothing is known.
 
-        `unreachable` are sources that have just failed, and are not asked. What a source that does not answer may have
-        had remains in `Verdict.missing`; raises nothing of its own.
+        `unreachable` are sources that have just failed, and are not asked. That a source did not answer is said by
+        `Verdict.missing`; raises nothing of its own.
         """
         unreachable = unreachable or {}
         wanted = list(dict.fromkeys(studies))
@@ -146,8 +146,9 @@ class Whereabouts:
                 if study in known:
                     known[study][source] = Known(frozenset(), None, now)
         for source, error in unreachable.items():
-            for study in wanted:
-                known[study].setdefault(source, Known(frozenset(), error, now))
+            for by_source in known.values():
+                if source not in by_source or by_source[source].error is not None:
+                    by_source[source] = Known(frozenset(), error, now)
         before = now if hint is not None else None
         await together(self._ask_about(request, source, known, before) for source in sources)
         verdicts = {}

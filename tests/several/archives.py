@@ -1,6 +1,8 @@
 """Archives in memory that can fall silent, go away and come back; several of them as one; and a bridge in front."""
 
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,6 +48,8 @@ __all__ = [
     "tag",
     "warnings_of",
 ]
+
+_NUMBERS = count()
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 TIMEOUT = 5.0
@@ -134,7 +138,7 @@ def request(operation: Any = None, source: str = "", origin: Any = None) -> Requ
     return Request(
         origin or HTTPOrigin("GET", ()),
         "192.0.2.1",
-        "id",
+        str(next(_NUMBERS)),
         operation=operation,
         attributes={SOURCE: source} if source else {},
     )
@@ -146,6 +150,7 @@ class Hospital:
     def __init__(self, archives: Mapping[str, PACS], bridge: Mapping[str, Any] | None = None, **options: Any) -> None:
         self.pacs = archives
         self.clock = Clock()
+        self._exchange = 0
         options.setdefault("strategy", "federate")
         names = tuple(title.lower() for title in archives)
         pipeline = Pipeline(
@@ -153,18 +158,31 @@ class Hospital:
         )
         settings: Any = {name: SimpleNamespace(timeout_secs=TIMEOUT) for name in names}
         self.several = Several(pipeline, settings, {title.lower(): one for title, one in archives.items()}, self.clock)
-        self.gateway = Gateway(SimpleNamespace(proceed=self._proceed), **(bridge or {}))  # type: ignore[arg-type]
+        self.gateway = Gateway(SimpleNamespace(proceed=self._proceed_bridged), **(bridge or {}))  # type: ignore[arg-type]
 
     def _proceed(self, request: Request) -> "Deferred[Reply]":
         return Deferred.fromCoroutine(self.several.respond(request))
 
+    def _proceed_bridged(self, request: Request) -> "Deferred[Reply]":
+        return self._proceed(replace(request, correlation_id=f"bridged {self._exchange}"))
+
     # As an HTTP client sees it
 
     def search(self, target: str) -> list[Match]:
-        return self.gateway.search(target)
+        rows: list[Match] = document(self.reply(target))
+        return rows
 
     def reply(self, target: str, accept: str | None = None, method: str = "GET") -> Reply:
+        self._exchange = next(_NUMBERS)
         return self.gateway.reply(target, accept, method=method)
+
+    def exchange(self, target: str) -> list[Any]:
+        """Ask; return where the reply will be."""
+        self._exchange = next(_NUMBERS)
+        replies: list[Any] = []
+        exchange = self.gateway.exchange(target, None, method="GET", client="192.0.2.1", headers={})
+        Deferred.fromCoroutine(exchange).addBoth(replies.append)
+        return replies
 
     def warnings(self, target: str) -> list[str]:
         return warnings_of(self.reply(target))

@@ -7,7 +7,7 @@ from twisted.logger import LogLevel, capturedLogs
 
 from harmonygw.errors import HarmonyError, NotAcceptable, RejectedError, TimedOut, TooLarge, TransportError
 from harmonygw.operations import ContestedMatch, Find, Level
-from harmonygw.several import searching
+from harmonygw.several import absences, searching
 from tests.several.archives import (
     PACS,
     TIMEOUT,
@@ -249,6 +249,38 @@ def test_a_silent_source_is_waited_for_as_long_as_its_time_says_and_no_longer() 
     assert reply.result.warnings == ["B did not answer; what it holds is missing here."]
     assert [waiting.called for waiting in hospital.pacs["B"].waits] == [True]
     assert hospital.clock.getDelayedCalls() == []
+
+
+def test_a_silent_source_is_waited_for_once_in_a_search_of_several_queries() -> None:
+    hospital = Hospital({"A": PACS(one("1"), leaves_out=["00201208", "00201209"]), "B": PACS()}, remember_secs=0.0)
+    hospital.pacs["B"].silent = True
+    replies = hospital.exchange("studies?ModalitiesInStudy=CT,MR")
+    hospital.clock.advance(TIMEOUT)
+    [reply] = replies
+    assert len(hospital.pacs["A"].log) > 4
+    assert len(hospital.pacs["B"].waits) == 1
+    assert warnings_of(reply) == ['299 harmonygw "B did not answer; what it holds is missing here."']
+    replies = hospital.exchange("studies")
+    assert len(hospital.pacs["B"].waits) == 2
+    hospital.clock.advance(TIMEOUT)
+    assert len(replies) == 1
+
+
+def test_a_source_that_has_refused_one_query_is_asked_the_next() -> None:
+    b = PACS(one("2"), refuses=[Level.SERIES])
+    hospital = Hospital({"A": PACS(one("1")), "B": b})
+    b.leaves_out = {"00201206"}
+    assert len(hospital.search("studies")) == 2
+    assert b.log[-1].startswith("SERIES")
+
+
+def test_absences_are_kept_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(absences, "MAX_REQUESTS", 2)
+    hospital = Hospital({"A": PACS(one("1")), "B": PACS()})
+    hospital.pacs["B"].error = DOWN
+    for _ in range(4):
+        hospital.rows(find())
+    assert len(hospital.several._absences._requests) == 2
 
 
 def test_a_source_that_stops_in_the_midst_gives_what_it_gave() -> None:
