@@ -106,7 +106,8 @@ class MergedMatches:
                     self._miss(source, error)
             holders = {source for verdict in verdicts.values() for source in verdict.holders}
             self._open = {source: None for source in self._open if source in holders}
-            self._size = LARGEST_ROUND  # whoever has no part of it is not asked: there will be no other round
+            # Nobody else has to be asked between the rounds, so that one is enough.
+            self._size = min(self._find.limit or LARGEST_ROUND, LARGEST_ROUND)
         await self._round()
         if len(self._missing) == len(self._sources):
             raise next(self._missing[source] for source in self._sources)

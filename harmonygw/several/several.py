@@ -1,6 +1,6 @@
 """Several backends as one: who is asked what, by the strategy of their pipeline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -56,6 +56,12 @@ class Several:
         self._routes: Routes | None = None
         if options.strategy == "route":
             self._routes = Routes(options.routes, options.default, self.sources)
+        self._answers: dict[type, Callable[[Request, Any], Awaitable[Reply]]] = {
+            Echo: self._echo,
+            Find: self._find,
+            Retrieve: self._retrieve,
+            Store: self._store,
+        }
         self._store_to = next((one for one in self.sources if one.name == options.store_to), self.sources[0])
 
     @property
@@ -90,19 +96,12 @@ class Several:
         if named is not None:
             return await self._alone(request, self._named(str(named)))
         request.record.target = titles(self.sources)
-        match request.operation:
-            case Store() as store:
-                return await self._store(request, store)
-            case Echo() | Find() | Retrieve() if self._options.strategy == "failover":
-                return await first_reachable(request, self.sources, self._absences, self._clock)
-            case Echo():
-                return await self._echo(request)
-            case Find() as find:
-                return await self._find(request, find)
-            case Retrieve() as retrieve:
-                return await self._retrieve(request, retrieve)
-            case None:
-                raise ConfigurationError(("no middleware of the pipeline makes operations (dicomweb_bridge)",))
+        operation = request.operation
+        if operation is None:
+            raise ConfigurationError(("no middleware of the pipeline makes operations (dicomweb_bridge)",))
+        if self._options.strategy == "failover" and isinstance(operation, Echo | Find | Retrieve):
+            return await first_reachable(request, self.sources, self._absences, self._clock)
+        return await self._answers.get(type(operation), self._elsewhere)(request, operation)
 
     def _named(self, ae_title: str) -> Source:
         for source in self.sources:
@@ -141,7 +140,11 @@ class Several:
             return await self._alone(request, self._store_to)
         return Reply(result=stored(request, store, lambda instance: routes.target(instance, request)))
 
-    async def _echo(self, request: Request) -> Reply:
+    async def _elsewhere(self, request: Request, _: object) -> Reply:
+        """Let who instances are stored to answer what no strategy speaks of."""
+        return await self._alone(request, self._store_to)
+
+    async def _echo(self, request: Request, _: Echo) -> Reply:
         """Answer when any of them does; who does not is noted."""
         errors = await together(self._echoed(request, source) for source in self.sources)
         failed = [error for error in errors if error is not None]

@@ -12,11 +12,19 @@ from twisted.logger import LogEvent, globalLogPublisher
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
-from tests.interop.house import OPTIONS, Client, Reply
+from tests.interop.house import Client, Reply
 from tests.interop.pacs import PACS
 from tests.interop.processes import free_port
 
 reactor: Any = _reactor
+
+OPTIONS = {
+    "connect_timeout_secs": 5.0,
+    "association_timeout_secs": 5.0,
+    "silence_timeout_secs": 5.0,
+    "cancel_grace_secs": 0.3,
+    "queue_timeout_secs": 5.0,
+}
 
 CONFIGURATION = """
 [proxy]
@@ -53,7 +61,7 @@ options = { path = "CACHE", revalidate_secs = 0.001 }
 BACKEND = """
 [backends.{name}]
 service = "dicom_scu"
-timeout_secs = 1
+timeout_secs = 5
 max_retries = 0
 options = {{ aet = "{title}", host = "127.0.0.1", port = {port}, {options} }}
 """

@@ -272,3 +272,43 @@ def test_a_study_is_purged_from_a_middleware_that_keeps_any(configure: Configure
     for name in ("mine", "another"):
         failure = result(Deferred.fromCoroutine(house.purge(name, "1.2")))
         assert failure.type is NotFound
+
+
+SEVERAL = web("empty").replace('["archive"]', '["archive", "second"]\noptions.strategy = "federate"')
+
+
+def test_several_backends_are_one_at_the_end_of_their_pipeline(build: Build) -> None:
+    bridge = SEVERAL.replace("backends =", 'middleware = ["dicomweb_bridge"]\nbackends =')
+    gateway = build(bridge, '[backends.second]\nservice = "empty"')
+    root = gateway.resource("default")
+    described = gateway.describe()
+    assert described["pipelines"]["web"]["several"] == {
+        "target": "archive, second",
+        "ready": True,
+        "strategy": "federate",
+        "sources": {"archive": True, "second": True},
+        "studies_remembered": 0,
+    }
+    assert list(described["targets"]) == ["archive", "second"]
+    sources = ask(root, "/dicom", "Accept: application/json").document["sources"]
+    assert [one["aeTitle"] for one in sources] == ["archive", "second"]
+    assert ask(root, "/dicom/aets/third").status == 404
+    assert "sources" not in ask(root, "/dicom/aets/second", "Accept: application/json").document
+
+
+def test_a_disabled_backend_is_a_missing_one_among_several(build: Build) -> None:
+    bridge = SEVERAL.replace("backends =", 'middleware = ["dicomweb_bridge"]\nbackends =')
+    gateway = build(
+        bridge,
+        '[backends.second]\nservice = "dicom_scu"\ntarget_ref = "off"\noptions.aet = "OFF"',
+        '[targets.off]\nenabled = false\nconnection.host = "h"\nconnection.port = 104\n',
+    )
+    found = ask(gateway.resource("default"), "/dicom/studies")
+    assert (found.status, found.document) == (200, [])
+    assert found.header["warning"] == '299 harmonygw "OFF did not answer; what it holds is missing here."'
+
+
+def test_a_pipeline_with_one_backend_has_nothing_of_several(build: Build) -> None:
+    gateway = build(web())
+    assert gateway.describe()["pipelines"]["web"]["several"] is None
+    assert ask(gateway.resource("default"), "/dicom/aets/archive/studies").document["path"] == ["studies"]

@@ -3,6 +3,7 @@
 import pytest
 
 from harmonygw.errors import ConfigurationError, NotFound, TimedOut, TransportError
+from harmonygw.exchange import Reply, Request
 from harmonygw.operations import Echo
 from harmonygw.pipeline import IBackend
 from tests.several.archives import PACS, TIMEOUT, Hospital, find, request, result_of
@@ -71,3 +72,19 @@ def test_an_echo_that_none_answers_fails() -> None:
 def test_a_configured_time_out_comes_before_the_backends() -> None:
     one = Hospital({"A": PACS(), "B": PACS()}, source_timeout_secs=0.5)
     assert [source.timeout_secs for source in one.several.sources] == [0.5, 0.5]
+
+
+def test_what_no_strategy_speaks_of_is_for_who_instances_are_stored_to() -> None:
+    class Other:
+        pass
+
+    asked: list[str] = []
+
+    class Telling(PACS):
+        async def respond(self, request: Request) -> Reply:
+            asked.append(type(request.operation).__name__)
+            return Reply()
+
+    one = Hospital({"A": PACS(), "B": Telling()}, store_to="b")
+    one.respond(Other())
+    assert asked == ["Other"]

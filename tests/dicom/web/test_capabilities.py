@@ -127,3 +127,14 @@ def test_wadl_methods_have_unique_ids_parameters_and_representations() -> None:
     uri = methods[identifiers.index("RetrievebyURI_")]
     queries = [one.get("name") for one in uri.iter(f"{WADL}param") if one.get("style") == "query"]
     assert queries[:4] == ["requestType", "studyUID", "seriesUID", "objectUID"]
+
+
+def test_each_of_several_archives_is_named_with_its_base() -> None:
+    document = orjson.loads(as_json(BASE, ("NORTH", "SOUTH WING")))
+    assert document["sources"] == [
+        {"aeTitle": "NORTH", "base": f"{BASE}/aets/NORTH"},
+        {"aeTitle": "SOUTH WING", "base": f"{BASE}/aets/SOUTH%20WING"},
+    ]
+    assert "sources" not in orjson.loads(as_json(BASE))
+    root = ElementTree.fromstring(as_wadl(BASE, ("NORTH",)))
+    assert [one.get("base") for one in root.iter(f"{WADL}resources")] == [BASE, f"{BASE}/aets/NORTH"]

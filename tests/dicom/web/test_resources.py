@@ -15,6 +15,7 @@ from harmonygw.dicom.web.resources import (
     Resource,
     check_uid,
     parse,
+    source_url,
     url,
 )
 from harmonygw.errors import BadRequest, NotFound
@@ -199,3 +200,8 @@ def test_every_transaction_of_the_table_is_reached() -> None:
         for variable, value in values.items():
             path = path.replace(variable, value)
         assert at(path, transaction.method).kind is transaction.kind
+
+
+def test_the_url_of_one_archive_of_several() -> None:
+    assert source_url("https://h/dicom", "") == "https://h/dicom"
+    assert source_url("https://h/dicom", "A/B C") == "https://h/dicom/aets/A%2FB%20C"

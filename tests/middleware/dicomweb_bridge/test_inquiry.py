@@ -5,9 +5,11 @@ from twisted.internet.defer import Deferred
 
 from harmonygw.errors import TransportError
 from harmonygw.exchange import AssociationOrigin, Reply, Request
+from harmonygw.middleware.dicomweb_bridge.checking import joined
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
-from harmonygw.operations import Find, Level
-from tests.middleware.dicomweb_bridge.archive import Archive, result_of, study
+from harmonygw.operations import ContestedMatch, Find, Level
+from harmonygw.streams import Match
+from tests.middleware.dicomweb_bridge.archive import Archive, Found, elements, result_of, study
 
 
 def inquiry_of(archive: Archive) -> tuple[Inquiry, Request]:
@@ -67,3 +69,42 @@ def test_warnings_are_for_the_client_and_notes_for_the_operator() -> None:
     inquiry.warn("careful")
     inquiry.note("look")
     assert (list(inquiry.warnings), request.record.notes) == (["careful"], ["look"])
+
+
+async def below(parent: Match, *found: Match) -> tuple[list[Match], list[Request]]:
+    """What of some matches belongs below a parent, and how they were asked for."""
+    seen: list[Request] = []
+
+    async def respond(request: Request) -> Reply:
+        seen.append(request)
+        return Reply(result=Found(found, ()))
+
+    _, request = inquiry_of(Archive())
+    inquiry = Inquiry(request, lambda one: Deferred.fromCoroutine(respond(one)))
+    async with aclosing(inquiry.matches(Find(Level.SERIES), parent)) as matches:
+        return [match async for match in matches], seen
+
+
+ANN, BOB = elements(PatientID="P", IssuerOfPatientID="A"), elements(PatientID="P", IssuerOfPatientID="B")
+
+
+def test_what_is_below_a_contested_match_is_asked_of_its_source_and_as_contested() -> None:
+    [match], [asked] = result_of(below(ContestedMatch({**ANN, "0020000D": {}}, "NORTH"), elements(Modality="CT")))
+    assert asked.attributes["source"] == "NORTH"
+    assert isinstance(match, ContestedMatch)
+    assert (match, match.source) == ({**ANN, **elements(Modality="CT")}, "NORTH")
+
+
+def test_what_turns_out_to_be_contested_is_of_the_parents_patient_or_of_another() -> None:
+    found = ContestedMatch(ANN, "NORTH"), ContestedMatch(BOB, "SOUTH"), elements(Modality="CT")
+    matches, [asked] = result_of(below(BOB, *found))
+    assert matches == [BOB, elements(Modality="CT")]
+    assert "source" not in asked.attributes
+
+
+def test_what_joins_a_contested_match_is_contested() -> None:
+    for row, parent in ((ContestedMatch(ANN, "N"), {}), (dict(ANN), ContestedMatch({}, "N"))):
+        found = joined(row, parent, elements(StudyInstanceUID="1"))
+        assert isinstance(found, ContestedMatch)
+        assert (found, found.source) == ({**ANN, **elements(StudyInstanceUID="1")}, "N")
+    assert not isinstance(joined(dict(ANN), {}, {}), ContestedMatch)
