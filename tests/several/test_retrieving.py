@@ -391,3 +391,11 @@ def test_alerts_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) ->
     hospital = Hospital({"A": a, "B": b})
     hospital.rows(find())
     assert list(hospital.several._whereabouts._alerted) == ["2"]
+
+
+def test_who_was_asked_for_a_study_and_has_not_named_it_has_it_not() -> None:
+    a, b = PACS(one("1")), PACS(one("2"))
+    hospital = Hospital({"A": a, "B": b})
+    hospital.rows(find(StudyInstanceUID="1"))
+    assert hospital.retrieved(STUDY) == ["1.1.1"]
+    assert b.log == ["STUDY StudyInstanceUID=1"]

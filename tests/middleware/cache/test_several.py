@@ -1,4 +1,4 @@
-"""A cache before several archives that answer as one: what is one archive's alone passes, and what is missing is said."""
+"""A cache before several archives as one: what is one archive's alone passes, and what is missing is said."""
 
 from dataclasses import replace
 from pathlib import Path
