@@ -76,6 +76,8 @@ class EndpointContext:
     destinations: Callable[[], Iterable[Any]] = tuple
     """The `MoveDestination`s of the backends: an instance that one of their C-MOVEs asked for may come to any
     listener of ours."""
+    commitments: Callable[[], Iterable[Any]] = tuple
+    """The `Commitments` of the backends: a report of storage commitment may come to any listener of ours."""
     around: Callable[[Respond], Proceed] = lambda respond: chain((), respond)
     """Puts the pipeline's middleware around an answer of the endpoint's own, in the place of a backend's."""
 

@@ -201,7 +201,8 @@ class House:
             describe=self._describe,
             purge=self.purge,
             backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
-            destinations=self._destinations,
+            destinations=partial(self._offered, "destination"),
+            commitments=partial(self._offered, "commitments"),
             around=partial(self._around, pipeline),
         )
         if not hasattr(kind, "resource"):
@@ -239,8 +240,9 @@ class House:
         settings = self._configuration.networks[network].tcp_config
         return server_options(settings.cert_path, settings.key_path, settings.client_ca_path)
 
-    def _destinations(self) -> list[Any]:
-        found = (getattr(backend, "destination", None) for backend in self.backends.values())
+    def _offered(self, attribute: str) -> list[Any]:
+        """Return what the backends that have it offer under that name."""
+        found = (getattr(backend, attribute, None) for backend in self.backends.values())
         return [one for one in found if one is not None]
 
 
