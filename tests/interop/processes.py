@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_DELAY = {**os.environ, "TCP_NODELAY": "1"}
@@ -56,8 +57,8 @@ def running(
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[int]:
-    """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC."""
+def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
+    """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC; `settings` are more of its own."""
     port, http_port = free_port(), free_port()
     configuration = folder / "orthanc.json"
     configuration.write_text(
@@ -72,6 +73,7 @@ def orthanc(folder: Path) -> Iterator[int]:
                 "DicomAlwaysAllowGet": True,
                 "DicomAlwaysAllowFind": True,
                 "Plugins": [],
+                **settings,
             }
         )
     )
