@@ -2,7 +2,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, Level, Retrieve, Store, StoreResult
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, Echo, Find, Level, Retrieve, Store, StoreResult
 from harmonygw.streams import Feed, Instance
 
 
