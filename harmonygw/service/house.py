@@ -10,8 +10,10 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from harmonygw.config.constraints import path_prefix
-from harmonygw.config.model import Backend, Configuration, Pipeline, Registration
+from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline, Registration
+from harmonygw.config.options import MIDDLEWARE as MIDDLEWARE_TYPES
 from harmonygw.config.options import Availability
+from harmonygw.config.references import CHECKING_MIDDLEWARE
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.tls import server_options
@@ -29,6 +31,7 @@ from harmonygw.pipeline import (
     Respond,
     TwoSided,
     chain,
+    fold,
     load,
 )
 
@@ -193,9 +196,10 @@ class House:
     def _place(self, pipeline: Pipeline, proceed: Proceed, name: str) -> None:
         settings = self._configuration.endpoints[name]
         kind = _load(settings.service, ENDPOINTS, self._configuration.services)
+        guards = self._guards(settings)
         context = EndpointContext(
             settings,
-            proceed,
+            fold(guards, proceed),
             self._configuration,
             self._reactor,
             describe=self._describe,
@@ -203,7 +207,7 @@ class House:
             backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
             destinations=partial(self._offered, "destination"),
             commitments=partial(self._offered, "commitments"),
-            around=partial(self._around, pipeline),
+            around=lambda respond: fold(guards, self._around(pipeline, respond)),
         )
         if not hasattr(kind, "resource"):
             self.doors[name] = kind(context)
@@ -215,6 +219,17 @@ class House:
             entrance = kind(replace(context, write_timeout=write_timeout))
             self._tree(network).put(prefix, entrance.resource())
             self.entrances.append(entrance)
+
+    def _guards(self, endpoint: Endpoint) -> list[IMiddleware]:
+        """Return what checks the credentials that an endpoint itself demands, in front of its pipeline."""
+        named = self._configuration.authentications.get(endpoint.authentication or "")
+        kind = CHECKING_MIDDLEWARE.get(named.method) if named is not None else None
+        if kind is None:
+            return []
+        options = MIDDLEWARE_TYPES.options[kind]()
+        settings = MiddlewareSettings(endpoint.name, kind, options, endpoint.authentication)
+        guard: IMiddleware = load(MIDDLEWARE[kind])(Context(settings, self._configuration, self._reactor))
+        return [guard]
 
     def _place_management(self, _: str) -> None:
         management = self._configuration.management
