@@ -1,6 +1,6 @@
 """C-GET and C-MOVE: a retrieval from the pipeline, an instance of it a C-STORE sub-operation (PS3.4 §C.4.2, §C.4.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
@@ -79,6 +79,14 @@ class Tally:
             if len(self.failed_uids) < MAX_FAILED_UIDS:
                 self.failed_uids.append(sop_instance_uid)
 
+    def left_out(self, sop_instance_uids: Iterable[str] = ()) -> None:
+        """Count what remains as failed, because nothing more comes; name those that are known by name."""
+        remaining = self.remaining or 0
+        for uid in sop_instance_uids:
+            self.count(uid, Category.FAILURE)
+            remaining -= 1
+        self.failed += max(0, remaining)
+
     @property
     def status(self) -> int:
         """The final status of a retrieval of which nothing is left out."""
@@ -109,6 +117,8 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
         self._identifier = identifier
         self._delivery = delivery
         self._tally = Tally()
+        self._listed: dict[str, None] = {}
+        """Instances that were asked for one by one, and not sent yet."""
 
     @property
     def broken_by(self) -> HarmonyError | None:
@@ -132,6 +142,15 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
                     self.request.record.note("the archive has nothing under some of the unique keys")
                 if self.cancelled:
                     return CANCEL
+            if self._listed:
+                # A study is what the archive says it is; an instance that was named and did not come is missing.
+                self.warn(f"{len(self._listed)} of the instances asked for did not come")
+                self._tally.left_out(self._listed)
+        except CancelledError:
+            raise
+        except Exception:
+            self._tally.left_out(self._listed)
+            raise
         finally:
             delivery.close()
             self.size = delivery.size
@@ -168,6 +187,7 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
         if selection.level is Level.PATIENT:
             studies, self._tally.expected = await self._studies(selection.patient_id)
         elif selection.level is Level.IMAGE:
+            self._listed = dict.fromkeys(selection.instances)
             self._tally.expected = len(selection.instances)
         else:
             self._tally.expected = await self._count(selection)
@@ -247,6 +267,7 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
             status = PROCESSING_FAILURE
         if category(status) is not Category.SUCCESS:
             record.note(f"a sub-operation ended with {describe(status)}")
+        self._listed.pop(instance.sop_instance_uid, None)
         self._tally.count(instance.sop_instance_uid, category(status))
 
 
