@@ -58,6 +58,13 @@ def running(
 @contextmanager
 def orthanc(folder: Path) -> Iterator[int]:
     """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC."""
+    with orthanc_process(folder) as (_, port):
+        yield port
+
+
+@contextmanager
+def orthanc_process(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """The same; gives its process too, for who wants to kill it."""
     port, http_port = free_port(), free_port()
     configuration = folder / "orthanc.json"
     configuration.write_text(
@@ -75,8 +82,8 @@ def orthanc(folder: Path) -> Iterator[int]:
             }
         )
     )
-    with running(["Orthanc", str(configuration)], port, log=folder / "orthanc.log"):
-        yield port
+    with running(["Orthanc", str(configuration)], port, log=folder / "orthanc.log") as process:
+        yield process, port
 
 
 @contextmanager
@@ -124,7 +131,7 @@ def wait_until_ready(url: str) -> None:
 def send_files(paths: Sequence[Path], port: int, called_ae_title: str) -> None:
     """Store files with DCMTK's storescu, each as it is."""
     for path in paths:
-        for proposal in ([], ["-xs"], ["-xv"], ["-xy"], ["-xi"]):
+        for proposal in ([], ["-xs"], ["-xv"], ["-xy"], ["-xw"], ["-xi"]):
             command = ["storescu", "-R", *proposal, "-aec", called_ae_title, "127.0.0.1", str(port), str(path)]
             if subprocess.run(command, env=NO_DELAY, capture_output=True, check=False).returncode == 0:
                 break

@@ -32,7 +32,7 @@ from harmonygw.endpoints.dicom_scp.identifiers import (
 )
 from harmonygw.endpoints.dicom_scp.offer import MODELS
 from harmonygw.endpoints.dicom_scp.statuses import Service
-from harmonygw.errors import HarmonyError, NotFound, PeerError, RejectedError, TooLarge
+from harmonygw.errors import HarmonyError, Incomplete, NotFound, PeerError, RejectedError, TooLarge
 from harmonygw.operations import Find, Level, Matches, Retrieve
 from harmonygw.streams import Instance, InstanceStream, Match
 
@@ -81,11 +81,9 @@ class Tally:
 
     def left_out(self, sop_instance_uids: Iterable[str] = ()) -> None:
         """Count what remains as failed, because nothing more comes; name those that are known by name."""
-        remaining = self.remaining or 0
         for uid in sop_instance_uids:
             self.count(uid, Category.FAILURE)
-            remaining -= 1
-        self.failed += max(0, remaining)
+        self.failed += self.remaining or 0
 
     @property
     def status(self) -> int:
@@ -119,6 +117,8 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
         self._tally = Tally()
         self._listed: dict[str, None] = {}
         """Instances that were asked for one by one, and not sent yet."""
+        self._missing: list[Incomplete] = []
+        """What the archive says of instances that it could not send."""
 
     @property
     def broken_by(self) -> HarmonyError | None:
@@ -135,17 +135,10 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
             raise RejectedError(detail, status=status)
         try:
             for operation in await self._plan(selection, delivery.transfer_syntaxes):
-                try:
-                    async with aclosing(await self.ask(operation)) as instances:
-                        await self._send_all(operation, instances, delivery)
-                except NotFound:
-                    self.request.record.note("the archive has nothing under some of the unique keys")
+                await self._retrieve(operation, delivery)
                 if self.cancelled:
                     return CANCEL
-            if self._listed:
-                # A study is what the archive says it is; an instance that was named and did not come is missing.
-                self.warn(f"{len(self._listed)} of the instances asked for did not come")
-                self._tally.left_out(self._listed)
+            self._count_missing()
         except CancelledError:
             raise
         except Exception:
@@ -235,6 +228,27 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
         return rows
 
     # What is sent
+
+    async def _retrieve(self, operation: Retrieve, delivery: Delivery) -> None:
+        try:
+            async with aclosing(await self.ask(operation)) as instances:
+                await self._send_all(operation, instances, delivery)
+        except NotFound:
+            self.request.record.note("the archive has nothing under some of the unique keys")
+        except Incomplete as error:
+            if delivery.broken_by is not None:
+                raise
+            self.warn(error.detail)
+            self._missing.append(error)
+
+    def _count_missing(self) -> None:
+        """Count what did not come as failed. A study is what the archive sends of it, unless that says more."""
+        if self._listed:
+            self.warn(f"{len(self._listed)} of the instances asked for did not come")
+            self._tally.left_out(self._listed)
+        elif self._missing:
+            self._tally.left_out(uid for error in self._missing for uid in error.missing)
+            self._tally.failed = max(1, self._tally.failed)
 
     async def _send_all(self, operation: Retrieve, instances: InstanceStream, delivery: Delivery) -> None:
         stream = aiter(instances)

@@ -245,6 +245,36 @@ def test_an_instance_that_was_named_and_does_not_come_has_failed(
     assert last == Message(final, failed_list(missing, EXPLICIT))
 
 
+@pytest.mark.parametrize(
+    ("count", "missing", "final"),
+    [
+        (3, ("1.2.3.8",), response(0xB000, completed=1, failed=2, has_data_set=True)),
+        (3, (), response(0xB000, completed=1, failed=2)),
+        (Busy("full"), ("1.2.3.8", "1.2.3.9"), response(0xB000, completed=1, failed=2, has_data_set=True)),
+        (Busy("full"), (), response(0xB000, completed=1, failed=1)),
+    ],
+)
+def test_what_an_archive_could_not_send_has_failed_and_the_rest_has_come(
+    count: Any, missing: tuple[str, ...], final: CGetRSP
+) -> None:
+    script = Script()
+    feed: Feed[Instance] = Feed(limit=10)
+    script.pipeline.answer = lambda operation: (
+        feed
+        if isinstance(operation, Retrieve)
+        else count
+        if isinstance(count, Exception)
+        else stream({COUNT: key("IS", count)})
+    )
+    peer = script.getting((CT, EXPLICIT))
+    feed.put(instance(1))
+    stored(peer, peer.send(RQ, STUDY))
+    feed.fail(Incomplete("some did not come", missing=missing))
+    [last] = peer.take()
+    assert last.command == replace(final, error_comment="some did not come")
+    assert last.data == (failed_list(list(missing), EXPLICIT) if missing else None)
+
+
 def test_named_instances_that_an_archive_no_longer_sends_are_named_as_failed() -> None:
     script = Script()
     feed: Feed[Instance] = Feed(limit=10)
