@@ -58,13 +58,6 @@ def running(
 @contextmanager
 def orthanc(folder: Path) -> Iterator[int]:
     """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC."""
-    with orthanc_process(folder) as (_, port):
-        yield port
-
-
-@contextmanager
-def orthanc_process(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """The same; gives its process too, for who wants to kill it."""
     port, http_port = free_port(), free_port()
     configuration = folder / "orthanc.json"
     configuration.write_text(
@@ -82,8 +75,8 @@ def orthanc_process(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", i
             }
         )
     )
-    with running(["Orthanc", str(configuration)], port, log=folder / "orthanc.log") as process:
-        yield process, port
+    with running(["Orthanc", str(configuration)], port, log=folder / "orthanc.log"):
+        yield port
 
 
 @contextmanager

@@ -1,5 +1,8 @@
 """The gateway as a DIMSE proxy: DCMTK's and pynetdicom's requestors in front, Orthanc behind."""
 
+import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +20,7 @@ from tests.interop.conftest import Tool
 from tests.interop.dimse_house import PACS_BACKEND, dimse_house, until
 from tests.interop.embedded import CT, EXPLICIT, IMPLICIT, image, part10
 from tests.interop.embedded_objects import GET, PENDING, compressed_image, identifier
-from tests.interop.processes import free_port, orthanc, orthanc_process, running, send_files
+from tests.interop.processes import free_port, orthanc, running, send_files
 from tests.interop.test_embedded_pacs_pynetdicom import pynetdicom_association
 
 pytestmark = [pytest.mark.interop, pytest.mark.usefixtures("real_peers")]
@@ -248,18 +251,27 @@ async def test_storescu_stores_through_into_the_archive(tmp_path: Path, dcmtk: T
 # Faults
 
 
+def pid_of(folder: Path) -> int:
+    """The process id of the Orthanc that has its configuration in this folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder / "orthanc.json").encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                return int(process.name)
+    raise AssertionError("no such Orthanc runs")
+
+
 @ensureDeferred
 async def test_an_archive_that_is_killed_amid_a_get_is_an_honest_failure(tmp_path: Path, dcmtk: Tool) -> None:
     out, folder = folder_for(tmp_path), tmp_path / "doomed"
     folder.mkdir()
     images = [image(number, Rows=2048, Columns=1024, PixelData=bytes(4 << 20)) for number in range(1, 41)]
-    with orthanc_process(folder) as (process, port):
+    with orthanc(folder) as port:
         send_files([part10(one, folder / f"{one.SOPInstanceUID}.dcm") for one in images], port, "ORTHANC")
         async with dimse_house(tmp_path, PACS_BACKEND.format(port=port, ae_title="ORTHANC")) as house:
             getting = dcmtk("getscu", "-S", "-d", "-od", out, *STUDY, "127.0.0.1", house.port)
             running_get = _begun(getting)
             await until(lambda: len(list(out.iterdir())) > 3, seconds=20)
-            process.kill()
+            os.kill(pid_of(folder), signal.SIGKILL)
             _, said = await running_get
             [line] = house.of("C-GET")
             assert line["outcome"] in ("failed", "aborted"), line

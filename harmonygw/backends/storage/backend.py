@@ -122,16 +122,20 @@ class Storage:
         return {"target": str(self._root), "ready": self._ready}
 
     async def respond(self, request: Request) -> Reply:
-        """Answer an Echo, Find, Retrieve or Store; what came by HTTP and is none of them writes or reads a file.
+        """Answer an Echo, Find, Retrieve or Store.
 
-        Raises `Busy` before `start` has finished, `NotFound` and `Conflict` for a Retrieve, and what `Uploads.respond`
-        raises. What goes wrong with a single instance of a Store is in its
+        What came by HTTP and is no operation writes or reads a file: see `Uploads`.
+
+        Raises `Busy` before `start` has finished, `NotFound` and `Conflict` for a Retrieve, and `BadRequest`
+        for a request without an operation. What goes wrong with a single instance of a Store is in its
         `StoreResult`.
         """
         archive = self._archive
         if archive is None or not self._ready:
             raise Busy("the archive is not open", log_detail=f"storage backend {self._name}")
         request.record.target = str(self._root)
+        if request.operation is None and isinstance(request.origin, HTTPOrigin):
+            return await self._uploads.respond(archive, request, request.origin)
         match request.operation:
             case Echo():
                 return Reply()
@@ -141,9 +145,8 @@ class Storage:
                 return Reply(result=await self._retrieve(archive, retrieve))
             case Store() as store:
                 return Reply(result=self._ahead(self._store(archive, store.instances), limit=RESULTS_AHEAD))
-        if isinstance(request.origin, HTTPOrigin):
-            return await self._uploads.respond(archive, request, request.origin)
-        raise BadRequest("the storage backend takes DICOM operations, and files over HTTP")
+            case _:
+                raise BadRequest("the storage backend takes DICOM operations: a bridge has to stand before it")
 
     async def _matches(self, archive: Archive, query: Find) -> AsyncGenerator[Match, None]:
         after: int | None = 0

@@ -90,7 +90,7 @@ async def test_an_echo_is_answered_with_nothing(tmp_path: Path) -> None:
 @ensureDeferred
 async def test_a_request_without_an_operation_is_a_bad_one(tmp_path: Path) -> None:
     async with running(tmp_path) as backend:
-        with pytest.raises(BadRequest, match="operations"):
+        with pytest.raises(BadRequest, match="bridge"):
             await respond(backend, None)
 
 
