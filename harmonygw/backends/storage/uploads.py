@@ -124,7 +124,6 @@ class Uploads:
                     "The file cannot be written now.", retry_after=FULL_DISK_RETRY_SECS, log_detail=str(error)
                 ) from error
             raise
-        request.record.instances = len(named)
         return self._stored(origin, form, [(path, one.staged.size) for path, one in zip(named, taken, strict=True)])
 
     async def _take_body(self, archive: Archive, origin: HTTPOrigin, body: Body, taken: list[Taken]) -> None:
