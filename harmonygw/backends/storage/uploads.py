@@ -159,8 +159,8 @@ class Uploads:
             raise BadRequest("There is nothing to store: the form has no file.")
 
     def _stored(self, origin: HTTPOrigin, form: bool, files: list[tuple[str, int]]) -> Reply:
-        described = [{"file": path, "size": size, **self._url(origin, path)} for path, size in files]
-        document: dict[str, Any] = {"operation": "store", "success": True}
+        described = [{"file": path, "path": path, "size": size, **self._url(origin, path)} for path, size in files]
+        document: dict[str, Any] = {"operation": "store", "success": True, "status": "stored"}
         if len(described) == 1:
             document.update(described[0])
         if form:

@@ -104,7 +104,9 @@ async def test_a_body_becomes_a_file_that_is_read_back_by_its_name(tmp_path: Pat
     assert said == {
         "operation": "store",
         "success": True,
+        "status": "stored",
         "file": "scan_1.pdf",
+        "path": "scan_1.pdf",
         "size": 12,
         "url": "http://gateway/files/scan_1.pdf",
     }
@@ -187,7 +189,7 @@ async def test_each_file_of_a_form_is_kept_whatever_pieces_it_comes_in(tmp_path:
 async def test_a_form_of_one_file_is_answered_as_a_body_is(tmp_path: Path) -> None:
     async with running(tmp_path) as backend:
         said = await upload(backend, "", form(('name="f"; filename="a.txt"', b"one")), content_type=FORM)
-    assert said["files"] == [{"file": "a.txt", "size": 3, "url": "http://gateway/files/a.txt"}]
+    assert said["files"] == [{"file": "a.txt", "path": "a.txt", "size": 3, "url": "http://gateway/files/a.txt"}]
     assert (said["file"], said["size"]) == ("a.txt", 3)
 
 
