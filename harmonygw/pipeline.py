@@ -128,6 +128,7 @@ ENDPOINTS: dict[str, str] = {
 MIDDLEWARE: dict[str, str] = {
     "cache": "harmonygw.middleware.cache:Cache",
     "cors": "harmonygw.middleware.cors:CORS",
+    "dicom_to_dicomweb": "harmonygw.middleware.dicom_to_dicomweb:DicomToDICOMweb",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
     "policies": "harmonygw.middleware.policies:Policies",
     "passthru": "harmonygw.middleware.passthru:Passthru",

@@ -1,8 +1,9 @@
 """Reading what an origin server answers in DICOM JSON (PS3.18 Annex F): an array of data sets, as it arrives.
 
 `ArrayReader` finds where one element ends and the next begins, which takes no more than counting braces outside of
-strings; each element is then parsed by itself, whole and at once, by a library that bounds how deep it nests. So nothing but one element is ever held, the first is
-there long before the last has been sent, and an array may be endless without harm.
+strings; each element is then parsed by itself, whole and at once, by a library that bounds how deep it nests. So
+nothing but one element is ever held, the first is there long before the last has been sent, and an array may be
+endless without harm.
 """
 
 import re
@@ -128,8 +129,8 @@ def read_object(data: bytes | bytearray) -> dict[str, Any]:
 def read_data_set(element: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the attributes of a parsed data set as the DICOM JSON model wants them, and the tags of what is unusable.
 
-    Keys that are no tags are left out. A VR that is missing is the dictionary's; a value that does not stand in an array
-    is put into one. What has no usable VR or is given by reference (BulkDataURI) is left without value: one odd
+    Keys that are no tags are left out. A VR that is missing is the dictionary's; a value that does not stand in an
+    array is put into one. What has no usable VR or is given by reference (BulkDataURI) is left without value: one odd
     attribute must not hide a study.
     """
     data_set: dict[str, Any] = {}

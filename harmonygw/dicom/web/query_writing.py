@@ -1,9 +1,9 @@
 """Matching keys and return keys to the path and the query parameters of a Search (PS3.18 §8.3.4 and §10.6).
 
-It is what `query` reads, written: for an origin server that is asked on behalf of a C-FIND. The unique keys of the levels
-above go into the path as far as they are single and without a gap; everything else is a parameter. Attributes are
-named by keyword where they have one, and nested by dots; several values of a key are joined by commas, which servers
-read as a list, while hardly one reads a backslash so.
+It is what `query` reads, written: for an origin server that is asked on behalf of a C-FIND. The unique keys of the
+levels above go into the path as far as they are single and without a gap; everything else is a parameter. Attributes
+are named by keyword where they have one, and nested by dots; several values of a key are joined by commas, which
+servers read as a list, while hardly one reads a backslash so.
 """
 
 from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError
 from harmonygw.dicom.web.json_reading import ArrayReader, read_object
 from harmonygw.dicom.web.media_types import DICOM_JSON, JSON, MediaRange, parse_content_type
 from harmonygw.errors import BadRequest, HarmonyError, PeerError, TooLarge
-from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.exchange import HTTPOrigin, Record, Reply, Request
 from harmonygw.middleware.dicom_to_dicomweb.statuses import error_of
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Body
@@ -51,6 +51,10 @@ class Origin:
         """Send a request, and return the reply whatever its status; raises what the backend raises."""
         origin = HTTPOrigin(method, path, query, {"accept": accept, **(headers or {})}, body=body)
         return await self.proceed(replace(self.request, operation=None, origin=origin))
+
+    def aside(self) -> "Origin":
+        """Return the same server, for what is asked beside the operation and does not count in the log."""
+        return Origin(replace(self.request, record=Record(operation=self.request.record.operation)), self.proceed)
 
     def note(self, sentence: str) -> None:
         """Tell the operator."""

@@ -1,0 +1,56 @@
+"""Which translation an operation takes."""
+
+from typing import Final
+
+from zope.interface import implementer
+
+from harmonygw.dicom.dataset.implementation import IMPLEMENTATION_CLASS_UID
+from harmonygw.exchange import Reply, Request
+from harmonygw.middleware.dicom_to_dicomweb.finding import OriginMatches
+from harmonygw.middleware.dicom_to_dicomweb.origin import ACCEPT_JSON, Origin, discard, refusal
+from harmonygw.middleware.dicom_to_dicomweb.retrieving import Retrieval
+from harmonygw.middleware.dicom_to_dicomweb.storing import Results
+from harmonygw.operations import Echo, Find, Retrieve, Store
+from harmonygw.pipeline import Context, IMiddleware, Proceed
+
+_ALIVE: Final = (200, 204, 206)
+
+NO_STUDY: Final = IMPLEMENTATION_CLASS_UID
+"""A UID of ours that no study has: looking for it costs a server next to nothing."""
+
+
+@implementer(IMiddleware)
+class DicomToDICOMweb:
+    """Operations on its left side, DICOMweb requests on its right."""
+
+    def __init__(self, context: Context) -> None:
+        pass
+
+    async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+        """Translate an operation; what has none is an HTTP request already, and passes."""
+        origin = Origin(request, proceed)
+        match request.operation:
+            case Find() as find:
+                matches = OriginMatches(origin, find)
+                await matches.begin()
+                return Reply(result=matches)
+            case Retrieve() as retrieve:
+                retrieval = Retrieval(origin, retrieve)
+                await retrieval.begin()
+                return Reply(result=retrieval)
+            case Store() as store:
+                return Reply(result=Results(origin, store))
+            case Echo():
+                return await _echo(origin)
+            case None:
+                return await proceed(request)
+
+
+async def _echo(origin: Origin) -> Reply:
+    """Prove that the server answers a Search, with these credentials: PS3.18 has no transaction for that alone."""
+    query = (("StudyInstanceUID", NO_STUDY), ("limit", "1"))
+    reply = await origin.ask(("studies",), accept=ACCEPT_JSON, query=query)
+    if reply.status not in _ALIVE:
+        raise await refusal(reply)
+    await discard(reply)
+    return Reply()
