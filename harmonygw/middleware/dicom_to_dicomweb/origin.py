@@ -25,7 +25,8 @@ MAX_DOCUMENT_LENGTH: Final = 1 << 20
 """Bytes of a JSON document that is read whole: the response to a Store of one instance has one kilobyte."""
 
 JSON_MEDIA: Final = (DICOM_JSON, JSON)
-ACCEPT_JSON: Final = f"{DICOM_JSON}, {JSON};q=0.5"
+ACCEPT_JSON: Final = DICOM_JSON
+"""Alone: some servers read no list of media ranges."""
 
 _EXPLANATIONS: Final = ("detail", "Details", "title", "Message", "message", "error")
 """Where problem documents (RFC 9457), and those of servers that have their own, say what is wrong."""

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from harmonygw.dicom.dataset.part10_reading import Part10Reading
 from harmonygw.dicom.web.media_types import DICOM, MULTIPART, MediaRange, parse_content_type
 from harmonygw.dicom.web.multipart_reading import Event, MultipartReading, PartHeader
-from harmonygw.errors import BadRequest, Incomplete, PeerError
+from harmonygw.errors import BadRequest, Incomplete, PeerError, TransportError
 from harmonygw.exchange import Reply
 from harmonygw.middleware.dicom_to_dicomweb.origin import content_type, discard
 from harmonygw.streams import Body, Cancelled, Instance, Piece, Pieces
@@ -167,12 +167,16 @@ class Parts:
         return ()
 
     async def _read_epilogue(self) -> None:
+        """Read to the end, so that the connection can be used again; the delimiter has said that nothing is missing."""
         passed = 0
-        async for pieces in self._body:
-            passed += sum(map(len, pieces))
-            if passed > MAX_EPILOGUE_LENGTH:
-                await self._body.aclose()
-                return
+        try:
+            async for pieces in self._body:
+                passed += sum(map(len, pieces))
+                if passed > MAX_EPILOGUE_LENGTH:
+                    await self._body.aclose()
+                    return
+        except TransportError:
+            pass  # a server that ends a body by closing the connection may do it in any way
 
 
 class _OneInstance:

@@ -130,7 +130,8 @@ class Retrieval:
                 self._parts = await self._ask(path)
             except NotFound as error:
                 missing = error
-                self._origin.note("an instance that was asked for by its UID is not there")
+                if self._uids:
+                    self._origin.note("an instance that was asked for by its UID is not there")
             else:
                 self._replies += 1
                 return

@@ -114,7 +114,8 @@ class _Part:
 
     async def _made(self, instance: Instance, boundary: str) -> AsyncGenerator[Pieces, None]:
         syntax = travelling(instance.transfer_syntax_uid)
-        start = multipart.part_header(boundary, syntax, "", True) + file_header(
+        # The file says its transfer syntax. Orthanc passes over a part whose header does, and answers with 200.
+        start = multipart.part_header(boundary, "", "", True) + file_header(
             instance.sop_class_uid,
             instance.sop_instance_uid,
             syntax,
