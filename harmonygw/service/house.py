@@ -39,8 +39,14 @@ T = TypeVar("T")
 OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
 """The backends that carry out operations, and nothing else."""
 
-BRIDGE: Final = "dicomweb_bridge"
-"""The middleware that makes an operation of a DICOMweb request, and a reply of its result."""
+HTTP_BACKENDS: Final = frozenset({"dicomweb", "http"})
+"""The backends that pass HTTP requests on, and nothing else."""
+
+BRIDGES: Final = (
+    ("dicomweb", OPERATIONS_BACKENDS, "dicomweb_bridge"),
+    ("dicom_scp", HTTP_BACKENDS, "dicom_to_dicomweb"),
+)
+"""What an endpoint needs before a backend that does not speak its language: the middleware that translates."""
 
 DISABLED_RETRY_SECS: Final = 60
 """Seconds after which a client may ask a disabled target again: whoever disabled it is at work."""
@@ -172,23 +178,22 @@ class House:
         return chain([TwoSided(left, right)], respond)
 
     def _check_bridge(self, pipeline: Pipeline) -> None:
-        """Refuse a DICOMweb endpoint whose backend would get requests that it cannot take."""
+        """Refuse an endpoint whose backend would get requests that it cannot take."""
         configuration = self._configuration
-        takes_operations = any(
-            configuration.backends[name].service in OPERATIONS_BACKENDS for name in pipeline.backends
-        )
-        asks_dicomweb = any(configuration.endpoints[name].service == "dicomweb" for name in pipeline.endpoints)
+        services = {configuration.backends[name].service for name in pipeline.backends}
+        asking = {configuration.endpoints[name].service for name in pipeline.endpoints}
         # Each side on its own would drop what the other makes.
         sides = (pipeline.left, pipeline.right) if pipeline.middleware is None else (pipeline.middleware,)
-        if takes_operations and asks_dicomweb and not all(any(map(self._may_bridge, side)) for side in sides):
-            both = " on both sides" if pipeline.middleware is None else ""
-            raise ConfigurationError(
-                (f'middleware: "{BRIDGE}" is missing{both}, which a dicomweb endpoint needs before such a backend',)
-            )
+        both = " on both sides" if pipeline.middleware is None else ""
+        for endpoint, backends, bridge in BRIDGES:
+            if not services.isdisjoint(backends) and endpoint in asking:
+                if not all(any(self._may_be(bridge, step) for step in side) for side in sides):
+                    needed = f"which a {endpoint} endpoint needs before such a backend"
+                    raise ConfigurationError((f'middleware: "{bridge}" is missing{both}, {needed}',))
 
-    def _may_bridge(self, step: str) -> bool:
+    def _may_be(self, bridge: str, step: str) -> bool:
         kind = self._configuration.middleware[step].type
-        return kind == BRIDGE or _is_third_party(kind, self._configuration.middleware_types)
+        return kind == bridge or _is_third_party(kind, self._configuration.middleware_types)
 
     def _place(self, pipeline: Pipeline, proceed: Proceed, name: str) -> None:
         settings = self._configuration.endpoints[name]
