@@ -186,10 +186,10 @@ class House:
         sides = (pipeline.left, pipeline.right) if pipeline.middleware is None else (pipeline.middleware,)
         both = " on both sides" if pipeline.middleware is None else ""
         for endpoint, backends, bridge in BRIDGES:
-            if not services.isdisjoint(backends) and endpoint in asking:
-                if not all(any(self._may_be(bridge, step) for step in side) for side in sides):
-                    needed = f"which a {endpoint} endpoint needs before such a backend"
-                    raise ConfigurationError((f'middleware: "{bridge}" is missing{both}, {needed}',))
+            bridged = all(any(self._may_be(bridge, step) for step in side) for side in sides)
+            if not bridged and endpoint in asking and not services.isdisjoint(backends):
+                needed = f"which a {endpoint} endpoint needs before such a backend"
+                raise ConfigurationError((f'middleware: "{bridge}" is missing{both}, {needed}',))
 
     def _may_be(self, bridge: str, step: str) -> bool:
         kind = self._configuration.middleware[step].type

@@ -20,7 +20,7 @@ from harmonygw.errors import Incomplete, NotFound, PeerError, RejectedError, Too
 from harmonygw.exchange import Reply
 from harmonygw.middleware.dicom_to_dicomweb.origin import ACCEPT_JSON, Origin, discard, elements, header, refusal
 from harmonygw.operations import Find
-from harmonygw.streams import Match
+from harmonygw.streams import Cancelled, Match
 
 MATCHES_A_PAGE: Final = 500
 """Matches that one request asks for. Default 500: a page of some hundred kilobytes, and few pages for any list that a
@@ -61,6 +61,7 @@ class OriginMatches:
         self._find = find
         self._ahead: list[Match] = []
         self._ended = False
+        self._failure: BaseException | None = None
         self._asked_for = Matcher({tag: key for tag, key in find.keys.items() if tag in _UIDS})
         self._matches = self._patients() if find.level is Level.PATIENT else self._all()
         self.warnings: list[str] = []
@@ -77,20 +78,28 @@ class OriginMatches:
         return self
 
     async def __anext__(self) -> Match:
-        if self._ahead:
-            match = self._ahead.pop()
-        elif self._ended:
-            raise StopAsyncIteration
-        else:
-            match = await self._matches.__anext__()
+        match = self._ahead.pop() if self._ahead else await self._next()
         self._origin.request.record.matches += 1
         return match
 
     async def aclose(self) -> None:
-        """Give the answer under way up."""
-        self._ended = True
+        """Give the answer under way up; harmless after its end."""
+        if not self._ended and self._failure is None:
+            self._failure = Cancelled("the matches were given up")
         self._ahead.clear()
         await self._matches.aclose()
+
+    async def _next(self) -> Match:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return await self._matches.__anext__()
+        except StopAsyncIteration:
+            self._ended = True
+            raise
+        except BaseException as error:
+            self._failure = error
+            raise
 
     # From patients down to pages
 

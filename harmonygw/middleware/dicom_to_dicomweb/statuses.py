@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from harmonygw import errors
-from harmonygw.dicom.dimse.statuses import OUT_OF_RESOURCES, PROCESSING_FAILURE
+from harmonygw.dicom.dimse.statuses import OUT_OF_RESOURCES
 
 LONGEST_RETRY_AFTER: Final = 3600
 """Seconds that a server can ask us to wait at most. Default an hour: who is told more gives up anyway."""
@@ -33,12 +33,12 @@ STATUSES: Final[Mapping[int, Meaning]] = MappingProxyType(
     {
         400: Meaning(errors.BadRequest, "does not understand the request"),
         # The gateway's credentials are not the client's, but the client learns no more than that it may not.
-        401: Meaning(errors.Denied, "does not take the gateway's credentials"),
+        401: Meaning(errors.Denied, "wants other credentials"),
         403: Meaning(errors.Denied, "does not allow it"),
         404: Meaning(errors.NotFound, "has no such resource"),
-        405: Meaning(errors.RejectedError, "does not offer this transaction"),
-        406: Meaning(errors.NotAcceptable, "cannot send it in an acceptable form"),
-        407: Meaning(errors.Denied, "is behind a proxy that wants credentials"),
+        405: Meaning(errors.RejectedError, "lacks this transaction"),
+        406: Meaning(errors.NotAcceptable, "has no acceptable form of it"),
+        407: Meaning(errors.Denied, "has a proxy that refuses us"),
         408: Meaning(errors.TimedOut, "did not get the request in time"),
         409: Meaning(errors.Conflict, "has a conflict"),
         410: Meaning(errors.NotFound, "has it no longer"),
@@ -49,7 +49,7 @@ STATUSES: Final[Mapping[int, Meaning]] = MappingProxyType(
         429: Meaning(errors.Busy, "wants fewer requests"),
         431: Meaning(errors.TooLarge, "finds the header too large"),
         500: Meaning(errors.RejectedError, "failed"),
-        501: Meaning(errors.RejectedError, "does not offer this transaction"),
+        501: Meaning(errors.RejectedError, "lacks this transaction"),
         502: Meaning(errors.TransportError, "is not reached by its proxy"),
         503: Meaning(errors.Busy, "is busy"),
         504: Meaning(errors.TimedOut, "does not answer its proxy"),
@@ -70,7 +70,7 @@ def meaning_of(status: int) -> Meaning:
     if 400 <= status < 500:
         return Meaning(errors.BadRequest, "refuses the request")
     if status >= 500:
-        return Meaning(errors.RejectedError, "failed", PROCESSING_FAILURE)
+        return Meaning(errors.RejectedError, "failed")
     return Meaning(errors.PeerError, "answers something else")
 
 
