@@ -46,6 +46,17 @@ class Part10Reading:
         return self._scan.values if self._scan is not None else {}
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """SOP class and instance UID as far as they are known, from the data set or the file meta information."""
+        meta = self._meta
+        if meta is None:
+            return "", ""
+        return (
+            self.values.get("SOPClassUID") or meta.sop_class_uid,
+            self.values.get("SOPInstanceUID") or meta.sop_instance_uid,
+        )
+
+    @property
     def data_set(self) -> list[Piece]:
         """What has come of the data set."""
         return self._scan.gathered if self._scan is not None else []
