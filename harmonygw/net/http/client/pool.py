@@ -32,7 +32,7 @@ class Pool:
         now) or too many wait, and what connecting raises.
         """
         if self._stopped:
-            raise TransportError("the gateway is stopping")
+            raise Busy("the gateway is stopping")
         if self._waiting or not self._has_place():
             await self._wait(deadline)
         if self._idle and not fresh:
@@ -65,15 +65,14 @@ class Pool:
     def stop(self) -> None:
         """Close everything, and break off what is under way."""
         self._stopped = True
-        reason = TransportError("the gateway is stopping")
         while self._waiting:
-            self._waiting.popleft().errback(reason)
+            self._waiting.popleft().errback(Busy("the gateway is stopping"))
         for connecting in tuple(self._connecting):
             connecting.cancel()
         for connection in tuple(self._idle):
             self._let_go(connection)
         for connection in tuple(self._leased):
-            connection.abort(reason)
+            connection.abort(TransportError("the gateway is stopping"))
 
     def state(self) -> dict[str, object]:
         """Describe the connections, for management."""
