@@ -113,6 +113,8 @@ class IBackend(Interface):
 
 BACKENDS: dict[str, str] = {
     "dicom_scu": "harmonygw.backends.dicom_scu:DicomSCU",
+    "dicomweb": "harmonygw.backends.dicomweb:DICOMwebBackend",
+    "http": "harmonygw.backends.http:HTTPBackend",
     "storage": "harmonygw.backends.storage:Storage",
 }
 """The backend services of this build."""

@@ -9,7 +9,8 @@ from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN,
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext, UserIdentity
 from harmonygw.errors import RejectedError
 from harmonygw.net.association.operations import Timing
-from harmonygw.net.association.requestor import VERIFICATION, Association, target_endpoint
+from harmonygw.net.association.requestor import VERIFICATION, Association
+from harmonygw.net.connecting import target_endpoint
 
 USER_NAME = 1
 USER_NAME_AND_PASSCODE = 2
