@@ -50,7 +50,9 @@ class Origin:
         body: Body | None = None,
     ) -> Reply:
         """Send a request, and return the reply whatever its status; raises what the backend raises."""
-        origin = HTTPOrigin(method, path, query, {"accept": accept, **(headers or {})}, body=body)
+        # Codings would have to be undone here; what is large is compressed pixels anyway.
+        fields = {"accept": accept, "accept-encoding": "identity", **(headers or {})}
+        origin = HTTPOrigin(method, path, query, fields, body=body)
         return await self.proceed(replace(self.request, operation=None, origin=origin))
 
     def aside(self) -> "Origin":
@@ -68,7 +70,9 @@ def header(reply: Reply, name: str) -> str:
 
 
 def content_type(reply: Reply) -> MediaRange | None:
-    """Return the media type of a reply's body, None when there is none or it makes no sense."""
+    """Return the media type of a reply's body, None when there is none, it makes no sense, or the body is encoded."""
+    if header(reply, "content-encoding").lower() not in ("", "identity"):
+        return None
     return parse_content_type(header(reply, "content-type"))
 
 

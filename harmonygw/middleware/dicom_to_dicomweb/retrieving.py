@@ -43,8 +43,8 @@ MAX_ROWS: Final = 10
 _INSTANCES: Final = 200
 _NOTHING: Final = 204
 _SOME_INSTANCES: Final = 206
-_OTHERWISE: Final = (400, 406, 415, 501)
-"""What servers answer that can neither transcode nor say so by the standard's 406."""
+_OTHERWISE: Final = (400, 406, 415, 500, 501)
+"""What servers answer that cannot transcode what they hold, the standard's 406 among it."""
 
 _PATIENT: Final[DataSet] = {"00100020": {"vr": "LO"}, "00100021": {"vr": "LO"}}
 _COUNTS: Final = {Level.STUDY: "00201208", Level.SERIES: "00201209"}
@@ -143,7 +143,8 @@ class Retrieval:
             reply = await self._origin.ask(path, accept=self._accepts[0])
             if reply.status not in _OTHERWISE or len(self._accepts) == 1:
                 break
-            # What cannot be made there may be fine as it is held.
+            # What cannot be made there may be fine as it is held: whatever is not costs one sub-operation each.
+            self._origin.note(f"the DICOMweb server does not transcode (HTTP {reply.status}): asked for what it holds")
             await discard(reply)
             del self._accepts[0]
         if reply.status == _NOTHING:

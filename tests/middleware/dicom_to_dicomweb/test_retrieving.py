@@ -167,7 +167,7 @@ def test_a_server_is_never_tempted_to_compress_with_loss() -> None:
     assert list(accepts((JPEG_BASELINE, "*"))) == [ANY]
 
 
-@pytest.mark.parametrize("status", [400, 406, 415, 501])
+@pytest.mark.parametrize("status", [400, 406, 415, 500, 501])
 def test_what_a_server_cannot_make_is_taken_as_it_is_held(status: int) -> None:
     server = Server([of_study(), reply(status=status), instances(FOUR), instances(FIVE)])
     retrieve = Retrieve(Level.IMAGE, "1.2", "1.2.3", IMAGES.sop_instance_uids, (EXPLICIT,))
