@@ -155,15 +155,20 @@ class HTTPBackendOptions(WebServerOptions):
 
 @dataclass(frozen=True, slots=True)
 class StorageOptions:
-    """Service `storage`: a folder. The patterns may name `{uuid}`, `{timestamp}`, `{file}` and metadata; each
-    value is reduced to letters, digits, `.`, `_` and `-`, without leading dot and to 128 characters."""
+    """Service `storage`: a folder. The patterns may name `{uuid}`, `{timestamp}`, `{file}` and metadata by keyword
+    (`{PatientID}`); each value is reduced to letters, digits, `.`, `_` and `-`, without leading dot and to 128
+    characters, and is `_` when there is none. `{file}` is of an instance the hash of its SOP Instance UID with
+    `.dcm`, of an upload the name that the client gave, else a UUID. The metadata of an upload are fields of its
+    form, attributes that middleware left, query parameters or header fields of that name."""
 
     root: Name = "./tmp"
     """The folder that every path stays below, relative to the working directory."""
     write_pattern: Name = "{file}"
-    """The path, below `root`, that something new is written to."""
+    """The path, below `root`, that something new is written to; nothing that lies there is overwritten. `{file}` alone
+    spreads instances over folders by their hash."""
     read_pattern: Name = "{file}"
-    """The path, below `root`, that something is read from."""
+    """The path, below `root`, that a GET is answered from: `{file}` is the path that it names, other values come from
+    its query. Instances are retrieved by their UIDs, wherever they lie."""
     samples: bool = False
     """Whether sample studies are written to an empty `root` at the first start, to try things out."""
 

@@ -141,7 +141,7 @@ def wait_until_ready(url: str) -> None:
 def send_files(paths: Sequence[Path], port: int, called_ae_title: str) -> None:
     """Store files with DCMTK's storescu, each as it is."""
     for path in paths:
-        for proposal in ([], ["-xs"], ["-xv"], ["-xy"], ["-xi"]):
+        for proposal in ([], ["-xs"], ["-xv"], ["-xy"], ["-xw"], ["-xi"]):
             command = ["storescu", "-R", *proposal, "-aec", called_ae_title, "127.0.0.1", str(port), str(path)]
             if subprocess.run(command, env=NO_DELAY, capture_output=True, check=False).returncode == 0:
                 break

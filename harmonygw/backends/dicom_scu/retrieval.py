@@ -348,6 +348,7 @@ class Retrieval:
         if self._received:
             raise Incomplete(
                 f"{len(still)} of {len(still) + len(self._received)} instances did not come{said}",
+                missing=tuple(text(row, "00080018") for row in still),
                 log_detail=", ".join(text(row, "00080018") for row in still[:10]),
             )
         if self._syntax_is_why(outcome):

@@ -52,11 +52,12 @@ def test_keys_with_values_match_and_the_others_return() -> None:
         (STUDY_ROOT, {**level("IMAGE"), STUDY: key("UI", "1.2")}, True),
         (PATIENT_ROOT, level("PATIENT"), False),
         (PATIENT_ROOT, {**level("STUDY"), PATIENT_ID: key("LO", "P1")}, False),
-        (PATIENT_ROOT, {**level("STUDY"), PATIENT_ID: key("LO", "P*")}, True),
-        (PATIENT_ROOT, level("STUDY"), True),
+        (PATIENT_ROOT, {**level("STUDY"), PATIENT_ID: key("LO", "P*")}, False),
+        (PATIENT_ROOT, level("STUDY"), False),
+        (PATIENT_ROOT, {**level("SERIES"), PATIENT_ID: key("LO", "P1"), STUDY: key("UI", "1.*")}, True),
     ],
 )
-def test_a_query_without_the_unique_keys_above_is_relational(
+def test_a_query_without_the_unique_keys_above_but_the_patients_is_relational(
     model: InformationModel, identifier: dict[str, Any], relational: bool
 ) -> None:
     assert find_of(identifier, model).relational is relational
