@@ -5,6 +5,7 @@ from typing import Final
 from zope.interface import implementer
 
 from harmonygw.dicom.dataset.implementation import IMPLEMENTATION_CLASS_UID
+from harmonygw.errors import NotAcceptable
 from harmonygw.exchange import Reply, Request
 from harmonygw.middleware.dicom_to_dicomweb.finding import OriginMatches
 from harmonygw.middleware.dicom_to_dicomweb.origin import ACCEPT_JSON, Origin, discard, refusal
@@ -27,7 +28,10 @@ class DicomToDICOMweb:
         pass
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
-        """Translate an operation; what has none is an HTTP request already, and passes."""
+        """Translate an operation; what has none is an HTTP request already, and passes.
+
+        Raises `NotAcceptable` for an operation of another kind: worklists and storage commitment are not asked here.
+        """
         origin = Origin(request, proceed)
         match request.operation:
             case Find() as find:
@@ -44,6 +48,8 @@ class DicomToDICOMweb:
                 return await _echo(origin)
             case None:
                 return await proceed(request)
+            case other:
+                raise NotAcceptable(f"{type(other).__name__} is not translated to DICOMweb")
 
 
 async def _echo(origin: Origin) -> Reply:

@@ -1,63 +1,38 @@
 """Retrieve to Retrieve (PS3.18 §10.4): parts of a multipart response as instances, each checked before its bytes go on.
 
-What a server sends is held against what was asked for, and against what it says it has: the patient of the study, and
-how many instances there are. Both are asked by a Search beforehand; a server that has none is believed.
+What a server sends is held against what was asked for, and against what it says it has (see `expecting`).
 """
 
 from collections.abc import Iterator
-from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Final
 
 from harmonygw.dicom.dataset.part10 import encode_uid
 from harmonygw.dicom.dataset.patient import NOBODY, Patient
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, LOSSLESS, NATIVE
-from harmonygw.dicom.web.attributes import UNIQUE_KEYS, Level
+from harmonygw.dicom.web.attributes import Level
 from harmonygw.dicom.web.media_types import DICOM, MULTIPART
 from harmonygw.errors import (
     BadRequest,
-    Busy,
-    Conflict,
-    HarmonyError,
     Incomplete,
     NotAcceptable,
     NotFound,
     PeerError,
-    TimedOut,
     TooLarge,
-    TransportError,
 )
-from harmonygw.middleware.dicom_to_dicomweb.finding import OriginMatches
+from harmonygw.middleware.dicom_to_dicomweb.expecting import MAX_INSTANCES, Expectation, expect, list_instances
 from harmonygw.middleware.dicom_to_dicomweb.origin import Origin, discard, refusal
 from harmonygw.middleware.dicom_to_dicomweb.parts import Parts
-from harmonygw.operations import ANY_TRANSFER_SYNTAX, DataSet, Find, Retrieve
-from harmonygw.streams import Cancelled, Instance, Match
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, Retrieve
+from harmonygw.streams import Cancelled, Instance
 
-MAX_INSTANCES: Final = 100_000
-"""Instances of one retrieval: their UIDs are remembered, so that none is taken twice. The largest studies have some ten
-thousand."""
-
-MAX_ROWS: Final = 10
-"""Matches that are looked at to know one study, or one series."""
+MAX_MISSING: Final = 1000
+"""UIDs that an error names, as many as a final C-GET-RSP or C-MOVE-RSP does."""
 
 _INSTANCES: Final = 200
 _NOTHING: Final = 204
 _SOME_INSTANCES: Final = 206
 _OTHERWISE: Final = (400, 406, 415, 500, 501)
 """What servers answer that cannot transcode what they hold, the standard's 406 among it."""
-
-_PATIENT: Final[DataSet] = {"00100020": {"vr": "LO"}, "00100021": {"vr": "LO"}}
-_COUNTS: Final = {Level.STUDY: "00201208", Level.SERIES: "00201209"}
-"""Number of Study Related Instances, and of Series Related Instances."""
-
-
-@dataclass(slots=True)
-class Expectation:
-    """What the server says it has."""
-
-    patient: Patient = NOBODY
-    count: int | None = None
-    """The number of instances; None when it does not say."""
 
 
 class Retrieval:
@@ -72,7 +47,8 @@ class Retrieval:
         self._expected = Expectation()
         self._received: set[str] = set()
         self._parts: Parts | None = None
-        self._replies = 0
+        self._gone: set[str] = set()
+        """UIDs that were asked for, of what is not there."""
         self._some_are_missing = False
         self._ended = False
         self._failure: BaseException | None = None
@@ -84,7 +60,7 @@ class Retrieval:
         """
         if not self._retrieve.whole_otherwise:
             raise NotAcceptable("a DICOMweb server sends instances with their bulk data only")
-        self._expected = await self._expectation()
+        self._expected = await expect(self._origin, self._retrieve)
         await self._ask_next()
 
     def __aiter__(self) -> "Retrieval":
@@ -131,9 +107,9 @@ class Retrieval:
             except NotFound as error:
                 missing = error
                 if self._uids:
+                    self._gone.add(path[-1])
                     self._origin.note("an instance that was asked for by its UID is not there")
             else:
-                self._replies += 1
                 return
         if missing is not None and not self._received:
             raise missing
@@ -154,40 +130,6 @@ class Retrieval:
             raise await refusal(reply)
         self._some_are_missing |= reply.status == _SOME_INSTANCES
         return await Parts.of(reply)
-
-    # What is expected
-
-    async def _expectation(self) -> Expectation:
-        """Ask whose the study is, and how many instances there are."""
-        retrieve = self._retrieve
-        study = {UNIQUE_KEYS[Level.STUDY]: _uid(retrieve.study_instance_uid)}
-        counted = _COUNTS.get(retrieve.level)
-        rows = await self._rows(Find(Level.STUDY, study, {**_PATIENT, _COUNTS[Level.STUDY]: {"vr": "IS"}}, MAX_ROWS))
-        patients = {Patient.of_row(row) for row in rows}
-        if len(patients) > 1:
-            raise Conflict("the DICOMweb server gives this Study Instance UID to several patients")
-        if retrieve.level is Level.SERIES:
-            keys = {**study, UNIQUE_KEYS[Level.SERIES]: _uid(retrieve.series_instance_uid)}
-            rows = await self._rows(Find(Level.SERIES, keys, {_COUNTS[Level.SERIES]: {"vr": "IS"}}, MAX_ROWS))
-        count = _number(rows[0], counted) if counted and len(rows) == 1 else None
-        return Expectation(next(iter(patients), NOBODY), count)
-
-    async def _rows(self, find: Find) -> list[Match]:
-        """Return what the server says; nothing when it does not answer such a Search."""
-        matches = OriginMatches(self._origin.aside(), find)
-        rows: list[Match] = []
-        try:
-            async with aclosing(matches):
-                async for match in matches:
-                    rows.append(match)
-                    if len(rows) >= MAX_ROWS:
-                        break
-        except (Busy, TimedOut, TransportError):
-            raise
-        except HarmonyError as error:
-            self._origin.note(f"the DICOMweb server does not tell what it has: {error.detail}")
-            return []
-        return rows
 
     # What comes
 
@@ -215,32 +157,23 @@ class Retrieval:
             self._origin.note(f"a part said transfer syntax {announced[:64]}, and its file another, which was believed")
 
     async def _check_end(self) -> None:
-        """Raise `Incomplete` when something did not come that the server has."""
-        if self._some_are_missing:
-            raise Incomplete("the DICOMweb server says that it sent a part of what was asked for (HTTP 206)")
-        count = self._replies if self._uids else self._expected.count
-        if not self._received:
-            raise NotFound("the DICOMweb server sent no instance")
-        if count is None or len(self._received) >= count:
+        """Raise `Incomplete` when something did not come that the server has, and `NotFound` when it has nothing."""
+        received, count = self._received, self._expected.count
+        if self._uids:
+            missing = sorted(self._uids - received - self._gone)
+            if missing:
+                raise _incomplete(len(received), len(self._uids - self._gone), missing)
+            return
+        if not self._some_are_missing and len(received) >= (count or 0):
+            if not received:
+                raise NotFound("the DICOMweb server sent no instance")
             return
         # Counts may be stale in either direction. What the server lists and did not send is missing.
-        listed = await self._listed()
-        if not listed or not listed <= self._received:
-            raise Incomplete(f"the DICOMweb server sent {len(self._received)} of {count} instances")
-        self._origin.note(f"the DICOMweb server counts {count} instances and has {len(self._received)}")
-
-    async def _listed(self) -> set[str]:
-        retrieve = self._retrieve
-        keys = {UNIQUE_KEYS[Level.STUDY]: _uid(retrieve.study_instance_uid)}
-        if retrieve.series_instance_uid:
-            keys[UNIQUE_KEYS[Level.SERIES]] = _uid(retrieve.series_instance_uid)
-        listed: set[str] = set()
-        async with aclosing(OriginMatches(self._origin.aside(), Find(Level.IMAGE, keys))) as matches:
-            async for match in matches:
-                listed.update(map(str, match[UNIQUE_KEYS[Level.IMAGE]]["Value"]))
-                if len(listed) > MAX_INSTANCES:
-                    raise TooLarge(f"a retrieval of more than {MAX_INSTANCES} instances (MAX_INSTANCES)")
-        return listed
+        listed = await list_instances(self._origin, self._retrieve)
+        missing = sorted(listed - received)
+        if missing or self._some_are_missing or not listed:
+            raise _incomplete(len(received), max(count or 0, len(listed)), missing)
+        self._origin.note(f"the DICOMweb server counts {count} instances and has {len(received)}")
 
 
 def accepts(transfer_syntaxes: tuple[str, ...]) -> Iterator[str]:
@@ -282,15 +215,9 @@ def _paths(retrieve: Retrieve) -> Iterator[tuple[str, ...]]:
     return (study + series + ("instances", uid) for uid in dict.fromkeys(retrieve.sop_instance_uids))
 
 
-def _uid(value: str) -> dict[str, object]:
-    return {"vr": "UI", "Value": [value]}
-
-
-def _number(row: Match, tag: str) -> int | None:
-    for value in row.get(tag, {}).get("Value", ()):
-        if isinstance(value, int | str) and str(value).isdecimal():
-            return int(value)
-    return None
+def _incomplete(came: int, there_are: int, missing: list[str]) -> Incomplete:
+    there = f"{came} of {there_are}" if there_are > came else f"only {came} of more"
+    return Incomplete(f"the DICOMweb server sent {there} instances", missing=tuple(missing[:MAX_MISSING]))
 
 
 def _unasked(what: str, uid: str) -> PeerError:

@@ -222,6 +222,7 @@ def test_matches_are_counted() -> None:
         (reply(b"", status=302, headers=(("Location", "https://elsewhere/"),)), RejectedError),
         (reply(b"<html>Please sign in</html>", headers=(("Content-Type", "text/html"),)), PeerError),
         (reply(b"[]", headers=()), PeerError),
+        (reply(b"[]", headers=(*JSON, ("Content-Encoding", "gzip"))), PeerError),
         (reply(b"<html>", headers=JSON), PeerError),
         (reply(b'{"0020000D":{}}'), PeerError),
         (reply(b'[{"0020000D":'), PeerError),

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import succeed
 
-from harmonygw.errors import Denied, NotFound
+from harmonygw.errors import Denied, NotAcceptable, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dicom_to_dicomweb import DicomToDICOMweb
 from harmonygw.operations import Echo
@@ -66,3 +66,11 @@ def test_the_body_of_an_echo_is_given_up() -> None:
     ask(Server([Reply(200, (), Body(source))]), Echo())
     assert source.given_up
     assert source.left == 5
+
+
+def test_what_has_no_translation_is_refused() -> None:
+    class FindPrinter:
+        pass
+
+    with pytest.raises(NotAcceptable, match="FindPrinter"):
+        ask(Server([]), FindPrinter())  # type: ignore[arg-type]
