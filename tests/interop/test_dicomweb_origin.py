@@ -3,8 +3,10 @@
 The servers are Orthanc's plugin, and the gateway itself in front of its own archive.
 """
 
+import http.server
 import json
 import subprocess
+import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -314,3 +316,69 @@ def test_a_service_at_another_path_is_no_empty_archive(tmp_path: Path) -> None:
         with urllib.request.urlopen(f"{url}/studies", timeout=10) as response:
             assert json.loads(response.read()) == []
         assert "Received Final Find Response (Failed" in one.find("STUDY", "StudyInstanceUID")
+
+
+# A server that lies, or breaks off
+
+
+class Lying(http.server.BaseHTTPRequestHandler):
+    """Says that it has one instance of a study, and sends what the test says."""
+
+    protocol_version = "HTTP/1.0"
+    sends = b""
+
+    def do_GET(self) -> None:
+        retrieve = "application/dicom+json" not in self.headers["Accept"]
+        study = {"0020000D": {"vr": "UI", "Value": [STUDY]}, "00100020": {"vr": "LO", "Value": ["SLICES"]}}
+        self.send_response(200)
+        media_type = (
+            'multipart/related; type="application/dicom"; boundary=b1' if retrieve else "application/dicom+json"
+        )
+        self.send_header("Content-Type", media_type)
+        self.end_headers()
+        self.wfile.write(self.sends if retrieve else json.dumps([study]).encode())
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def lying(sends: bytes) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("One", (Lying,), {"sends": sends}))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def part_of(path: Path) -> bytes:
+    return b"--b1\r\nContent-Type: application/dicom\r\n\r\n" + path.read_bytes() + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "arrive"),
+    [("whole", 2), ("no closing delimiter", 1), ("half an instance", 1), ("another study", 1), ("a page", 0)],
+)
+def test_a_study_that_does_not_come_as_it_should_is_a_failure(tmp_path: Path, what: str, arrive: int) -> None:
+    first, second = map(part_of, slices(tmp_path, 2))
+    sends = {
+        "whole": first + second + b"--b1--\r\n",
+        "no closing delimiter": first + second,
+        "half an instance": (first + second)[:-50_000],
+        "another study": first + part_of(others()[0][0]) + b"--b1--\r\n",
+        "a page": b"<html>Please sign in</html>",
+    }[what]
+    out = tmp_path / "out"
+    out.mkdir()
+    with lying(sends) as url, front(tmp_path / "front", url) as one:
+        keys = ("-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={STUDY}")
+        peer = ("-aec", AE_TITLE, "127.0.0.1", str(one.port))
+        command = ["getscu", "-v", "-S", "-od", str(out), *keys, *peer]
+        ran = subprocess.run(command, env=NO_DELAY, capture_output=True, check=False, timeout=60)
+        said = (ran.stdout + ran.stderr).decode("latin-1")
+    assert ("Received C-GET Response (Success)" in said) == (what == "whole"), said
+    assert said.count("Sending C-STORE Response (Success)") == arrive, said

@@ -41,8 +41,9 @@ async def gathered(stream: Any) -> list[Any]:
 class Source:
     """A body that brings these pieces, one a read, and then ends, or fails; it remembers being given up."""
 
-    def __init__(self, *pieces: bytes | Exception) -> None:
+    def __init__(self, *pieces: bytes | Exception, each: int = 1) -> None:
         self._pieces = list(pieces)
+        self._each = each
         self.given_up = False
 
     def __aiter__(self) -> "Source":
@@ -51,10 +52,10 @@ class Source:
     async def __anext__(self) -> Pieces:
         if self.given_up or not self._pieces:
             raise StopAsyncIteration
-        piece = self._pieces.pop(0)
-        if isinstance(piece, Exception):
-            raise piece
-        return (piece,)
+        read, self._pieces = self._pieces[: self._each], self._pieces[self._each :]
+        if isinstance(read[0], Exception):
+            raise read[0]
+        return [piece for piece in read if isinstance(piece, bytes)]
 
     async def aclose(self) -> None:
         self.given_up = True

@@ -54,6 +54,12 @@ def test_instances_are_read_however_the_response_is_cut(places: list[int]) -> No
     assert run(read_all(reply(*cut(multipart(*FILES), *places), headers=MULTIPART))) == READ
 
 
+def test_a_read_may_bring_many_pieces() -> None:
+    body = multipart(*FILES)
+    source = Source(*cut(body, *range(0, len(body), 7)), each=50)
+    assert run(read_all(Reply(200, MULTIPART, Body(source)))) == READ
+
+
 def test_instances_are_read_byte_by_byte() -> None:
     assert run(read_all(instances(*FILES, size=1))) == READ
 
@@ -97,6 +103,12 @@ def test_an_instance_has_the_identity_that_its_data_set_says() -> None:
     assert instance.transfer_syntax_uid == EXPLICIT
     assert instance.leading["PatientID"] == "P1"
     assert announced == "1.2.3"
+
+
+def test_an_instance_may_end_with_its_identity() -> None:
+    short = data_set(pixels=b"")[:-12]
+    file = part10(pixels=b"")[:-12]
+    assert run(read_all(instances(file))) == [("1.2.3.4", short)]
 
 
 def test_what_is_left_of_an_instance_is_passed_over() -> None:
