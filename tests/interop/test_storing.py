@@ -73,7 +73,7 @@ async def test_one_file_may_come_by_itself(tmp_path: Path) -> None:
 @ensureDeferred
 async def test_a_bad_part_has_its_reason_and_the_others_are_stored(tmp_path: Path) -> None:
     another = image(2, study="1.3", series="1.3.1")
-    other_meta = file_header(CT, "9.9", EXPLICIT) + encoded(image(3))
+    other_meta = file_header("1.2.840.10008.5.1.4.1.1.4", "1.2.3.3", EXPLICIT) + encoded(image(3))
     no_study = image(4)
     del no_study.StudyInstanceUID
     parts = [
@@ -107,6 +107,15 @@ async def test_a_bad_part_has_its_reason_and_the_others_are_stored(tmp_path: Pat
         assert module.other == [0xC000, 0xC000, 0xC000]
         assert sorted(on_disk(archive)) == module.stored
         assert any("another study" in note for note in archive.exchanges[0]["notes"])
+
+
+@ensureDeferred
+async def test_the_data_set_says_which_instance_it_is(tmp_path: Path) -> None:
+    async with Archive(tmp_path) as archive:
+        renamed = file_header(CT, "9.9", EXPLICIT) + encoded(image())
+        status, _, content = await archive.post(multipart(renamed), MULTIPART)
+        assert (status, Module(content).stored, list(on_disk(archive))) == (200, ["1.2.3.1"], ["1.2.3.1"])
+        assert "another SOP instance" in archive.exchanges[0]["notes"][0]
 
 
 @ensureDeferred
@@ -421,21 +430,31 @@ async def test_the_python_client_stores_and_retrieves(tmp_path: Path) -> None:
 async def test_every_object_of_the_corpus_is_stored_as_it_is_or_refused(tmp_path: Path) -> None:
     assert CORPUS is not None
     with (CORPUS / "INVENTORY.csv").open(encoding="utf-8") as inventory:
-        rows = [row for row in csv.DictReader(inventory) if row["path"].endswith(".dcm")]
-    files = {row["path"]: (CORPUS / row["path"]).read_bytes() for row in rows}
-    wellformed = [path for path in files if not path.startswith("malformed")]
+        rows = {row["path"]: row for row in csv.DictReader(inventory) if row["path"].endswith(".dcm")}
+    files = {path: (CORPUS / path).read_bytes() for path in rows}
+    reasons: dict[str, Module] = {}
     async with Archive(tmp_path) as archive:
-        body = multipart(*(files[path] for path in wellformed))
-        status, _, content = await archive.post(body, MULTIPART, chunks=50_000)
-        module = Module(content)
-        print(status, len(module.stored), module.failed, module.other, archive.exchanges[-1]["notes"])
-        kept = on_disk(archive)
-        for path in wellformed:
-            meta = read_file_meta(files[path])
-            if meta is not None and meta.sop_instance_uid in module.stored:
-                syntax, data = kept[meta.sop_instance_uid]
-                assert syntax == meta.transfer_syntax_uid
-                assert data == files[path][meta.data_set_offset :] or path
+        for path, data in files.items():
+            other = image(PatientComments=path)
+            status, _, content = await archive.post(multipart(data, file_of(other)), MULTIPART, chunks=50_000)
+            module = reasons[path] = Module(content)
+            assert module.stored[-1] == "1.2.3.1", path
+            assert status == (200 if len(module.stored) == 2 else 202), path
+            kept = on_disk(archive)
+            assert kept.pop("1.2.3.1")[1] == encoded(other)
+            if len(module.stored) == 2:
+                syntax, stored = kept[module.stored[0]]
+                assert data.endswith(stored)
+                assert syntax.encode() in data[:1000]
+            else:
+                assert len([*module.failed, *module.other]) == 1
+        refused = {path for path, module in reasons.items() if len(module.stored) == 1}
+        # A file with neither preamble nor meta information, and one whose data set is not in its transfer syntax.
+        assert {path for path in refused if not path.startswith("malformed")} == {
+            "wellformed/pydicom__rtstruct.dcm",
+            "wellformed/pydicom__SC_rgb_jpeg.dcm",
+        }
+        assert "malformed/pydicom__MR_truncated.dcm" in refused
 
 
 @ensureDeferred
