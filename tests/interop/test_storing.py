@@ -224,7 +224,7 @@ async def test_a_body_that_stalls_is_408_and_nothing_is_left(tmp_path: Path, jso
         assert (reply.status, reply.headers["connection"]) == (408, "close")
         detail = reply.problem["detail"]
         assert "body_timeout_secs" in detail
-        assert ("1 instances had been stored by then" in detail) is not json
+        assert ("1 instance had been stored by then" in detail) is not json
         assert len(on_disk(archive)) == (0 if json else 1)
 
 
@@ -242,7 +242,7 @@ async def test_a_body_over_the_limit_is_413_and_the_client_gets_to_see_it(tmp_pa
         reply = await client.reply()
         assert (reply.status, reply.headers["connection"], reply.whole) == (413, "close", True)
         assert "800000 bytes" in reply.problem["detail"]
-        assert ("1 instances had been stored by then" in reply.problem["detail"]) is chunked
+        assert ("1 instance had been stored by then" in reply.problem["detail"]) is chunked
         assert list(on_disk(archive)) == (["1.2.3.1"] if chunked else [])
 
 
