@@ -110,4 +110,4 @@ def _broken_off(error: HarmonyError, stored: int) -> HarmonyError:
 
 
 def _stored(count: int) -> str:
-    return f"{count} instances had been stored by then"
+    return f"{count} {'instance' if count == 1 else 'instances'} had been stored by then"

@@ -200,11 +200,14 @@ class Instances:
             return None
         values = reading.values
         missing = [keyword for keyword in _UIDS if not values.get(keyword)]
-        mismatch = reading.mismatch()
-        if mismatch or missing:
-            lacks = f"{' and '.join(missing)} cannot be found in the first {HEADER_SCAN_LIMIT} bytes of a data set"
-            self._refuse(reading, DATA_SET_DOES_NOT_MATCH, mismatch or lacks)
+        if missing or reading.claims_another_class:
+            detail = "the file meta information names another SOP class than the data set"
+            if missing:
+                detail = f"{' and '.join(missing)} cannot be found in the first {HEADER_SCAN_LIMIT} bytes of a data set"
+            self._refuse(reading, DATA_SET_DOES_NOT_MATCH, detail)
             return None
+        if reading.claims_another_instance:
+            self._report.remark("the file meta information names another SOP instance than the data set, which counts")
         instance = Instance(
             values["SOPClassUID"],
             values["SOPInstanceUID"],
