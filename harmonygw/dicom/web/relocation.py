@@ -138,7 +138,7 @@ def json_words(old: Sequence[str], new: str) -> Words:
     def replacement(found: bytes) -> bytes:
         return plain.replace(b"/", rb"\/") if rb"\/" in found else plain
 
-    return Words(pattern, replacement, 9 * MAX_GAP + 64 + len(spellings[0]))
+    return Words(pattern, replacement, 10 * MAX_GAP + 64 + len(spellings[0]))
 
 
 def xml_words(old: Sequence[str], new: str) -> Words:
