@@ -49,7 +49,7 @@ async def test_a_request_goes_out_with_what_is_meant_for_the_server_alone(tmp_pa
             "cookie: a=1\r\n"
             "authorization: Bearer client\r\n"
             "Via: 1.0 fred, VIA\r\n"
-            'Forwarded: for=127.0.0.1;host="gateway";proto=http\r\n'
+            "Forwarded: for=127.0.0.1;host=gateway;proto=http\r\n"
             "X-Forwarded-For: 127.0.0.1\r\n"
             "X-Forwarded-Host: gateway\r\n"
             "X-Forwarded-Proto: http\r\n"
@@ -101,7 +101,8 @@ async def test_a_response_comes_back_with_what_is_meant_for_the_client_alone(tmp
         ("http", "Location: /basement", "/basement"),
         ("http", "Location: //evil.example/base/x", "//evil.example/base/x"),
         ("http", "Location: https://elsewhere.example/base/x", "https://elsewhere.example/base/x"),
-        ("dicomweb", "Content-Location: http://gateway/base/studies/1", "http://gateway/dicom/studies/1"),
+        ("http", "Location: http://gateway/base/studies/1", "OURS/studies/1"),
+        ("dicomweb", "Content-Location: BASE/studies/1", "OURS/studies/1"),
         ("dicomweb", "Content-Location: studies/1", "studies/1"),
     ],
 )
@@ -194,6 +195,17 @@ async def test_credentials_of_ours_take_the_place_of_the_clients_and_challenges_
         assert server.requests[0].endswith(b"\r\nX-Api: 1\r\nAccept: x/y\r\n\r\n")
         assert b"a/b" not in server.requests[0]
         assert server.requests[0].count(b"\r\nHost: ") == 1
+
+
+@ensureDeferred
+async def test_links_of_the_servers_own_lead_to_it_and_other_methods_there_do_not(tmp_path: Path) -> None:
+    server = WebServer()
+    async with Proxy(tmp_path, server) as proxy:
+        assert (await proxy.ask("/dicom/studies/1.2/bulk/7fe00010")).status == 200
+        assert server.requests[0].startswith(b"GET /base/studies/1.2/bulk/7fe00010 HTTP/1.1\r\n")
+        for method in ("PUT", "POST", "DELETE"):
+            assert (await proxy.ask("/dicom/studies/1.2/bulk/7fe00010", method=method)).status == 404
+        assert len(server.requests) == 1
 
 
 @ensureDeferred

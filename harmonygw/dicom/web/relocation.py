@@ -54,8 +54,6 @@ def relocation(content_type: str, old: Sequence[str], new: str, relocate: Callab
 
     `relocate` returns the new URL of a whole one, for the header of a part.
     """
-    if not old:
-        return None
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == MULTIPART:
         boundary = _boundary(content_type)

@@ -26,12 +26,15 @@ def answered(served: Served, *fields: str, body: bytes, status: str = "200 OK") 
     return Read(served.reply.body)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("theirs", ["http://192.0.2.7/web", "http://gateway/web"])
+@pytest.mark.parametrize("theirs", ["http://192.0.2.7/web", "http://virtual/web"])
 @pytest.mark.parametrize("status", ["200 OK", "202 Accepted", "409 Conflict"])
 def test_urls_in_json_are_ours(theirs: str, status: str, tmp_path: Path) -> None:
-    served = Served(tmp_path, TEXT, "dicomweb")
+    text = 'options = { base_url = "http://192.0.2.7/web", headers = { Host = "virtual" } }'
+    served = Served(tmp_path, text, "dicomweb")
     sent = served.ask(request("GET", "studies", headers={"accept-encoding": "gzip"}))
     assert b"\r\naccept-encoding: identity\r\n" in sent
+    assert b"\r\nForwarded: for=192.0.2.1\r\n" in sent
+    assert b"gateway/" not in sent
     fields = ("Content-Type: application/dicom+json", 'ETag: "x"', "Content-MD5: y", f"Content-Location: {theirs}/a")
     read = answered(served, *fields, body=JSON.replace("URL", theirs).encode(), status=status)
     assert (read.data.decode(), read.outcome) == (JSON.replace("URL", OURS), "whole")
@@ -117,3 +120,13 @@ def test_giving_up_reaches_the_server(tmp_path: Path) -> None:
     assert isinstance(outcome[0], HarmonyError)
     read = Read(served.reply.body)  # type: ignore[arg-type]
     assert isinstance(read.outcome, HarmonyError | Cancelled)
+
+
+def test_a_server_that_has_our_url_keeps_its_words(tmp_path: Path) -> None:
+    served = Served(tmp_path, TEXT, "dicomweb")
+    served.ask(request(base_url="http://192.0.2.7/web"))
+    body = JSON.replace("URL", "http://192.0.2.7/web").encode()
+    assert answered(served, "Content-Type: application/dicom+json", body=body).data == body
+    assert served.reply is not None
+    assert served.reply.body is not None
+    assert served.reply.body.length == len(body)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harmonygw.backends.http.forwarding import check_status, incoming, outgoing, relocated
+from harmonygw.backends.http.forwarding import check_status, incoming, outgoing, relocated, urls_of
 from harmonygw.errors import BadRequest, MethodNotAllowed, RejectedError
 from harmonygw.exchange import HTTPOrigin
 from harmonygw.net.http.client.client import Outgoing
@@ -12,6 +12,7 @@ from tests.backends.http.served import request
 
 BASE = BaseURL.of("https://pacs:8443/dicom-web")
 OURS = "http://gateway:8081/dicom"
+THEIRS = urls_of(BASE, "virtual", OURS)
 
 
 def sent(method: str = "GET", *, set_fields: tuple[tuple[str, str], ...] = (), **more: object) -> Outgoing:
@@ -69,12 +70,12 @@ def test_latin_1_passes_and_what_no_header_has_is_refused() -> None:
 
 def test_utf_8_comes_back_as_it_is_and_latin_1_as_the_same_characters() -> None:
     fields = ((b"A", "ü".encode()), (b"B", b"\xfc"))
-    assert incoming(fields, BASE, OURS, pass_credentials=True)[:2] == (("A", "ü"), ("B", "ü"))
+    assert incoming(fields, THEIRS, OURS, pass_credentials=True)[:2] == (("A", "ü"), ("B", "ü"))
 
 
 def test_challenges_and_cookies_stay_here_when_they_are_for_us() -> None:
     fields = ((b"Set-Cookie", b"a=1"), (b"WWW-Authenticate", b"Basic"), (b"X", b"y"))
-    assert incoming(fields, BASE, OURS, pass_credentials=False) == (("X", "y"), ("Via", f"1.1 {PSEUDONYM}"))
+    assert incoming(fields, THEIRS, OURS, pass_credentials=False) == (("X", "y"), ("Via", f"1.1 {PSEUDONYM}"))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,7 @@ def test_challenges_and_cookies_stay_here_when_they_are_for_us() -> None:
         ("https://pacs:8443/dicom-web", OURS),
         ("https://pacs:8443/dicom-web/studies/1?x#y", OURS + "/studies/1?x#y"),
         ("http://gateway:8081/dicom-web/studies", OURS + "/studies"),
+        ("https://virtual/dicom-web/studies", OURS + "/studies"),
         ("/dicom-web/studies", "/dicom/studies"),
         ("https://pacs:8443/other", "https://pacs:8443/other"),
         ("https://pacs:8443/dicom-webs", "https://pacs:8443/dicom-webs"),
@@ -92,7 +94,7 @@ def test_challenges_and_cookies_stay_here_when_they_are_for_us() -> None:
     ],
 )
 def test_a_url_of_the_server_becomes_ours(url: str, ours: str) -> None:
-    assert relocated(url, BASE, OURS) == ours
+    assert relocated(url, THEIRS, OURS) == ours
 
 
 @pytest.mark.parametrize(
@@ -100,12 +102,12 @@ def test_a_url_of_the_server_becomes_ours(url: str, ours: str) -> None:
     [("/a", "/dicom/a"), ("//evil/a", "//evil/a"), ("a", "a"), ("", ""), ("?x", "?x"), ("http://pacs/a", OURS + "/a")],
 )
 def test_a_url_of_a_server_at_the_root_becomes_ours(url: str, ours: str) -> None:
-    assert relocated(url, BaseURL.of("http://pacs"), OURS) == ours
+    assert relocated(url, ("http://pacs",), OURS) == ours
 
 
 def test_locations_stay_where_nobody_has_a_url_of_us() -> None:
     fields = ((b"Location", b"https://pacs:8443/dicom-web/x"),)
-    assert incoming(fields, BASE, "", pass_credentials=True)[0] == ("Location", "https://pacs:8443/dicom-web/x")
+    assert incoming(fields, THEIRS, "", pass_credentials=True)[0] == ("Location", "https://pacs:8443/dicom-web/x")
 
 
 @pytest.mark.parametrize(
@@ -117,3 +119,12 @@ def test_what_the_server_demands_of_us_is_no_clients_business(status: int, own: 
             check_status(status, own_credentials=own)
     else:
         check_status(status, own_credentials=own)
+
+
+def test_a_server_has_its_own_url_and_those_that_it_is_told() -> None:
+    assert THEIRS == (
+        "https://pacs:8443/dicom-web",
+        "https://virtual/dicom-web",
+        "http://gateway:8081/dicom-web",
+    )
+    assert urls_of(BASE, "", "") == ("https://pacs:8443/dicom-web",)

@@ -272,7 +272,3 @@ def test_a_boundary_is_read_from_the_content_type(content_type: str, boundary: b
 )
 def test_other_bodies_have_no_urls(content_type: str) -> None:
     assert relocation(content_type, OLD, NEW, relocate) is None
-
-
-def test_a_service_that_has_our_url_needs_nothing() -> None:
-    assert relocation("application/json", (), NEW, relocate) is None
