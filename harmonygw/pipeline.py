@@ -96,7 +96,10 @@ class IForEveryRequest(IMiddleware):
 
 
 class IBackend(Interface):
-    """Where exchanges end. Its class is called with a `Context`."""
+    """Where exchanges end. Its class is called with a `Context`.
+
+    One to which a DICOMweb endpoint is to pass also what is no resource of DICOMweb has `answers_any_path = True`.
+    """
 
     async def respond(request: Request) -> Reply:
         """Answer `request`; raises what `errors` names, `NotImplementedError` never."""

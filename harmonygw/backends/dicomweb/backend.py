@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from harmonygw.backends.http import HTTPBackend
-from harmonygw.backends.http.forwarding import relocated, seen_by
+from harmonygw.backends.http.forwarding import relocated
 from harmonygw.dicom.web.relocation import Relocation, relocation
 from harmonygw.errors import Incomplete
 from harmonygw.exchange import HTTPOrigin, Reply
@@ -22,10 +22,11 @@ class DICOMwebBackend(HTTPBackend):
     """A DICOMweb server: passed on as every other, with its own URLs replaced by ours."""
 
     def asking(self, origin: HTTPOrigin) -> HTTPOrigin:
-        """Ask for answers without a coding, so that URLs in them can be found; the endpoint compresses them anew."""
+        """Ask for answers in which URLs can be found: without a coding, which the endpoint may give them anew, and with
+        the server's own URLs, which it is not told ours for. Not all of them read Forwarded as it is written."""
         if not origin.base_url:
             return origin
-        return replace(origin, headers={**origin.headers, "accept-encoding": "identity"})
+        return replace(origin, base_url="", headers={**origin.headers, "accept-encoding": "identity"})
 
     def answered(self, reply: Reply, origin: HTTPOrigin) -> Reply:
         """Replace the URLs in the body, where it is of a kind that has some."""
@@ -33,9 +34,11 @@ class DICOMwebBackend(HTTPBackend):
         coding = value_of(reply.headers, "content-encoding").lower()
         if not ours or reply.status == PARTIAL or coding not in ("", "identity"):
             return reply
-        theirs = tuple(dict.fromkeys(url for url in (str(self.base), seen_by(self.base, ours)) if url != ours))
+        theirs = self.urls(origin)
+        if ours == theirs[0]:
+            return reply
         found = relocation(
-            value_of(reply.headers, "content-type"), theirs, ours, lambda url: relocated(url, self.base, ours)
+            value_of(reply.headers, "content-type"), theirs, ours, lambda url: relocated(url, theirs, ours)
         )
         if found is None:
             return reply

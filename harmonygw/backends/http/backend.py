@@ -32,6 +32,9 @@ OPERATION = "Pass on"
 class HTTPBackend:
     """A web server: what a request asks is asked of it, below its base URL and nowhere else."""
 
+    answers_any_path = True
+    """Which paths there are is for the server to say."""
+
     def __init__(self, context: Context) -> None:
         settings: Backend = context.settings
         options: WebServerOptions = context.options
@@ -44,6 +47,7 @@ class HTTPBackend:
         own = credentials(name, context.configuration.authentications.get(name))
         self._own_credentials = own.any
         self._set_fields = (*_checked(context.name, options), *own.fields)
+        self._host = value_of(self._set_fields, "host")
         self._exposed = bool(own.fields) and not settings.use_tls and not is_loopback(settings.host)
         self._client = Client(_endpoint(context, settings, options, own), context.reactor, _limits(settings, options))
 
@@ -89,7 +93,9 @@ class HTTPBackend:
         answer = await self._client.send(outgoing, request.record.note, request.deadline)
         try:
             forwarding.check_status(answer.status, own_credentials=self._own_credentials)
-            fields = forwarding.incoming(answer.fields, self.base, origin.base_url, pass_credentials=pass_credentials)
+            fields = forwarding.incoming(
+                answer.fields, self.urls(origin), origin.base_url, pass_credentials=pass_credentials
+            )
         except HarmonyError as error:
             if answer.body is not None:
                 await answer.body.abort(error)
@@ -99,6 +105,10 @@ class HTTPBackend:
         else:
             fields = (*fields, *_length(answer))
         return self.answered(Reply(answer.status, fields, answer.body), origin)
+
+    def urls(self, origin: HTTPOrigin) -> tuple[str, ...]:
+        """Return the URLs that the server may have for itself in its answer to `origin`."""
+        return forwarding.urls_of(self.base, self._host, self.asking(origin).base_url)
 
     # What a server of a special kind needs
 

@@ -5,12 +5,13 @@ or where we have credentials of our own, the client's are dropped; and the serve
 are meant for us, do not reach the client.
 """
 
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from harmonygw.errors import BadRequest, MethodNotAllowed, RejectedError
 from harmonygw.exchange import HTTPOrigin, Request
-from harmonygw.net.http.client.client import Outgoing
+from harmonygw.net.http.client.client import Outgoing, RawFields
 from harmonygw.net.http.client.passing import end_to_end, has_passed, with_via
 from harmonygw.net.http.client.urls import BaseURL, below
 from harmonygw.net.http.fields import Fields, without
@@ -58,7 +59,8 @@ def outgoing(
 ) -> Outgoing:
     """Return the request that is sent to the server at `base`, with `set_fields` in its header.
 
-    Raises `BadRequest` for what cannot be passed on, and `MethodNotAllowed`.
+    The server is told the host and scheme of `origin.base_url`, when there is one. Raises `BadRequest` for what cannot
+    be passed on, and `MethodNotAllowed`.
     """
     method = method or origin.method
     if method in REFUSED_METHODS:
@@ -79,9 +81,10 @@ def outgoing(
     )
 
 
-def incoming(fields: tuple[tuple[bytes, bytes], ...], base: BaseURL, ours: str, *, pass_credentials: bool) -> Fields:
-    """Return the header fields of a response that are passed on to a client, whose URL of us is `ours`.
+def incoming(fields: RawFields, theirs: Sequence[str], ours: str, *, pass_credentials: bool) -> Fields:
+    """Return the header fields of a response that are passed on to a client.
 
+    `theirs` are the URLs that the server may have for itself, `ours` is the client's for us; "" when it has none.
     Content-Length is left out: whoever sends the body says it.
     """
     decoded = tuple((name.decode("ascii"), _decoded(value)) for name, value in fields)
@@ -89,26 +92,32 @@ def incoming(fields: tuple[tuple[bytes, bytes], ...], base: BaseURL, ours: str, 
     passed = without(with_via(end_to_end(decoded)), dropped)
     if not ours:
         return passed
-    return tuple((name, relocated(value, base, ours) if name.lower() in LOCATIONS else value) for name, value in passed)
+    return tuple(
+        (name, relocated(value, theirs, ours) if name.lower() in LOCATIONS else value) for name, value in passed
+    )
 
 
-def relocated(url: str, base: BaseURL, ours: str) -> str:
-    """Return the URL by which a client reaches, through us, what the server calls `url`; any other as it is.
-
-    A server that has been told our host by Forwarded may name that, before its own path.
-    """
-    theirs = (str(base), seen_by(base, ours), base.path)
-    for prefix, replacement in zip(theirs, (ours, ours, urlsplit(ours).path), strict=True):
+def relocated(url: str, theirs: Sequence[str], ours: str) -> str:
+    """Return the URL by which a client reaches, through us, what the server calls `url`; any other as it is."""
+    for prefix in theirs:
         rest = below(prefix, url)
-        if rest is not None and (prefix or rest.startswith("/")) and not rest.startswith("//"):
-            return replacement + rest
+        if rest is not None:
+            return ours + rest
+    rest = below(urlsplit(theirs[0]).path, url)
+    if rest is not None and url.startswith("/") and not url.startswith("//"):
+        return urlsplit(ours).path + rest
     return url
 
 
-def seen_by(base: BaseURL, ours: str) -> str:
-    """Return the server's own path on our host."""
-    parts = urlsplit(ours)
-    return f"{parts.scheme}://{parts.netloc}{base.path}"
+def urls_of(base: BaseURL, host: str, ours: str) -> tuple[str, ...]:
+    """Return the URLs that a server at `base` may have for itself: by its address, by the `host` that it is told in
+    Host, and by ours, when it is told that by Forwarded."""
+    scheme = urlsplit(base.origin).scheme
+    others = [f"{scheme}://{host}{base.path}"] if host else []
+    if ours:
+        parts = urlsplit(ours)
+        others.append(f"{parts.scheme}://{parts.netloc}{base.path}")
+    return tuple(dict.fromkeys((str(base), *others)))
 
 
 def check_status(status: int, *, own_credentials: bool) -> None:
@@ -122,7 +131,7 @@ def _forwarded(peer: str, base_url: str) -> Fields:
     parts = urlsplit(base_url)
     known = {
         "for": f'"[{peer}]"' if ":" in peer else peer,
-        "host": f'"{parts.netloc}"' if parts.netloc else "",
+        "host": f'"{parts.netloc}"' if ":" in parts.netloc else parts.netloc,
         "proto": parts.scheme,
     }
     fields: list[tuple[str, str]] = []

@@ -54,8 +54,6 @@ def relocation(content_type: str, old: Sequence[str], new: str, relocate: Callab
 
     `relocate` returns the new URL of a whole one, for the header of a part.
     """
-    if not old:
-        return None
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == MULTIPART:
         boundary = _boundary(content_type)
@@ -138,7 +136,7 @@ def json_words(old: Sequence[str], new: str) -> Words:
     def replacement(found: bytes) -> bytes:
         return plain.replace(b"/", rb"\/") if rb"\/" in found else plain
 
-    return Words(pattern, replacement, 9 * MAX_GAP + 64 + len(spellings[0]))
+    return Words(pattern, replacement, 10 * MAX_GAP + 64 + len(spellings[0]))
 
 
 def xml_words(old: Sequence[str], new: str) -> Words:

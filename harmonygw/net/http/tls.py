@@ -50,11 +50,11 @@ def client_options(
     show a certificate of our own when asked. Raises `ConfigurationError` that names the file that cannot be used.
     """
     own = _identity(cert_path, key_path) if cert_path else {}
-    options = {**own, "raiseMinimumTo": TLSVersion.TLSv1_2, "acceptableProtocols": [b"http/1.1"]}
+    options = {**own, "raiseMinimumTo": TLSVersion.TLSv1_2}
     trust_root = _authorities(ca_cert_path) if ca_cert_path else platformTrust()
     try:
         creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
-            host, trustRoot=trust_root, extraCertificateOptions=options
+            host, trustRoot=trust_root, acceptableProtocols=[b"http/1.1"], extraCertificateOptions=options
         )
     except SSL.Error as error:
         raise ConfigurationError((f"{cert_path}, {key_path}: OpenSSL refuses them",)) from error

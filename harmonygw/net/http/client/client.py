@@ -40,7 +40,8 @@ WITHOUT_CONTENT: Final = frozenset({204, 304})
 CONTENT_EXPECTED: Final = frozenset({"POST", "PUT", "PATCH"})
 """Methods whose requests say so when they have no body (RFC 9110 §8.6)."""
 
-Fields = tuple[tuple[bytes, bytes], ...]
+RawFields = tuple[tuple[bytes, bytes], ...]
+"""Header fields as they are on the wire, in their order and case."""
 
 Note = Callable[[str], None]
 """Takes a sentence for the operator."""
@@ -55,7 +56,7 @@ class Outgoing:
     """Absolute; for what is below the server's own URL alone."""
     target: bytes
     """The same in origin form (RFC 9112 §3.2.1), which is what goes out."""
-    fields: Fields
+    fields: RawFields
     """The header, Host in it, without what frames the body."""
     body: Body | None = None
 
@@ -66,7 +67,7 @@ class Outgoing:
 
     def head(self) -> h11.Request:
         """Return it as h11 has it; raises `BadRequest` for what cannot stand in a header."""
-        framing: Fields = ()
+        framing: RawFields = ()
         if self.body is not None and self.body.length is None:
             framing = ((b"Transfer-Encoding", b"chunked"),)
         elif self.body is not None or self.method in CONTENT_EXPECTED:
@@ -83,7 +84,7 @@ class Answer:
     """A response as it has come in."""
 
     status: int
-    fields: Fields
+    fields: RawFields
     """The header, in its order and case."""
     body: Body | None
     """None where there is none by the rules: to HEAD, and with 204 and 304."""
