@@ -145,6 +145,39 @@ async def test_getscu_gets_a_study_whatever_native_syntax_it_takes(
         assert (line["dimse_status"], line["instances"]) == ("B000H", SLICES), said
 
 
+@pytest.mark.parametrize(
+    ("model", "keys", "count"),
+    [
+        ("-P", ("QueryRetrieveLevel=PATIENT", "PatientID=P1"), SLICES),
+        ("-P", ("QueryRetrieveLevel=STUDY", "PatientID=P1", "StudyInstanceUID=1.2"), SLICES),
+        ("-P", ("QueryRetrieveLevel=STUDY", "PatientID=P2", "StudyInstanceUID=1.2"), 0),
+        ("-S", ("QueryRetrieveLevel=SERIES", "StudyInstanceUID=1.2", "SeriesInstanceUID=1.2.3"), SLICES),
+        ("-S", ("QueryRetrieveLevel=STUDY", "StudyInstanceUID=1.99"), 0),
+        (
+            "-S",
+            (
+                "QueryRetrieveLevel=IMAGE",
+                "StudyInstanceUID=1.2",
+                "SeriesInstanceUID=1.2.3",
+                "SOPInstanceUID=1.2.3.2\\1.2.3.5",
+            ),
+            2,
+        ),
+    ],
+)
+@ensureDeferred
+async def test_getscu_gets_at_every_level_of_both_models(
+    tmp_path: Path, dcmtk: Tool, archive: Archive, model: str, keys: tuple[str, ...], count: int
+) -> None:
+    out = folder_for(tmp_path)
+    arguments = [part for key in keys for part in ("-k", key)]
+    async with dimse_house(tmp_path, archive.backend) as house:
+        _, said = await dcmtk("getscu", model, "-v", "+xe", "-od", out, *arguments, "127.0.0.1", house.port)
+    natives = [uid for uid in received(out) if uid != archive.compressed]
+    assert len(natives) == count, said
+    assert house.of("C-GET")[0]["dimse_status"] in (("0000H", "B000H") if count == SLICES else ("0000H",))
+
+
 @ensureDeferred
 async def test_getscu_that_takes_jpeg_2000_only_gets_what_is_held_so_and_is_told_of_the_rest(
     tmp_path: Path, dcmtk: Tool, archive: Archive

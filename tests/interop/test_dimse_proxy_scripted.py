@@ -9,17 +9,21 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pynetdicom import evt
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from harmonygw.dicom.dimse import statuses
+from harmonygw.errors import HarmonyError, TransportError
+from harmonygw.streams import Feed, Instance, Pieces
 from tests.interop.conftest import Tool
 from tests.interop.connection import Asked, Connection
 from tests.interop.dimse_house import PACS_BACKEND, DimseHouse, dimse_house, until
-from tests.interop.embedded import CT, EXPLICIT, IMPLICIT, image
+from tests.interop.embedded import CT, EXPLICIT, IMPLICIT, encoded, image, part10
 from tests.interop.embedded_objects import CANCELLED, FIND, GET, PENDING, SUCCESS, identifier
 from tests.interop.held import Held, study_of
 from tests.interop.pacs import PACS
 from tests.interop.processes import free_port
+from tests.interop.test_embedded_pacs import our_association
 from tests.interop.test_embedded_pacs_pynetdicom import pynetdicom_association
 
 pytestmark = pytest.mark.interop
@@ -283,6 +287,42 @@ aet_table.ELSEWHERE = { host = "10.1.1.1", port = 104 }
     assert "Calling AE Title Not Recognized" in said["STRANGER", "GATEWAY"]
     assert "Calling AE Title Not Recognized" in said["ELSEWHERE", "GATEWAY"]
     assert "Called AE Title Not Recognized" in said["VIEWER", "OTHER"]
+
+
+@ensureDeferred
+async def test_an_instance_for_an_archive_that_is_not_there_is_kept_by_its_modality(
+    tmp_path: Path, dcmtk: Tool
+) -> None:
+    pacs = PACS()
+    await pacs.refuse_connections()
+    file = part10(image(1), tmp_path / "1.dcm")
+    async with proxy(tmp_path, pacs) as house:
+        _, said = await dcmtk("storescu", "-v", "127.0.0.1", house.port, file)
+    assert "Received Store Response" in said, said
+    assert "Success" not in said
+    [line] = house.of("C-STORE")
+    assert (line["outcome"], line["instances"]) == ("failed", 0)
+    assert line["dimse_status"] in ("0110H", "A700H")
+
+
+@ensureDeferred
+async def test_an_instance_that_breaks_off_is_never_stored(tmp_path: Path) -> None:
+    pacs = PACS()
+    whole = encoded(image(1, Rows=2048, Columns=1024, PixelData=bytes(4 << 20)))
+    arriving: Feed[Pieces] = Feed(limit=1 << 30)
+    for start in range(0, 2 << 20, 1 << 19):
+        arriving.put((whole[start : start + (1 << 19)],))
+    async with proxy(tmp_path, pacs) as house, our_association(house.port, (CT, EXPLICIT)) as association:
+        storing = Deferred.fromCoroutine(association.store(Instance(CT, "1.2.3.1", EXPLICIT, arriving)))
+        await pacs.saw("C-STORE-RQ")
+        arriving.fail(TransportError("the modality was switched off"))
+        with pytest.raises(HarmonyError):
+            await storing
+        await until(lambda: len(house.of("C-STORE")) == 1)
+        await pacs.quiet()
+        await until(lambda: house.target["associations"] == 0)
+    assert pacs.received == []
+    assert house.of("C-STORE")[0]["outcome"] == "client_gone"
 
 
 @ensureDeferred

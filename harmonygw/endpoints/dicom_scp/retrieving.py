@@ -177,26 +177,37 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
 
     async def _plan(self, selection: Selection, transfer_syntaxes: tuple[str, ...]) -> list[Retrieve]:
         studies = selection.studies
-        if selection.level is Level.PATIENT:
-            studies, self._tally.expected = await self._studies(selection.patient_id)
-        elif selection.level is Level.IMAGE:
+        if selection.patient_id:
+            studies, self._tally.expected = await self._studies(selection)
+        if selection.level is Level.IMAGE:
             self._listed = dict.fromkeys(selection.instances)
             self._tally.expected = len(selection.instances)
-        else:
+        elif studies and (selection.level is Level.SERIES or not selection.patient_id):
             self._tally.expected = await self._count(selection)
         return list(selection.operations(studies, transfer_syntaxes))
 
-    async def _studies(self, patient_id: str) -> tuple[tuple[str, ...], int | None]:
-        """Ask for the studies of a patient, and how many instances they have."""
-        keys = {PATIENT_ID: {"vr": "LO", "Value": [patient_id]}}
-        return_keys = {STUDY_INSTANCE_UID: {"vr": "UI"}, STUDY_INSTANCES: {"vr": "IS"}}
+    async def _studies(self, selection: Selection) -> tuple[tuple[str, ...], int | None]:
+        """Ask for the studies of a patient, all or those that are named, and how many instances they have.
+
+        An archive that is asked in Study Root hands out a study whatever patient it was asked for with.
+        """
+        keys = {PATIENT_ID: {"vr": "LO", "Value": [selection.patient_id]}}
+        return_keys = {STUDY_INSTANCES: {"vr": "IS"}}
+        if selection.studies:
+            keys[STUDY_INSTANCE_UID] = {"vr": "UI", "Value": list(selection.studies)}
+        else:
+            return_keys[STUDY_INSTANCE_UID] = {"vr": "UI"}
         rows = [
             row
             for row in await self._rows(Find(Level.STUDY, keys, return_keys))
-            if _value(row, PATIENT_ID) == patient_id
+            if _value(row, PATIENT_ID) == selection.patient_id
         ]
-        studies = tuple(dict.fromkeys(str(_value(row, STUDY_INSTANCE_UID)) for row in rows))
-        return studies, _sum(rows, STUDY_INSTANCES)
+        found = tuple(dict.fromkeys(str(_value(row, STUDY_INSTANCE_UID)) for row in rows))
+        if selection.studies:
+            found = tuple(uid for uid in selection.studies if uid in found)
+            if len(found) < len(selection.studies):
+                self.request.record.note("the archive has some of the studies under no such patient")
+        return found, _sum(rows, STUDY_INSTANCES)
 
     async def _count(self, selection: Selection) -> int | None:
         """Ask how many instances there are: the responses can say then how many remain."""

@@ -2,6 +2,7 @@ import errno
 import os
 import sqlite3
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +292,17 @@ async def test_the_same_instance_sent_again_mends_one_that_is_damaged(tmp_path: 
             [(_, data)] = await retrieve(backend, study())
             assert data == encoded(data_set())
             assert len(files_below(tmp_path)) == 1
+
+
+@ensureDeferred
+async def test_a_checksum_alone_does_not_make_two_instances_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zlib, "crc32", lambda data, start=0: 7)
+    async with running(tmp_path) as backend:
+        await store(backend, ct(), ct(PatientName="Doe^Jean"))
+        [(_, data)] = await retrieve(backend, study())
+    assert data == encoded(data_set(PatientName="Doe^Jean"))
 
 
 @pytest.mark.parametrize(
