@@ -42,8 +42,8 @@ class Parts:
         self._events: Iterator[Event] = iter(())
         self._part: PartHeader | None = None
         self._data_set: _DataSet | None = None
-        self.announced = ""
-        """The transfer syntax that the present part's header names, if it does. The file itself decides."""
+        self.remarks: list[str] = []
+        """Sentences for the operator: in what the present part contradicts itself."""
 
     @classmethod
     async def of(cls, reply: Reply) -> "Parts":
@@ -82,9 +82,8 @@ class Parts:
         if media_type is None or media_type.media_type != DICOM:
             raise PeerError(f"the DICOMweb server sent a part of {named[:LONGEST_MEDIA_TYPE]} instead of an instance")
         self._part = header
-        self.announced = _parameter(media_type, "transfer-syntax")
         try:
-            return await self._identified()
+            return await self._identified(_parameter(media_type, "transfer-syntax"))
         except BadRequest as error:
             raise _unreadable(error) from error
 
@@ -112,8 +111,11 @@ class Parts:
         """Give the reply up; harmless after its end."""
         await self._body.aclose()
 
-    async def _identified(self) -> Instance:
-        """Read the beginning of the part's file, and return who it is."""
+    async def _identified(self, announced: str) -> Instance:
+        """Read the beginning of the part's file, and return who it is: the data set says so, whatever stands before it.
+
+        `announced` is the transfer syntax that the part's header names, if it does: the file decides.
+        """
         file = Part10Reading()
         while not file.identified:
             pieces = await self.read()
@@ -123,9 +125,13 @@ class Parts:
             held = iter(pieces)
             if any(map(file.feed, held)):
                 file.data_set.extend(held)
-        mismatch = file.mismatch()
-        if mismatch:
-            raise PeerError("the DICOMweb server sent a file that contradicts itself", log_detail=mismatch)
+        self.remarks = []
+        if announced not in ("", file.transfer_syntax_uid):
+            self.remarks.append("a part names another transfer syntax than its file, which was believed")
+        if file.claims_another_class or file.claims_another_instance:
+            self.remarks.append(
+                "a file's meta information names another instance than its data set, which was believed"
+            )
         values = file.values
         for keyword in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             if not values.get(keyword):

@@ -73,7 +73,9 @@ class Retrieval:
             while self._parts is not None:
                 instance = await self._parts.next()
                 if instance is not None:
-                    self._check(instance, self._parts.announced)
+                    self._check(instance)
+                    for remark in self._parts.remarks:
+                        self._origin.note(remark)
                     return instance
                 self._parts = None
                 await self._ask_next()
@@ -133,7 +135,7 @@ class Retrieval:
 
     # What comes
 
-    def _check(self, instance: Instance, announced: str) -> None:
+    def _check(self, instance: Instance) -> None:
         """Raise `PeerError` for an instance that was not asked for, before a byte of it goes on."""
         retrieve = self._retrieve
         uid = instance.sop_instance_uid
@@ -153,8 +155,6 @@ class Retrieval:
         if len(self._received) >= MAX_INSTANCES:
             raise TooLarge(f"a retrieval of more than {MAX_INSTANCES} instances (MAX_INSTANCES)")
         self._received.add(uid)
-        if announced not in ("", instance.transfer_syntax_uid):
-            self._origin.note(f"a part said transfer syntax {announced[:64]}, and its file another, which was believed")
 
     async def _check_end(self) -> None:
         """Raise `Incomplete` when something did not come that the server has, and `NotFound` when it has nothing."""

@@ -36,6 +36,12 @@ async def read_all(answer: Reply) -> list[tuple[str, bytes]]:
     return read
 
 
+async def first(answer: Reply) -> tuple[Any, list[str]]:
+    """The first instance, and what was remarked of it."""
+    parts = await Parts.of(answer)
+    return await parts.next(), parts.remarks
+
+
 def cut(body: bytes, *places: int) -> list[bytes]:
     cuts = sorted({0, len(body), *places})
     return [body[start:stop] for start, stop in pairwise(cuts)]
@@ -93,16 +99,36 @@ def test_one_instance_by_itself_that_breaks_off_does_not_end() -> None:
 
 
 def test_an_instance_has_the_identity_that_its_data_set_says() -> None:
-    async def first() -> Any:
-        parts = await Parts.of(instances(part10(), fields=("content-type: application/dicom; transfer-syntax=1.2.3",)))
-        return await parts.next(), parts.announced
-
-    instance, announced = run(first())
+    instance, remarks = run(first(instances(part10())))
     assert (instance.sop_class_uid, instance.sop_instance_uid) == (CT, "1.2.3.4")
     assert (instance.study_instance_uid, instance.series_instance_uid) == ("1.2", "1.2.3")
     assert instance.transfer_syntax_uid == EXPLICIT
     assert instance.leading["PatientID"] == "P1"
-    assert announced == "1.2.3"
+    assert remarks == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "remark"),
+    [
+        (
+            instances(part10("1.2.3.4").removesuffix(data_set("1.2.3.4")) + data_set("1.2.3.5")),
+            "a file's meta information names another instance than its data set, which was believed",
+        ),
+        (
+            instances(part10(sop_class="1.9").removesuffix(data_set(sop_class="1.9")) + data_set("1.2.3.5")),
+            "a file's meta information names another instance than its data set, which was believed",
+        ),
+        (
+            instances(part10("1.2.3.5"), fields=("content-type: application/dicom; transfer-syntax=1.2.3",)),
+            "a part names another transfer syntax than its file, which was believed",
+        ),
+    ],
+)
+def test_the_file_is_believed_before_its_part_and_the_data_set_before_all(answer: Reply, remark: str) -> None:
+    instance, remarks = run(first(answer))
+    assert (instance.sop_class_uid, instance.sop_instance_uid) == (CT, "1.2.3.5")
+    assert instance.transfer_syntax_uid == EXPLICIT
+    assert remarks == [remark]
 
 
 def test_an_instance_may_end_with_its_identity() -> None:
@@ -178,7 +204,6 @@ def test_nothing_is_read_ahead_of_the_reader() -> None:
         instances(part10(series="")),
         instances(part10(instance="")),
         instances(part10(sop_class="")),
-        instances(part10("1.2.3.4").removesuffix(data_set("1.2.3.4")) + data_set("1.2.3.5")),
         reply(multipart(b"\0" * 128 + b"DICM", closed=False), *[b"\x02\0"] * 50_000, headers=MULTIPART),
         reply(b"--b1\r\nX: ", *[b"x" * 1000] * 100, headers=MULTIPART),
     ],

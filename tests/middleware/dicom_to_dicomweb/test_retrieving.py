@@ -181,7 +181,7 @@ def test_the_file_decides_on_its_transfer_syntax() -> None:
     [instance] = run(gathered(ask(Server([of_study(), instances(FOUR, fields=fields)]), STUDY)))
     assert instance.transfer_syntax_uid == EXPLICIT
     assert noted(of_study(), instances(FOUR, fields=fields)) == [
-        f"a part said transfer syntax {JPEG_LS}, and its file another, which was believed"
+        "a part names another transfer syntax than its file, which was believed"
     ]
 
 
