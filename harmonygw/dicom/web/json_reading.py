@@ -8,6 +8,7 @@ endless without harm.
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -32,6 +33,8 @@ _QUOTE, _OPENING_BRACE = b'"{'
 _THEN: Final = {ord("["): b"{]", ord(","): b"{", ord("{"): b",]", ord("]"): b""}
 """What may follow what, outside of elements."""
 _TAG: Final = re.compile("[0-9A-Fa-f]{8}")
+_TAG_LENGTH: Final = 8
+"""Longer names are not looked at, nor kept."""
 _VRS: Final = SHORT_FORM_VRS | LONG_FORM_VRS
 
 
@@ -136,18 +139,27 @@ def read_data_set(element: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str
     data_set: dict[str, Any] = {}
     unusable: list[str] = []
     for name, attribute in element.items():
-        if not _TAG.fullmatch(name):
+        tag = _tag(name) if len(name) == _TAG_LENGTH else ""
+        if not tag:
             unusable.append(name)
             continue
-        tag = name.upper()
         vr = attribute.get("vr") if isinstance(attribute, dict) else None
-        known = vr if isinstance(vr, str) and vr in _VRS else resolve_vr(vr_of(int(tag, 16)))
-        data_set[tag] = {"vr": known}
-        if not isinstance(attribute, dict) or "BulkDataURI" in attribute or (vr is not None and vr != known):
+        known = isinstance(vr, str) and vr in _VRS
+        if known and (len(attribute) == 1 or (len(attribute) == 2 and isinstance(attribute.get("Value"), list))):
+            data_set[tag] = attribute
+            continue
+        read = data_set[tag] = {"vr": vr if known else resolve_vr(vr_of(int(tag, 16)))}
+        if not isinstance(attribute, dict) or "BulkDataURI" in attribute or (vr is not None and not known):
             unusable.append(tag)
         elif "InlineBinary" in attribute:
-            data_set[tag]["InlineBinary"] = attribute["InlineBinary"]
+            read["InlineBinary"] = attribute["InlineBinary"]
         elif attribute.get("Value") is not None:
             value = attribute["Value"]
-            data_set[tag]["Value"] = value if isinstance(value, list) else [value]
+            read["Value"] = value if isinstance(value, list) else [value]
     return data_set, tuple(unusable)
+
+
+@lru_cache(maxsize=4096)
+def _tag(name: str) -> str:
+    """Return a tag in upper case, an empty string for a name that is none."""
+    return name.upper() if _TAG.fullmatch(name) else ""
