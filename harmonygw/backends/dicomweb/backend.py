@@ -6,7 +6,6 @@ from typing import Final
 from harmonygw.backends.http import HTTPBackend
 from harmonygw.backends.http.forwarding import relocated
 from harmonygw.dicom.web.relocation import Relocation, relocation
-from harmonygw.errors import Incomplete
 from harmonygw.exchange import HTTPOrigin, Reply
 from harmonygw.net.http.fields import Fields, value_of, without
 from harmonygw.streams import Body, Pieces
@@ -78,10 +77,6 @@ class _Relocating:
             except StopAsyncIteration:
                 self._ended = True
                 changed = self._relocation.finish()
-                if self._plain.length is not None and self._plain.size != self._plain.length:
-                    raise Incomplete(
-                        f"the server's body ended after {self._plain.size} of {self._plain.length} bytes"
-                    ) from None
             else:
                 changed = [part for piece in pieces for part in self._relocation.feed(piece)]
             if changed:

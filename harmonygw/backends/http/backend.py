@@ -1,6 +1,7 @@
 """The backend itself: one server, to which requests are passed on as they stream, and its responses back."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import h11
 from twisted.internet.endpoints import wrapClientTLS
@@ -42,6 +43,8 @@ class HTTPBackend:
         self._target = settings.target or context.name
         self._options = options
         self._method = options.method if isinstance(options, HTTPBackendOptions) else None
+        if "@" in urlsplit(settings.base_url).netloc:
+            raise ConfigurationError((f"backends.{context.name}: a user in a URL is not sent; give an authentication",))
         self.base = BaseURL.of(settings.base_url)
         name = settings.authentication or ""
         own = credentials(name, context.configuration.authentications.get(name))

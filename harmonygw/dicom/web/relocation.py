@@ -10,7 +10,7 @@ Every other value is the data set's own, and stays as it is even when it looks l
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 from harmonygw.dicom.web.media_types import DICOM_JSON, DICOM_XML, JSON, MULTIPART
@@ -18,12 +18,12 @@ from harmonygw.dicom.web.media_types import DICOM_JSON, DICOM_XML, JSON, MULTIPA
 Piece = bytes | memoryview
 """A run of bytes that nobody will change."""
 
-MAX_GAP: Final = 256
-"""Bytes of white space between two words of JSON or XML, as those have that are written for people. What is further
-apart is not recognised."""
+MAX_CONTEXT: Final = 2048
+"""Bytes before a URL by which it is told what it is the URL of. Documents that are written for people have up to some
+hundred spaces there; what is further away is not seen."""
 
-MAX_ATTRIBUTES: Final = 512
-"""Bytes of an element's other attributes in XML; the same holds."""
+MAX_PADDING: Final = 256
+"""Bytes of white space behind a delimiter (RFC 2046 §5.1.1 has it for gateways that add some)."""
 
 MAX_PART_HEADER: Final = 16 * 1024
 """Bytes of a part's header. A longer one passes as it is, up to the next delimiter."""
@@ -34,7 +34,19 @@ MAX_BOUNDARY: Final = 70
 _IDENTITIES: Final = (b"binary", b"8bit", b"7bit")
 """The content transfer encodings that leave the bytes as they are (RFC 2045 §6.2)."""
 
-_GAP: Final = rb"\s{0,%d}" % MAX_GAP
+_SPACE: Final = b" \t\r\n"
+
+_JSON_CONTEXTS: Final = (
+    (b'"BulkDataURI"', b":"),
+    (b'"00081190"', b":", b"{", b'"vr"', b":", b'"UR"', b",", b'"Value"', b":", b"["),
+    (b'"00081190"', b":", b"{", b'"Value"', b":", b"["),
+)
+"""The words before a URL in the DICOM JSON model."""
+
+_BULK_DATA: Final = re.compile(rb"<BulkData(?=\s)[^<>]*\suri=[\"']")
+_VALUE: Final = re.compile(rb"<Value(?:\s[^<>]*)?>")
+_RETRIEVE_URL: Final = re.compile(rb"<DicomAttribute(?=\s)[^<>]*\stag=[\"']00081190[\"'][^<>]*>")
+"""The tags before a URL in the Native DICOM Model."""
 
 _PARAMETER: Final = re.compile(r';\s*([\w.-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
 
@@ -79,82 +91,108 @@ def _boundary(content_type: str) -> str:
 
 
 class Words:
-    """Replaces the second group of what a pattern finds. What may be the beginning of a find is held back.
+    """Replaces URLs where what stands before them says whose they are.
 
-    `reach` is the number of bytes of the longest find: so much is held back at most, and no more.
+    `spellings` are the old URLs, as they are written there, with the new ones; `context` tells by what stands before a
+    URL, and `ends` are the bytes that may follow it. No more is held back than may be the beginning of a URL.
     """
 
-    def __init__(self, pattern: "re.Pattern[bytes]", replacement: Callable[[bytes], bytes], reach: int) -> None:
-        self._pattern = pattern
-        self._replacement = replacement
-        self._reach = reach
+    def __init__(self, spellings: Mapping[bytes, bytes], context: Callable[[bytes], bool], ends: bytes) -> None:
+        self._spellings = spellings
+        self._longest = max(map(len, spellings))
+        self._context = context
+        self._ends = ends
         self._held = b""
         self._passed = 0
-        """Bytes at the beginning of what is held that have gone out already: patterns look one back."""
+        """Bytes at the beginning of what is held that have gone out already: context."""
 
     def feed(self, data: Piece) -> list[Piece]:
         """Take the next bytes; return what is settled by now."""
         self._held += data
-        return self._settled(len(self._held) - self._reach)
+        return self._settled(len(self._held) - self._longest)
 
     def finish(self) -> list[Piece]:
         """Return the rest."""
         return self._settled(len(self._held))
 
     def _settled(self, until: int) -> list[Piece]:
-        """Let go what lies before `until`, and the whole of a find that begins there."""
+        """Let go what lies before `until`, and the whole of a URL that begins there."""
         held, position = self._held, self._passed
         if until <= position:
             return []
+        view = memoryview(held)
         changed: list[Piece] = []
-        for found in self._pattern.finditer(held, position):
-            if found.start() >= until:
-                break
-            changed += (held[position : found.start(2)], self._replacement(found[2]))
-            position = found.end(2)
+        for start, _, old in sorted(self._places(held, position, until)):
+            end = start + len(old)
+            if start >= position and self._may_end(held, end) and self._is_named(held, start):
+                changed += (view[position:start], self._spellings[old])
+                position = end
         if position < until:
-            changed.append(held[position:until])
+            changed.append(view[position:until])
             position = until
-        keep = max(0, position - 1)
+        keep = max(0, position - MAX_CONTEXT)
         self._held = held[keep:]
         self._passed = position - keep
         return [part for part in changed if part]
 
+    def _places(self, held: bytes, position: int, until: int) -> Iterator[tuple[int, int, bytes]]:
+        """Yield where a URL may begin, how long it is (less is longer), and the URL."""
+        for old in self._spellings:
+            start = held.find(old, position)
+            while 0 <= start < until:
+                yield start, -len(old), old
+                start = held.find(old, start + 1)
+
+    def _may_end(self, held: bytes, end: int) -> bool:
+        return end < len(held) and held[end] in self._ends
+
+    def _is_named(self, held: bytes, start: int) -> bool:
+        return self._context(held[max(0, start - MAX_CONTEXT) : start])
+
 
 def json_words(old: Sequence[str], new: str) -> Words:
     """Return what replaces URLs in the DICOM JSON model; slashes may be escaped, and then stay so."""
-    bases = [one.encode() for one in old]
-    spellings = sorted({*bases, *(one.replace(b"/", rb"\/") for one in bases)}, key=len, reverse=True)
-    url = b"|".join(map(re.escape, spellings))
-    pattern = re.compile(
-        rb'((?<!\\)"(?:BulkDataURI"%(gap)b:%(gap)b"|'
-        rb'00081190"%(gap)b:%(gap)b\{%(gap)b(?:"vr"%(gap)b:%(gap)b"UR"%(gap)b,%(gap)b)?"Value"%(gap)b:%(gap)b\[%(gap)b"))'
-        rb'(%(url)b)(?=[/?"#\\])' % {b"gap": _GAP, b"url": url}
-    )
-    plain = new.encode()
-
-    def replacement(found: bytes) -> bytes:
-        return plain.replace(b"/", rb"\/") if rb"\/" in found else plain
-
-    return Words(pattern, replacement, 10 * MAX_GAP + 64 + len(spellings[0]))
+    plain = {one.encode(): new.encode() for one in old}
+    escaped = {one.replace(b"/", rb"\/"): ours.replace(b"/", rb"\/") for one, ours in plain.items()}
+    return Words(plain | escaped, _is_named_in_json, b'/?#"\\')
 
 
 def xml_words(old: Sequence[str], new: str) -> Words:
     """Return what replaces URLs in the Native DICOM Model."""
-    spellings = sorted({_escaped(one) for one in old}, key=len, reverse=True)
-    url = b"|".join(map(re.escape, spellings))
-    attributes = rb"[^<>]{0,%d}?" % MAX_ATTRIBUTES
-    pattern = re.compile(
-        rb"(<BulkData(?=\s)%(attributes)b\suri=[\"']|"
-        rb"<DicomAttribute(?=\s)%(attributes)b\stag=[\"']00081190[\"']%(attributes)b>%(gap)b<Value\b%(attributes)b>%(gap)b)"
-        rb"(%(url)b)(?=[/?#<\"'])" % {b"attributes": attributes, b"gap": _GAP, b"url": url}
-    )
-    plain = _escaped(new)
-    return Words(pattern, lambda _: plain, 3 * MAX_ATTRIBUTES + 2 * MAX_GAP + 64 + len(spellings[0]))
+    return Words({_escaped(one): _escaped(new) for one in old}, _is_named_in_xml, b"/?#<\"'")
 
 
 def _escaped(url: str) -> bytes:
     return url.encode().replace(b"&", b"&amp;")
+
+
+def _is_named_in_json(before: bytes) -> bool:
+    """Tell whether a string that begins behind `before` is a URL of the service."""
+    return before.endswith(b'"') and any(_ends_with(before[:-1], words) for words in _JSON_CONTEXTS)
+
+
+def _ends_with(before: bytes, words: Sequence[bytes]) -> bool:
+    """Tell whether these are the last words, white space between them, and not within a string themselves."""
+    for word in reversed(words):
+        before = before.rstrip(_SPACE)
+        if not before.endswith(word):
+            return False
+        before = before[: -len(word)]
+    return bool(before) and not before.endswith(b"\\")
+
+
+def _is_named_in_xml(before: bytes) -> bool:
+    """Tell whether the attribute or the text that begins behind `before` is a URL of the service."""
+    tag = before.rfind(b"<")
+    if tag >= 0 and _BULK_DATA.fullmatch(before, tag):
+        return True
+    for pattern in (_VALUE, _RETRIEVE_URL):
+        before = before.rstrip(_SPACE)
+        tag = before.rfind(b"<")
+        if tag < 0 or not pattern.fullmatch(before, tag):
+            return False
+        before = before[:tag]
+    return True
 
 
 class Parts:
@@ -198,8 +236,8 @@ class Parts:
             at = len(raw) - _beginning_of(self._delimiter, raw[max(position, len(raw) - len(self._delimiter)) :])
             return self._hold(raw, position, at, out)
         end = at + len(self._delimiter)
-        line_end = raw.find(b"\r\n", end, end + MAX_GAP)
-        if line_end < 0 and len(raw) - end < MAX_GAP and not raw[end:].strip(b" \t\r"):
+        line_end = raw.find(b"\r\n", end, end + MAX_PADDING)
+        if line_end < 0 and len(raw) - end < MAX_PADDING and not raw[end:].strip(b" \t\r"):
             return self._hold(raw, position, at, out)
         if line_end < 0 or raw[end:line_end].strip(b" \t"):
             # The last delimiter, which ends with "--", or content that looks like one.

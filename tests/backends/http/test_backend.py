@@ -84,7 +84,7 @@ def test_a_request_is_passed_on_and_its_response_back(tmp_path: Path) -> None:
 
 
 def test_it_is_described(tmp_path: Path) -> None:
-    served = Served(tmp_path, 'options = { base_url = "http://user:secret@192.0.2.7/base/" }')
+    served = Served(tmp_path, 'options = { base_url = "http://192.0.2.7/base/" }')
     assert served.backend.state() == {
         "target": "server",
         "base_url": "http://192.0.2.7/base",
@@ -158,6 +158,7 @@ def test_an_operation_that_nobody_has_translated_is_a_mistake_of_the_configurati
             'options = { cert_path = "c", key_path = "k" }',
             "needs protocol https",
         ),
+        ('options = { base_url = "http://user:secret@h" }', "a user in a URL"),
         ('connection.ca_cert_path = "nowhere.pem"\noptions = { base_url = "https://h" }', "nowhere.pem"),
     ],
 )

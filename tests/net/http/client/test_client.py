@@ -1,6 +1,8 @@
 """Requests to one server: which are sent again, which wait, and which are refused."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionRefusedError, DNSLookupError, TimeoutError
 
@@ -9,6 +11,7 @@ from harmonygw.net.circuit import FAILURES_TO_OPEN
 from harmonygw.net.circuit import FIRST_BACKOFF as FIRST_PROBE
 from harmonygw.net.http.client.client import Outgoing
 from harmonygw.net.http.client.limits import FIRST_BACKOFF, LONGEST_BACKOFF, MAX_WAITING
+from harmonygw.net.http.client.urls import BaseURL
 from harmonygw.streams import Body
 from tests.net.http.client.server import OK, Sent, Server
 from tests.net.http.client.wire import Source
@@ -328,6 +331,26 @@ def test_a_response_without_content_has_no_body() -> None:
     assert sent.answer is not None
     assert (sent.answer.status, sent.answer.body) == (200, None)
     assert server.client.state()["idle_connections"] == 1
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(
+    st.lists(TEXT.filter(bool), max_size=3),
+    st.lists(st.tuples(TEXT, TEXT), max_size=3),
+)
+def test_whatever_is_asked_goes_out_as_it_was_meant(segments: list[str], query: list[tuple[str, str]]) -> None:
+    base = BaseURL.of("http://server/base")
+    try:
+        target = base.target(segments, query)
+    except BadRequest:
+        return
+    server = Server()
+    outgoing = Outgoing("GET", base.origin + target, target.encode(), ((b"Host", b"server"),))
+    sent = Sent(server, outgoing, None)
+    assert server.links[0].received == b"GET %b HTTP/1.1\r\nHost: server\r\n\r\n" % target.encode()
+    answered(server, 0, sent)
 
 
 def test_gzip_and_cookies_pass_through_treq_untouched() -> None:
