@@ -1,5 +1,6 @@
 """The gateway as a DIMSE proxy in front of a scripted PACS: many matches, cancels, the cache, policies, refusals."""
 
+import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -323,6 +324,35 @@ async def test_an_instance_that_breaks_off_is_never_stored(tmp_path: Path) -> No
         await until(lambda: house.target["associations"] == 0)
     assert pacs.received == []
     assert house.of("C-STORE")[0]["outcome"] == "client_gone"
+
+
+@ensureDeferred
+async def test_a_move_that_the_archive_breaks_off_says_what_came_and_that_the_rest_has_failed(
+    tmp_path: Path, dcmtk: Tool
+) -> None:
+    pacs = PACS(study_of(5, size=100_000))
+
+    async def break_off(connection: Connection, asked: Asked) -> None:
+        for held in pacs.held[:2]:
+            await connection.store(held)
+        connection.reset()
+
+    pacs.get = break_off
+    port, out = free_port(), tmp_path / "out"
+    out.mkdir()
+    options = f'enable_move = true\naet_table.MOVESCU = {{ host = "127.0.0.1", port = {port} }}\n'
+    async with proxy(tmp_path, pacs, options=options) as house:
+        _, said = await dcmtk(
+            "movescu", "-S", "-d", "-od", out, "+P", port, "-k", "QueryRetrieveLevel=STUDY",
+            "-k", "StudyInstanceUID=1.2", "127.0.0.1", house.port,
+        )  # fmt: skip
+    [line] = house.of("C-MOVE")
+    came = len(list(out.iterdir()))
+    assert 1 <= came <= 2
+    assert (line["dimse_status"], line["outcome"], line["instances"]) == ("C000H", "failed", came), line
+    final = said.rpartition("Final Move Response")[2]
+    assert re.search(rf"Completed Suboperations\s*: {came}\s", final), final
+    assert re.search(rf"Failed Suboperations\s*: {5 - came}\s", final), final
 
 
 @ensureDeferred
