@@ -114,20 +114,37 @@ class DicomSCUOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class DICOMwebBackendOptions:
-    """Service `dicomweb`: a DICOMweb server."""
+class WebServerOptions:
+    """What the backends have in common that reach a web server."""
 
     base_url: BaseURL | None = None
-    """The absolute URL that its resources stand below. Unless given, made of `connection` and the target."""
+    """The absolute URL that requests go below. Unless given, made of `connection` and the target."""
+    headers: Mapping[str, str] = field(default_factory=no_table, repr=False)
+    """Header fields that are set in every request, in the place of the client's own."""
+    pass_credentials: bool = True
+    """Whether a client's Authorization and Cookie are passed on, and the server's challenges and cookies to the client.
+    Never when somebody here has authenticated the client, or when the backend has an `authentication`."""
+    max_connections: Count = 32
+    """Connections with the server at a time; further requests wait."""
+    idle_connection_secs: Seconds = 30.0
+    """Seconds that an unused connection is kept open."""
+    connect_timeout_secs: Seconds = 10.0
+    """Seconds in which a connection must be there, its TLS included."""
+    silence_timeout_secs: Seconds = 60.0
+    """Seconds without a byte of a response's body, or of a request's body that the server takes."""
+    queue_timeout_secs: Seconds = 30.0
+    """Seconds that a request waits for a connection; then 503."""
 
 
 @dataclass(frozen=True, slots=True)
-class HTTPBackendOptions:
-    """Service `http`: an HTTP server."""
+class DICOMwebBackendOptions(WebServerOptions):
+    """Service `dicomweb`: a DICOMweb server. What in its answers is a URL of its own becomes one of ours."""
 
-    base_url: BaseURL | None = None
-    """The absolute URL that requests go below. Unless given, made of the keys below, `connection` and the
-    target."""
+
+@dataclass(frozen=True, slots=True)
+class HTTPBackendOptions(WebServerOptions):
+    """Service `http`: a web server."""
+
     host: str = ""
     """Host name or address, before `connection` and the target."""
     port: Port | None = None
@@ -138,8 +155,6 @@ class HTTPBackendOptions:
     """The path that requests go below, before `connection` and the target."""
     method: HTTPMethod | None = None
     """The method of every request. Unless given, that of the request that came in."""
-    headers: Mapping[str, str] = field(default_factory=no_table, repr=False)
-    """Header fields that are set in every request."""
 
 
 @dataclass(frozen=True, slots=True)

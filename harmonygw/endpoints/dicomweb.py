@@ -37,6 +37,7 @@ log = Logger()
 
 STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TooLarge, 413),
+    (errors.UnsupportedMediaType, 415),
     (errors.BadRequest, 400),
     (errors.Unauthenticated, 401),
     (errors.NotFound, 404),
@@ -47,6 +48,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.Denied, 403),
     (errors.RateLimited, 429),
     (errors.Busy, 503),
+    (errors.RequestTimedOut, 408),
     (errors.TimedOut, 504),
     (errors.RejectedError, 502),
     (errors.PeerError, 502),
@@ -86,6 +88,7 @@ class DICOMwebEndpoint:
         self._clock = context.reactor
         self._public_url: str | None = context.settings.options.public_url
         self._write_timeout = context.write_timeout
+        self._any_path = getattr(context.backend, "answers_any_path", False)
         self._running: set[Deferred[None]] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -107,7 +110,11 @@ class DICOMwebEndpoint:
             return entrance.passing_on
 
         def no_route(request: Any, failure: Any) -> Any:
-            return _Leaf(self, _settled(request.method, failure.value))
+            settled = _settled(request.method, failure.value)
+            # A server may give bulk data any URL of its own (PS3.18 §F.2.2), and its links lead here.
+            if self._any_path and isinstance(settled, errors.NotFound) and request.method in (b"GET", b"HEAD"):
+                return entrance.passing_on
+            return _Leaf(self, settled)
 
         for path, methods in routes.items():
             app.route(_klein_rule(path), methods=methods, strict_slashes=False)(route)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.backends.dicom_scu.expectation import BATCH, Expectation, Search, image_rows
-from harmonygw.backends.dicom_scu.patient import Patient
 from harmonygw.backends.dicom_scu.rows import asked, text, uids
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.dicom.dimse.statuses import Category, category, describe
