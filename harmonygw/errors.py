@@ -69,6 +69,10 @@ class TimedOut(HarmonyError):
     """The other side did not answer within a configured time. The message names the time-out's key."""
 
 
+class RequestTimedOut(TimedOut):
+    """A client did not send its request in time. Look at its network; the message names the time-out's key."""
+
+
 class Busy(HarmonyError):
     """A limit of ours is reached: a quota, a queue, a rate. `retry_after` is in seconds, at least 1."""
 
@@ -83,6 +87,14 @@ class RateLimited(Busy):
 
 class Denied(HarmonyError):
     """Authentication or a policy refused the request. The log names the rule; the client is not told."""
+
+
+class Unauthenticated(HarmonyError):
+    """The request has no credentials, or none that are valid. `challenge` is what a WWW-Authenticate field asks for."""
+
+    def __init__(self, detail: str, *, challenge: str = "", log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.challenge = challenge
 
 
 class NotAcceptable(HarmonyError):
@@ -117,12 +129,23 @@ class TooLarge(BadRequest):
     """A body, header or object exceeds a limit; the message names the limit's key."""
 
 
+class UnsupportedMediaType(BadRequest):
+    """The request's body has a media type, or a content coding, that is not taken; the message names those that are."""
+
+
 class Conflict(HarmonyError):
     """The request cannot be answered without guessing which of several things is meant."""
 
 
 class Incomplete(HarmonyError):
-    """A transfer ended before it was whole: some instances are missing. What was sent must not look complete."""
+    """A transfer ended before it was whole: some instances are missing. What was sent must not look complete.
+
+    `missing` are SOP Instance UIDs of what did not come, as far as they are known.
+    """
+
+    def __init__(self, detail: str, *, missing: tuple[str, ...] = (), log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.missing = missing
 
 
 class RenderingFailed(HarmonyError):

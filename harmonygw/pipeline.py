@@ -78,6 +78,8 @@ class EndpointContext:
     destinations: Callable[[], Iterable[Any]] = tuple
     """The `MoveDestination`s of the backends: an instance that one of their C-MOVEs asked for may come to any
     listener of ours."""
+    commitments: Callable[[], Iterable[Any]] = tuple
+    """The `Commitments` of the backends: a report of storage commitment may come to any listener of ours."""
     around: Callable[[Respond], Proceed] = lambda respond: chain((), respond)
     """Puts the pipeline's middleware around an answer of the endpoint's own, in the place of a backend's."""
 
@@ -98,7 +100,10 @@ class IForEveryRequest(IMiddleware):
 
 
 class IBackend(Interface):
-    """Where exchanges end. Its class is called with a `Context`."""
+    """Where exchanges end. Its class is called with a `Context`.
+
+    One to which a DICOMweb endpoint is to pass also what is no resource of DICOMweb has `answers_any_path = True`.
+    """
 
     async def respond(request: Request) -> Reply:
         """Answer `request`; raises what `errors` names, `NotImplementedError` never."""
@@ -115,6 +120,8 @@ class IBackend(Interface):
 
 BACKENDS: dict[str, str] = {
     "dicom_scu": "harmonygw.backends.dicom_scu:DicomSCU",
+    "dicomweb": "harmonygw.backends.dicomweb:DICOMwebBackend",
+    "http": "harmonygw.backends.http:HTTPBackend",
     "storage": "harmonygw.backends.storage:Storage",
 }
 """The backend services of this build."""
@@ -128,8 +135,10 @@ ENDPOINTS: dict[str, str] = {
 """The endpoint services of this build."""
 
 MIDDLEWARE: dict[str, str] = {
+    "basic_auth": "harmonygw.middleware.basic_auth:BasicAuth",
     "cache": "harmonygw.middleware.cache:Cache",
     "cors": "harmonygw.middleware.cors:CORS",
+    "dicom_to_dicomweb": "harmonygw.middleware.dicom_to_dicomweb:DicomToDICOMweb",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
     "policies": "harmonygw.middleware.policies:Policies",
     "passthru": "harmonygw.middleware.passthru:Passthru",
@@ -157,10 +166,11 @@ def chain(middleware: Sequence[IMiddleware], last: Respond) -> Proceed:
     def end(request: Request) -> "Deferred[Reply]":
         return Deferred.fromCoroutine(_respond(last, request))
 
-    return _fold(middleware, end)
+    return fold(middleware, end)
 
 
-def _fold(middleware: Sequence[IMiddleware], proceed: Proceed) -> Proceed:
+def fold(middleware: Sequence[IMiddleware], proceed: Proceed) -> Proceed:
+    """Put middleware around what continues an exchange, the first of the list outermost."""
     for step in reversed(middleware):
         proceed = _link(step, proceed)
     return proceed
@@ -213,7 +223,7 @@ class TwoSided:
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Run the left list, the rest of the chain, and the right list."""
-        return await _fold(self._steps, proceed)(request)
+        return await fold(self._steps, proceed)(request)
 
 
 @implementer(IForEveryRequest)

@@ -37,7 +37,9 @@ log = Logger()
 
 STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TooLarge, 413),
+    (errors.UnsupportedMediaType, 415),
     (errors.BadRequest, 400),
+    (errors.Unauthenticated, 401),
     (errors.NotFound, 404),
     (errors.MethodNotAllowed, 405),
     (errors.NotAcceptable, 406),
@@ -46,6 +48,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.Denied, 403),
     (errors.RateLimited, 429),
     (errors.Busy, 503),
+    (errors.RequestTimedOut, 408),
     (errors.TimedOut, 504),
     (errors.RejectedError, 502),
     (errors.PeerError, 502),
@@ -88,6 +91,7 @@ class DICOMwebEndpoint:
         self._public_url: str | None = context.settings.options.public_url
         self._write_timeout = context.write_timeout
         self._sources = context.sources
+        self._any_path = getattr(context.backend, "answers_any_path", False)
         self._running: set[Deferred[None]] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -109,7 +113,11 @@ class DICOMwebEndpoint:
             return entrance.passing_on
 
         def no_route(request: Any, failure: Any) -> Any:
-            return _Leaf(self, _settled(request.method, failure.value))
+            settled = _settled(request.method, failure.value)
+            # A server may give bulk data any URL of its own (PS3.18 §F.2.2), and its links lead here.
+            if self._any_path and isinstance(settled, errors.NotFound) and request.method in (b"GET", b"HEAD"):
+                return entrance.passing_on
+            return _Leaf(self, settled)
 
         for path, methods in routes.items():
             app.route(_klein_rule(path), methods=methods, strict_slashes=False)(route)
@@ -334,6 +342,8 @@ def _problem_of(error: errors.HarmonyError, request: Request) -> Reply:
     headers: list[tuple[str, str]] = []
     if isinstance(error, errors.Busy):
         headers.append(("Retry-After", str(error.retry_after)))
+    elif isinstance(error, errors.Unauthenticated):
+        headers.append(("WWW-Authenticate", error.challenge))
     elif isinstance(error, errors.MethodNotAllowed):
         headers.append(("Allow", _listed(error.allowed)))
     elif isinstance(error, errors.RangeNotSatisfiable) and error.length is not None:

@@ -10,8 +10,10 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from harmonygw.config.constraints import path_prefix
-from harmonygw.config.model import Backend, Configuration, Pipeline, Registration
+from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline, Registration
+from harmonygw.config.options import MIDDLEWARE as MIDDLEWARE_TYPES
 from harmonygw.config.options import Availability
+from harmonygw.config.references import CHECKING_MIDDLEWARE
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.tls import server_options
@@ -29,6 +31,7 @@ from harmonygw.pipeline import (
     Respond,
     TwoSided,
     chain,
+    fold,
     load,
 )
 from harmonygw.several import Several
@@ -40,8 +43,14 @@ T = TypeVar("T")
 OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
 """The backends that carry out operations, and nothing else."""
 
+HTTP_BACKENDS: Final = frozenset({"dicomweb", "http"})
+"""The backends that take HTTP requests, and no operations."""
+
 BRIDGE: Final = "dicomweb_bridge"
 """The middleware that makes an operation of a DICOMweb request, and a reply of its result."""
+
+INVERSE: Final = "dicom_to_dicomweb"
+"""The middleware that makes a DICOMweb request of an operation, and a result of its reply."""
 
 DISABLED_RETRY_SECS: Final = 60
 """Seconds after which a client may ask a disabled target again: whoever disabled it is at work."""
@@ -194,38 +203,47 @@ class House:
                 raise ConfigurationError((problem,))
 
     def _check_bridge(self, pipeline: Pipeline) -> None:
-        """Refuse a DICOMweb endpoint whose backend would get requests that it cannot take."""
+        """Refuse a pipeline whose backend would get requests that it cannot take."""
         configuration = self._configuration
-        takes_operations = any(
-            configuration.backends[name].service in OPERATIONS_BACKENDS for name in pipeline.backends
-        )
-        asks_dicomweb = any(configuration.endpoints[name].service == "dicomweb" for name in pipeline.endpoints)
+        backends = {configuration.backends[name].service for name in pipeline.backends}
+        endpoints = {configuration.endpoints[name].service for name in pipeline.endpoints}
+        if backends & OPERATIONS_BACKENDS and "dicomweb" in endpoints:
+            self._need(pipeline, BRIDGE, "a dicomweb endpoint needs before such a backend")
+        if backends & HTTP_BACKENDS:
+            kinds = {configuration.middleware[name].type for name in pipeline.middleware_names}
+            if "dicom_scp" in endpoints:
+                self._need(pipeline, INVERSE, "a dicom_scp endpoint needs before a backend that speaks HTTP")
+            elif BRIDGE in kinds:
+                self._need(pipeline, INVERSE, f"a backend that speaks HTTP needs behind {BRIDGE}; or leave that out")
+
+    def _need(self, pipeline: Pipeline, kind: str, whose: str) -> None:
+        """Refuse a pipeline without a middleware of a kind, or of a third party's that may be one."""
         # Each side on its own would drop what the other makes.
         sides = (pipeline.left, pipeline.right) if pipeline.middleware is None else (pipeline.middleware,)
-        if takes_operations and asks_dicomweb and not all(any(map(self._may_bridge, side)) for side in sides):
+        if not all(any(self._may_be(kind, step) for step in side) for side in sides):
             both = " on both sides" if pipeline.middleware is None else ""
-            raise ConfigurationError(
-                (f'middleware: "{BRIDGE}" is missing{both}, which a dicomweb endpoint needs before such a backend',)
-            )
+            raise ConfigurationError((f'middleware: "{kind}" is missing{both}, which {whose}',))
 
-    def _may_bridge(self, step: str) -> bool:
-        kind = self._configuration.middleware[step].type
-        return kind == BRIDGE or _is_third_party(kind, self._configuration.middleware_types)
+    def _may_be(self, kind: str, step: str) -> bool:
+        configured = self._configuration.middleware[step].type
+        return configured == kind or _is_third_party(configured, self._configuration.middleware_types)
 
     def _place(self, pipeline: Pipeline, proceed: Proceed, name: str) -> None:
         settings = self._configuration.endpoints[name]
         kind = _load(settings.service, ENDPOINTS, self._configuration.services)
+        guards = self._guards(settings)
         context = EndpointContext(
             settings,
-            proceed,
+            fold(guards, proceed),
             self._configuration,
             self._reactor,
             describe=self._describe,
             purge=self.purge,
             backend=self._end(pipeline),
             sources=tuple(filter(None, pipeline.ae_titles)),
-            destinations=self._destinations,
-            around=partial(self._around, pipeline),
+            destinations=partial(self._offered, "destination"),
+            commitments=partial(self._offered, "commitments"),
+            around=lambda respond: fold(guards, self._around(pipeline, respond)),
         )
         if not hasattr(kind, "resource"):
             self.doors[name] = kind(context)
@@ -237,6 +255,17 @@ class House:
             entrance = kind(replace(context, write_timeout=write_timeout))
             self._tree(network).put(prefix, entrance.resource())
             self.entrances.append(entrance)
+
+    def _guards(self, endpoint: Endpoint) -> list[IMiddleware]:
+        """Return what checks the credentials that an endpoint itself demands, in front of its pipeline."""
+        named = self._configuration.authentications.get(endpoint.authentication or "")
+        kind = CHECKING_MIDDLEWARE.get(named.method) if named is not None else None
+        if kind is None:
+            return []
+        options = MIDDLEWARE_TYPES.options[kind]()
+        settings = MiddlewareSettings(endpoint.name, kind, options, endpoint.authentication)
+        guard: IMiddleware = load(MIDDLEWARE[kind])(Context(settings, self._configuration, self._reactor))
+        return [guard]
 
     def _place_management(self, _: str) -> None:
         management = self._configuration.management
@@ -262,8 +291,9 @@ class House:
         settings = self._configuration.networks[network].tcp_config
         return server_options(settings.cert_path, settings.key_path, settings.client_ca_path)
 
-    def _destinations(self) -> list[Any]:
-        found = (getattr(backend, "destination", None) for backend in self.backends.values())
+    def _offered(self, attribute: str) -> list[Any]:
+        """Return what the backends that have it offer under that name."""
+        found = (getattr(backend, attribute, None) for backend in self.backends.values())
         return [one for one in found if one is not None]
 
 

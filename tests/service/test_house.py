@@ -1,5 +1,6 @@
 """From a configuration to parts: what is built, what is shared, and what is refused before anything begins."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.middleware.basic_auth import CHALLENGE
 from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
 from harmonygw.service.house import DISABLED_RETRY_SECS, House
@@ -109,6 +111,30 @@ def test_an_endpoint_is_on_every_network_of_its_pipeline_with_that_networks_limi
     assert ask(gateway.resource("second"), "/page").document == {"write_timeout": 7}
 
 
+def test_an_endpoint_that_demands_credentials_is_guarded_in_front_of_its_pipeline(build: Build) -> None:
+    gateway = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "ward"'),
+        '[authentications.ward]\nmethod = "basic"\noptions = { username = "ward", password = "secret" }',
+    )
+    root = gateway.resource("default")
+    refused = ask(root, "/dicom/studies")
+    assert (refused.status, refused.header["www-authenticate"]) == (401, CHALLENGE)
+    assert refused.document["detail"] == "A valid user name and password are needed."
+    credentials = "Authorization: Basic " + b64encode(b"ward:secret").decode()
+    assert ask(root, "/dicom/studies", credentials).status == 200
+    assert gateway.configuration.unauthenticated == ()
+
+
+def test_credentials_of_http_cannot_be_demanded_of_an_association(problems: Any, configure: Configure) -> None:
+    with pytest.raises(ConfigurationError, match='brings nothing that method "basic" could check'):
+        configure(
+            BRIDGED.format(middleware="[]").replace(
+                'service = "dicomweb"', 'service = "dicom_scp"\nauthentication = "w"'
+            ),
+            '[authentications.w]\nmethod = "basic"\noptions = { username = "ward", password = "secret" }',
+        )
+
+
 def test_a_third_partys_endpoint_without_a_prefix_stands_at_the_root(build: Build) -> None:
     gateway = build(
         web().replace('service = "dicomweb"\noptions = { path_prefix = "/dicom" }', 'service = "page"'),
@@ -184,6 +210,57 @@ def test_what_takes_no_operations_is_not_one_of_several(problems: Callable[..., 
         assert problems(several, '[backends.second]\nservice = "http"\noptions.base_url = "http://h"') == (
             'pipelines.web: backends: "second" (http) takes no operations, and cannot be one of several',
         )
+
+
+PROXY = """
+[pipelines.web]
+networks = ["default"]
+endpoints = [{endpoint}]
+middleware = {middleware}
+backends = ["server"]
+
+[endpoints.web]
+service = "dicomweb"
+
+[endpoints.scp]
+service = "dicom_scp"
+options = {{ port = 0 }}
+
+[backends.server]
+service = "{service}"
+options = {{ base_url = "http://192.0.2.7/dicom-web" }}
+
+[middleware.bridge]
+type = "dicomweb_bridge"
+
+[middleware.mine]
+type = "signing"
+"""
+
+
+@pytest.mark.parametrize("service", ["dicomweb", "http"])
+@pytest.mark.parametrize(
+    ("endpoint", "middleware"),
+    [('"web"', "[]"), ('"web"', '["mine"]'), ('"scp"', '["mine"]'), ('"web"', '["bridge", "mine"]')],
+)
+def test_a_web_server_takes_http_as_it_is(service: str, endpoint: str, middleware: str, build: Build) -> None:
+    assert build(PROXY.format(service=service, endpoint=endpoint, middleware=middleware))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "middleware", "sentence"),
+    [
+        ('"scp"', "[]", '"dicom_to_dicomweb" is missing, which a dicom_scp endpoint needs'),
+        ('"web", "scp"', "[]", '"dicom_to_dicomweb" is missing, which a dicom_scp endpoint needs'),
+        ('"web"', '["bridge"]', '"dicom_to_dicomweb" is missing, which a backend that speaks HTTP needs behind'),
+        ('"web"', '{ left = ["bridge"], right = ["bridge"] }', '"dicom_to_dicomweb" is missing on both sides'),
+    ],
+)
+def test_a_web_server_takes_no_operations(
+    endpoint: str, middleware: str, sentence: str, problems: Callable[..., tuple[str, ...]]
+) -> None:
+    [problem] = problems(PROXY.format(service="dicomweb", endpoint=endpoint, middleware=middleware))
+    assert problem.startswith("pipelines.web: middleware: " + sentence)
 
 
 def test_everything_that_cannot_be_built_is_told_at_once(

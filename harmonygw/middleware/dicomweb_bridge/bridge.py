@@ -8,18 +8,21 @@ from zope.interface import implementer
 
 from harmonygw.dicom.web import capabilities, media_types
 from harmonygw.dicom.web.resources import Kind, Resource, parse
-from harmonygw.errors import ConfigurationError, NotFound
+from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import SOURCE, SOURCES, HTTPOrigin, Reply, Request
 from harmonygw.files import DamagedFile
 from harmonygw.middleware.dicomweb_bridge.access import Access
 from harmonygw.middleware.dicomweb_bridge.bulk_data import BulkDataTransaction
+from harmonygw.middleware.dicomweb_bridge.committing import commit
 from harmonygw.middleware.dicomweb_bridge.framing import FramesTransaction
 from harmonygw.middleware.dicomweb_bridge.metadata import retrieve_metadata
 from harmonygw.middleware.dicomweb_bridge.part10_files import Files
 from harmonygw.middleware.dicomweb_bridge.rendering import RenderingTransaction
 from harmonygw.middleware.dicomweb_bridge.retrieving import RetrieveTransaction
 from harmonygw.middleware.dicomweb_bridge.searching import SearchTransaction
+from harmonygw.middleware.dicomweb_bridge.storing import StoreTransaction
 from harmonygw.middleware.dicomweb_bridge.wado_uri import URITransaction
+from harmonygw.middleware.dicomweb_bridge.worklist import search_worklist
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.rendering.limits import PIXELS_EXTRA, WorkerLimits
 from harmonygw.rendering.workers import Workers
@@ -70,7 +73,11 @@ class DICOMwebBridge:
             Kind.BULKDATA: BulkDataTransaction(self._access, framing).run,
             Kind.RENDERED: rendering.rendered,
             Kind.THUMBNAIL: rendering.thumbnail,
+            Kind.STORE: StoreTransaction(options, self._access).run,
             Kind.WADO_URI: URITransaction(retrieving, rendering).run,
+            Kind.SEARCH_WORKLIST: self._search_worklist,
+            Kind.REQUEST_COMMITMENT: commit,
+            Kind.CHECK_COMMITMENT: commit,
         }
 
     def start(self) -> None:
@@ -104,9 +111,7 @@ class DICOMwebBridge:
         if resource.kind is Kind.CAPABILITIES:
             sources = () if SOURCE in request.attributes else request.attributes.get(SOURCES, ())
             return _capabilities(origin, sources)
-        transaction = self._transactions.get(resource.kind)
-        if transaction is None:
-            raise NotFound(f"The transaction {resource.kind.value} is not served by this version of the gateway.")
+        transaction = self._transactions[resource.kind]
         try:
             return await transaction(request, origin, resource, proceed)
         except DamagedFile:
@@ -115,6 +120,11 @@ class DICOMwebBridge:
 
     async def _metadata(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
         return await retrieve_metadata(request, origin, resource, proceed, self._options)
+
+    async def _search_worklist(
+        self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed
+    ) -> Reply:
+        return await search_worklist(request, origin, resource, proceed, self._options)
 
 
 def _capabilities(origin: HTTPOrigin, sources: Sequence[str]) -> Reply:

@@ -19,8 +19,8 @@ from twisted.internet.task import deferLater
 
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
 from harmonygw.errors import Busy, PeerError, RejectedError, TimedOut, TransportError
-from harmonygw.net.association.circuit import Circuit
 from harmonygw.net.association.requestor import Association
+from harmonygw.net.circuit import Circuit
 
 MAX_WAITING = 1000
 """Requests of one kind that may wait for a place at one target: more than a hospital's viewers open at once; beyond
@@ -172,6 +172,13 @@ class AssociationPool:
     def give_back(self, association: Association) -> None:
         """Take an association back: it is used again once its operation has ended, and not before."""
         association.idle().addCallback(lambda _: self._returned(association))
+
+    def discard(self, association: Association) -> None:
+        """Take an association back that is not to be used again, and end it: in order, if nothing is under way."""
+        if self._leased.pop(association, None) is not None:
+            self._closing.add(association)
+            association.release()
+            self._serve()
 
     def stop(self) -> None:
         """Release what is idle, refuse what waits, and let what is under way end."""
