@@ -194,6 +194,12 @@ class House:
         left, right = ([self.middleware[one] for one in side] for side in (pipeline.left, pipeline.right))
         return chain([TwoSided(left, right)], respond)
 
+    def _sources(self, pipeline: Pipeline) -> tuple[str, ...]:
+        """Return the AE titles that a path may name; to an HTTP server every path is passed on as it is."""
+        if any(self._configuration.backends[name].service in HTTP_BACKENDS for name in pipeline.backends):
+            return ()
+        return tuple(filter(None, pipeline.ae_titles))
+
     def _check_several(self, pipeline: Pipeline) -> None:
         """Refuse several backends of which one takes requests of HTTP: these cannot be merged."""
         for name in pipeline.backends:
@@ -240,7 +246,7 @@ class House:
             describe=self._describe,
             purge=self.purge,
             backend=self._end(pipeline),
-            sources=tuple(filter(None, pipeline.ae_titles)),
+            sources=self._sources(pipeline),
             destinations=partial(self._offered, "destination"),
             commitments=partial(self._offered, "commitments"),
             around=lambda respond: fold(guards, self._around(pipeline, respond)),

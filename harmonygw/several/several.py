@@ -1,6 +1,7 @@
 """Several backends as one: who is asked what, by the strategy of their pipeline."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import CancelledError
@@ -18,7 +19,7 @@ from harmonygw.several.retrieving import Retrieval
 from harmonygw.several.routing import Routes
 from harmonygw.several.searching import LabelledMatches, MergedMatches
 from harmonygw.several.source import Source, together, within
-from harmonygw.several.storing import stored
+from harmonygw.several.storing import Touched, stored
 from harmonygw.several.whereabouts import Whereabouts, titles
 
 
@@ -62,7 +63,8 @@ class Several:
             Retrieve: self._retrieve,
             Store: self._store,
         }
-        self._store_to = next((one for one in self.sources if one.name == options.store_to), self.sources[0])
+        store_to = options.store_to or options.default
+        self._store_to = next((one for one in self.sources if one.name == store_to), self.sources[0])
 
     @property
     def relational_queries(self) -> bool:
@@ -92,6 +94,14 @@ class Several:
         Raises `NotFound` for a source that there is not, `Conflict` for a Retrieve of a contested study, and what the
         sources raise.
         """
+        store = request.operation
+        if not isinstance(store, Store):
+            return await self._respond(request)
+        touched = Touched(store.instances, self._whereabouts.forget)
+        reply = await self._respond(replace(request, operation=Store(touched.instances())))
+        return replace(reply, result=touched.results(reply.result))
+
+    async def _respond(self, request: Request) -> Reply:
         named = request.attributes.get(SOURCE)
         if named is not None:
             return await self._alone(request, self._named(str(named)))

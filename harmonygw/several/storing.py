@@ -1,5 +1,7 @@
 """Store to several archives: each instance to the one that its routes say, and the results in the instances' order.
 
+What is stored changes who has a study: that is forgotten before an instance goes out, and again when it is stored.
+
 Instances that follow one another to the same archive are one Store there, so that an association, or an upload, serves
 them all. A run ends where the next instance goes elsewhere.
 """
@@ -7,6 +9,7 @@ them all. A run ends where the next instance goes elsewhere.
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Final
 
 from twisted.internet.defer import CancelledError
 
@@ -15,7 +18,11 @@ from harmonygw.errors import Busy, HarmonyError
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import Store, StoreResult
 from harmonygw.several.source import Source, following
-from harmonygw.streams import Instance, InstanceStream
+from harmonygw.streams import Instance, InstanceStream, Stream
+
+MAX_STUDIES: Final = 100
+"""Studies of one Store that are forgotten anew with each of its results. Default 100: more come one after another, and
+what is remembered of the first of them by then becomes too old by itself."""
 
 
 async def stored(
@@ -28,6 +35,34 @@ async def stored(
             async with aclosing(_of_run(request, runs)) as results:
                 async for result in results:
                     yield result
+
+
+class Touched:
+    """Instances on their way to be stored, and the studies that they are of."""
+
+    def __init__(self, instances: InstanceStream, forget: Callable[[str], None]) -> None:
+        self._instances = instances
+        self._forget = forget
+        self._studies: dict[str, None] = {}
+
+    async def instances(self) -> AsyncGenerator[Instance, None]:
+        """Yield the instances."""
+        async with aclosing(self._instances):
+            async for instance in self._instances:
+                self._forget(instance.study_instance_uid)
+                self._studies.pop(instance.study_instance_uid, None)
+                self._studies[instance.study_instance_uid] = None
+                if len(self._studies) > MAX_STUDIES:
+                    del self._studies[next(iter(self._studies))]
+                yield instance
+
+    async def results(self, results: Stream[StoreResult]) -> AsyncGenerator[StoreResult, None]:
+        """Yield what becomes of them."""
+        async with aclosing(results):
+            async for result in results:
+                for study in self._studies:
+                    self._forget(study)
+                yield result
 
 
 class _Runs:

@@ -7,8 +7,9 @@ which the configuration has `issuers`.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
@@ -18,6 +19,7 @@ from twisted.logger import Logger
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS, Level
 from harmonygw.errors import Conflict, HarmonyError, PeerError
 from harmonygw.exchange import Request
+from harmonygw.joining import Joining
 from harmonygw.operations import Find
 from harmonygw.several.source import Answer, Source, ask, together
 from harmonygw.streams import Match
@@ -111,6 +113,7 @@ class Whereabouts:
         self._remember_secs = remember_secs
         self._studies: OrderedDict[str, dict[Source, Known]] = OrderedDict()
         self._alerted: OrderedDict[str, None] = OrderedDict()
+        self._locating: Joining[tuple[object, ...], dict[str, Verdict]] = Joining()
 
     @property
     def remembered(self) -> int:
@@ -136,29 +139,50 @@ class Whereabouts:
         `Verdict.missing`; raises nothing of its own.
         """
         unreachable = unreachable or {}
-        wanted = list(dict.fromkeys(studies))
+        wanted = tuple(dict.fromkeys(studies))
+        locating = partial(self._locate, request, wanted, sources, hint, unreachable)
+        if hint is None:
+            # Viewers open a study with many requests at once.
+            verdicts = await self._locating.wait((wanted, *sources, *unreachable), locating)
+        else:
+            verdicts = await locating()
+        for study, verdict in verdicts.items():
+            if verdict.contested:
+                self._alert(request, study, verdict)
+        return verdicts
+
+    async def _locate(
+        self,
+        request: Request,
+        wanted: Sequence[str],
+        sources: Sequence[Source],
+        hint: Hint | None,
+        unreachable: Mapping[Source, HarmonyError],
+    ) -> dict[str, Verdict]:
         known: dict[str, dict[Source, Known]] = {study: self._recalled(study) for study in wanted}
         now = self._clock.seconds()
         if hint is not None:
-            for (study, source), patients in hint.found.items():
-                known[study][source] = Known(frozenset(patients), None, now)
-            for study, source in hint.absent:
-                if study in known:
-                    known[study][source] = Known(frozenset(), None, now)
+            self._take(hint, known, now)
         for source, error in unreachable.items():
             for by_source in known.values():
                 if source not in by_source or by_source[source].error is not None:
                     by_source[source] = Known(frozenset(), error, now)
         before = now if hint is not None else None
         await together(self._ask_about(request, source, known, before) for source in sources)
+        await self._look_again(request, sources, known, now, unreachable)
         verdicts = {}
         for study in wanted:
             self._remember(study, known[study])
-            verdict = Verdict({source: known[study][source] for source in sources})
-            if verdict.contested:
-                self._alert(request, study, verdict)
-            verdicts[study] = verdict
+            verdicts[study] = Verdict({source: known[study][source] for source in sources})
         return verdicts
+
+    @staticmethod
+    def _take(hint: Hint, known: dict[str, dict[Source, Known]], now: float) -> None:
+        for (study, source), patients in hint.found.items():
+            known[study][source] = Known(frozenset(patients), None, now)
+        for study, source in hint.absent:
+            if study in known:
+                known[study][source] = Known(frozenset(), None, now)
 
     async def _ask_about(
         self, request: Request, source: Source, known: dict[str, dict[Source, Known]], before: float | None
@@ -170,9 +194,41 @@ class Whereabouts:
             if source not in by_source
             or (before is not None and by_source[source].error is not None and by_source[source].since < before)
         ]
+        for study, found in (await self._patients_of(request, source, asked)).items():
+            known[study][source] = found
+
+    async def _look_again(
+        self,
+        request: Request,
+        sources: Sequence[Source],
+        known: dict[str, dict[Source, Known]],
+        now: float,
+        unreachable: Container[Source],
+    ) -> None:
+        """Ask anew where studies are contested by what was remembered: archives are corrected one after another.
+
+        What was remembered stands where a source does not answer now.
+        """
+        contested = [study for study, by_source in known.items() if Verdict(by_source).contested]
+
+        async def at(source: Source) -> None:
+            doubtful = [
+                study
+                for study in contested
+                if (one := known[study][source]).since < now and one.patients and source not in unreachable
+            ]
+            for study, found in (await self._patients_of(request, source, doubtful)).items():
+                if found.error is None:
+                    known[study][source] = found
+
+        await together(map(at, sources))
+
+    async def _patients_of(self, request: Request, source: Source, studies: list[str]) -> dict[str, Known]:
+        """Ask a source whose studies are; after a failure no further, since it would fail again."""
+        known: dict[str, Known] = {}
         failed: HarmonyError | None = None
-        for start in range(0, len(asked), BATCH):
-            batch = asked[start : start + BATCH]
+        for start in range(0, len(studies), BATCH):
+            batch = studies[start : start + BATCH]
             answer = Answer(error=failed)
             if failed is None:
                 answer = await _patients(request, source, batch, self._clock)
@@ -182,8 +238,8 @@ class Whereabouts:
                     found[study].add(patient_of(row, source))
             failed = answer.error
             now = self._clock.seconds()
-            for study, patients in found.items():
-                known[study][source] = Known(frozenset(patients), failed, now)
+            known.update((study, Known(frozenset(patients), failed, now)) for study, patients in found.items())
+        return known
 
     # The memory
 

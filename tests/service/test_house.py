@@ -389,3 +389,9 @@ def test_a_pipeline_with_one_backend_has_nothing_of_several(build: Build) -> Non
     gateway = build(web())
     assert gateway.describe()["pipelines"]["web"]["several"] is None
     assert ask(gateway.resource("default"), "/dicom/aets/archive/studies").document["path"] == ["studies"]
+
+
+def test_to_a_web_server_every_path_is_passed_on_as_it_is(build: Build) -> None:
+    gateway = build(PROXY.format(service="dicomweb", endpoint='"web"', middleware='["mine"]'))
+    [entrance] = gateway._house.entrances
+    assert entrance._sources == ()

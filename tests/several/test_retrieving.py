@@ -399,3 +399,32 @@ def test_who_was_asked_for_a_study_and_has_not_named_it_has_it_not() -> None:
     hospital.rows(find(StudyInstanceUID="1"))
     assert hospital.retrieved(STUDY) == ["1.1.1"]
     assert b.log == ["STUDY StudyInstanceUID=1"]
+
+
+def test_many_at_once_ask_once() -> None:
+    a, b = PACS(one("1")), PACS()
+    hospital = Hospital({"A": a, "B": b})
+    b.silent = True
+    waiting = [hospital.begin(STUDY)[1] for _ in range(5)]
+    assert (len(b.waits), a.log) == (1, ["STUDY StudyInstanceUID=1"])
+    b.silent = False
+    b.waits[0].callback(None)
+    assert [len(replies) for replies in waiting] == [1] * 5
+
+
+def test_a_conflict_that_was_mended_is_none_at_once() -> None:
+    hospital = clash()
+    hospital.rows(find())
+    hospital.clock.advance(1)
+    hospital.pacs["B"].studies = [one("1", PatientID="P")]
+    assert hospital.retrieved(STUDY) == ["1.1.1"]
+
+
+def test_patients_that_are_corrected_one_after_another_are_no_conflict_of_what_was_and_what_is() -> None:
+    a, b = PACS(one("1", PatientID="P")), PACS(one("1", PatientID="P"))
+    hospital = Hospital({"A": a, "B": b})
+    hospital.rows(find())
+    hospital.clock.advance(1)
+    a.studies, b.studies = [one("1", PatientID="Z", StudyDescription="new")], [one("1", PatientID="Z")]
+    asked, _ = hospital.begin(find(StudyDescription="new"))
+    assert asked.record.notes == []

@@ -9,10 +9,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from harmonygw.config.pipeline_options import SourceRoute
 from harmonygw.errors import Busy, TransportError
 from harmonygw.exchange import Reply
-from harmonygw.operations import Store, StoreResult
+from harmonygw.operations import Level, Retrieve, Store, StoreResult
+from harmonygw.several import storing
 from harmonygw.streams import Instance
 from tests.middleware.dicomweb_bridge.archive import Sent
-from tests.several.archives import CT, PACS, Hospital, read, result_of
+from tests.several.archives import CT, PACS, Hospital, image, read, result_of, series, study
 
 GONE = TransportError("gone")
 
@@ -139,3 +140,14 @@ def test_without_routes_all_goes_to_the_first_or_to_the_one_that_is_named(strate
     result_of(read(named.respond(Instances("CT2").store()).result))
     result_of(read(named.respond(Instances("CT3").store(), source="A").result))
     assert (one.pacs["A"].stored, one.pacs["B"].stored) == (["CT1", "CT3"], ["CT2"])
+
+
+def test_where_a_study_is_is_looked_for_anew_once_something_of_it_was_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storing, "MAX_STUDIES", 1)
+    one = Hospital({"A": PACS(study("1", series("1.1", image("1.1.1")))), "B": PACS()}, store_to="b")
+    assert one.retrieved(Retrieve(Level.STUDY, "1")) == ["1.1.1"]
+    sent = Instances("CT1", "CT2")
+    sent.instances[0].study_instance_uid, sent.instances[1].study_instance_uid = "7", "1"
+    result_of(read(one.respond(sent.store()).result))
+    one.pacs["B"].studies.append(study("1", series("1.2", image("1.2.1"))))
+    assert one.retrieved(Retrieve(Level.STUDY, "1")) == ["1.1.1", "1.2.1"]

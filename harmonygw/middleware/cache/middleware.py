@@ -15,10 +15,10 @@ from zope.interface import implementer
 from harmonygw.config.model import Backend, Configuration
 from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, PeerError, TransportError
 from harmonygw.exchange import SOURCE, Record, Reply, Request
+from harmonygw.joining import Joining
 from harmonygw.middleware.cache import rejection
 from harmonygw.middleware.cache.entries import Entry, Series
 from harmonygw.middleware.cache.fetch import Fetch
-from harmonygw.middleware.cache.joining import Joining
 from harmonygw.middleware.cache.landings import Wanted
 from harmonygw.middleware.cache.shelf import CacheFailed, Shelf
 from harmonygw.middleware.cache.store import SeriesKey

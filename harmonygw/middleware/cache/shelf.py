@@ -20,9 +20,9 @@ from harmonygw.dicom.dataset.layout import Layout
 from harmonygw.disk import Disk
 from harmonygw.errors import ConfigurationError, TransportError
 from harmonygw.files import Checks, HeldFile, InstanceFile
+from harmonygw.joining import Joining
 from harmonygw.middleware.cache.behind import Behind, Unwritten
 from harmonygw.middleware.cache.entries import Entry, Series
-from harmonygw.middleware.cache.joining import Joining
 from harmonygw.middleware.cache.store import Kept, SeriesKey, Store
 from harmonygw.streams import Instance
 from harmonygw.writing import Recording, Writing

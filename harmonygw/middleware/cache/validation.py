@@ -16,8 +16,8 @@ from twisted.logger import Logger
 
 from harmonygw.errors import Busy, Conflict, NotFound, PeerError, TimedOut, TransportError
 from harmonygw.exchange import Record, Request
+from harmonygw.joining import Joining
 from harmonygw.middleware.cache.entries import Series
-from harmonygw.middleware.cache.joining import Joining
 from harmonygw.middleware.cache.shelf import Shelf
 from harmonygw.operations import Find, Level
 from harmonygw.pipeline import Proceed

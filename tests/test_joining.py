@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from harmonygw.errors import NotAcceptable
-from harmonygw.middleware.cache.joining import Joining
+from harmonygw.joining import Joining
 
 
 class Special(NotAcceptable):
