@@ -4,7 +4,7 @@ Rows are taken from the sources in turn, in the configured order. Those that nam
 are one row: that of the first source that gives it. What the copies need not agree on, because each archive speaks of
 what it has itself, is united where that can be told (ModalitiesInStudy) and left out where it cannot (counts): a number
 that is not known is left out, and whoever can makes it of the level below. Rows of a study that belongs to different
-patients are never joined: each stands for itself, and names patient and source.
+patients are never joined, not even those of one of them: each stands for itself, and names patient and source.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ OF_THE_LEVELS_ABOVE: Final = {
 """What a row may also say, of a study or patient that other archives have a part of."""
 
 Identity = tuple[str, ...]
-"""The unique keys down to the level, PatientID and IssuerOfPatientID."""
+"""The unique keys down to the level, PatientID and IssuerOfPatientID; and of a contested study the source."""
 
 
 def merged(
@@ -77,7 +77,11 @@ def identified(row: Match, level: Level, source: Source, verdicts: Mapping[str, 
     uids = tuple(value_of(row, UNIQUE_KEYS[one]) for one in LEVELS[: LEVELS.index(level) + 1])
     if not all(uids):
         return (*uids, source.ae_title, str(id(row)))
-    return (*uids, *_patient(row, level, source, verdicts.get(uids[0])))
+    verdict = verdicts.get(uids[0])
+    patient = _patient(row, level, source, verdict)
+    if verdict is not None and verdict.contested:
+        return (*uids, *patient, source.ae_title)
+    return (*uids, *patient)
 
 
 def _patient(row: Match, level: Level, source: Source, verdict: Verdict | None) -> Patient:
@@ -108,8 +112,12 @@ def _joined(
     verdict = verdicts.get(identity[0])
     if verdict is None:
         return row
-    patient = Patient(*identity[-2:])
-    sharing = verdict.sharing(patient)
+    patient = Patient(*identity[LEVELS.index(level) + 1 :][:2])
+    if verdict.contested:
+        row[PATIENT_ID] = {"vr": "LO", "Value": [patient.patient_id]} if patient.patient_id else {"vr": "LO"}
+        row[ISSUER] = {"vr": "LO", "Value": [patient.issuer]} if patient.issuer else {"vr": "LO"}
+        return ContestedMatch(row, source.ae_title)
+    sharing = list(verdict.holders)
     if len(sharing) > 1:
         # Each has a part of the study, or the same: that shows only below.
         if level is Level.STUDY:
@@ -118,11 +126,7 @@ def _joined(
         elif len(copies) > 1 or relational:
             _leave_out(row, COUNTS[level])
         _leave_out(row, OF_THE_LEVELS_ABOVE[level])
-    if not verdict.contested:
-        return row
-    row[PATIENT_ID] = {"vr": "LO", "Value": [patient.patient_id]} if patient.patient_id else {"vr": "LO"}
-    row[ISSUER] = {"vr": "LO", "Value": [patient.issuer]} if patient.issuer else {"vr": "LO"}
-    return ContestedMatch(row, source.ae_title)
+    return row
 
 
 def _unite_modalities(row: Match, copies: Mapping[Source, Match], sharing: Sequence[Source]) -> None:

@@ -91,10 +91,6 @@ class Verdict:
         """Whether that is more than one."""
         return len(self.patients) > 1
 
-    def sharing(self, patient: Patient) -> list[Source]:
-        """Return who has it of this patient."""
-        return [source for source, patients in self.holders.items() if patient in patients]
-
 
 @dataclass(slots=True)
 class Hint:
@@ -140,6 +136,8 @@ class Whereabouts:
         """
         unreachable = unreachable or {}
         wanted = tuple(dict.fromkeys(studies))
+        if hint is None and (verdicts := self._all_remembered(wanted, sources)):
+            return verdicts
         locating = partial(self._locate, request, wanted, sources, hint, unreachable)
         if hint is None:
             # Viewers open a study with many requests at once.
@@ -247,6 +245,19 @@ class Whereabouts:
         now = self._clock.seconds()
         known = self._studies.get(study, {})
         return {source: one for source, one in known.items() if now - one.since < self._remember_secs}
+
+    def _all_remembered(self, studies: Sequence[str], sources: Sequence[Source]) -> dict[str, Verdict]:
+        """Return what is remembered, if that is everything and settles it; this is what a frame costs."""
+        verdicts = {}
+        for study in studies:
+            known = self._recalled(study)
+            if not all(source in known for source in sources):
+                return {}
+            verdicts[study] = Verdict({source: known[source] for source in sources})
+            if verdicts[study].contested:
+                return {}
+            self._studies.move_to_end(study)
+        return verdicts
 
     def _remember(self, study: str, known: dict[Source, Known]) -> None:
         """Keep what is known of a study that somebody has: one that nobody has may come any moment."""

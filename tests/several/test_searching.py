@@ -203,11 +203,14 @@ def test_a_conflict_is_told_to_whoever_runs_this_once_and_noted_each_time() -> N
     assert "P1" not in str({**event, "log_logger": None, "log_source": None})
 
 
-def test_a_copy_of_the_same_patient_at_a_third_source_is_merged_with_its_like() -> None:
-    a, b = PACS(one("1", PatientID="P1")), PACS(one("1", PatientID="Q1"))
-    rows = Hospital({"A": a, "B": b, "C": PACS(one("1", PatientID="P1", images=3))}).search("studies")
-    assert table(rows, *STUDIES) == [("1", "P1", "A"), ("1", "Q1", "B")]
-    assert all(isinstance(row, dict) for row in rows)
+def test_nothing_of_a_contested_study_is_merged_not_even_what_is_of_one_patient() -> None:
+    a, b, c = (PACS(one("1", PatientID=patient, images=count)) for patient, count in (("P1", 1), ("Q1", 2), ("P1", 3)))
+    rows = Hospital({"A": a, "B": b, "C": c}).search("studies")
+    assert table(rows, "StudyInstanceUID", "PatientID", "RetrieveAETitle", "NumberOfStudyRelatedInstances") == [
+        ("1", "P1", "A", 1),
+        ("1", "Q1", "B", 2),
+        ("1", "P1", "C", 3),
+    ]
 
 
 # Sources that are missing

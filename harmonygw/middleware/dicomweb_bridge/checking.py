@@ -49,7 +49,8 @@ def lacks(row: Match, tag: str) -> bool:
 
 def identity(row: Match, level: Level) -> str:
     """Return what tells one match from every other of its level."""
-    return "\n".join(text(row, tag) for tag in _IDENTITIES[level])
+    found = "\n".join(text(row, tag) for tag in _IDENTITIES[level])
+    return f"{found}\n{row.source}" if isinstance(row, ContestedMatch) else found
 
 
 def is_of_the_same(row: Match, parent: Match) -> bool:
