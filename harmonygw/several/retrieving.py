@@ -60,22 +60,24 @@ class Retrieval:
         Raises `Conflict` for a contested study, `NotFound` when none of the sources has what is asked for, the error of
         a source that could not be asked when no other has it, and what the source that has it raises.
         """
+        asked_at = self._clock.seconds()
+        verdict = await self._located(request, retrieve, sources)
+        try:
+            return await self._from_holders(request, retrieve, verdict)
+        except NotFound:
+            self._whereabouts.forget(retrieve.study_instance_uid)
+            if verdict.since >= asked_at:
+                raise
+        # It may have gone elsewhere since it was located.
+        return await self._from_holders(request, retrieve, await self._located(request, retrieve, sources))
+
+    async def _located(self, request: Request, retrieve: Retrieve, sources: Sequence[Source]) -> Verdict:
         study = retrieve.study_instance_uid
-        for again in (False, True):
-            asked_at = self._clock.seconds()
-            absent = self._absences.of(request)
-            verdict = (await self._whereabouts.locate(request, (study,), sources, unreachable=absent))[study]
-            for source, error in verdict.missing.items():
-                self._absences.note(request, source, error)
-            remembered = verdict.since < asked_at
-            try:
-                return await self._from_holders(request, retrieve, verdict)
-            except NotFound:
-                # It may have gone elsewhere since it was located.
-                self._whereabouts.forget(study)
-                if again or not remembered:
-                    raise
-        raise NotFound(NOTHING)
+        absent = self._absences.of(request)
+        verdict = (await self._whereabouts.locate(request, (study,), sources, unreachable=absent))[study]
+        for source, error in verdict.missing.items():
+            self._absences.note(request, source, error)
+        return verdict
 
     async def _from_holders(self, request: Request, retrieve: Retrieve, verdict: Verdict) -> Reply:
         if verdict.contested:

@@ -395,3 +395,17 @@ def test_to_a_web_server_every_path_is_passed_on_as_it_is(build: Build) -> None:
     gateway = build(PROXY.format(service="dicomweb", endpoint='"web"', middleware='["mine"]'))
     [entrance] = gateway._house.entrances
     assert entrance._sources == ()
+
+
+def test_what_a_policy_forbids_is_forbidden_below_each_archives_name_too(build: Build) -> None:
+    guarded = SEVERAL.replace("backends =", 'middleware = ["guard", "dicomweb_bridge"]\nbackends =')
+    gateway = build(
+        guarded,
+        '[backends.second]\nservice = "empty"',
+        '[middleware.guard]\ntype = "policies"\noptions.policies = ["closed"]',
+        '[policies.closed]\nrules = ["no_series"]',
+        '[rules.no_series]\ntype = "path"\noptions = { mode = "deny", paths = ["/series"] }',
+    )
+    root = gateway.resource("default")
+    assert [ask(root, f"/dicom/{path}").status for path in ("series", "aets/second/series")] == [403, 403]
+    assert ask(root, "/dicom/aets/second/studies").status == 200
