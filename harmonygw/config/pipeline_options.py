@@ -64,7 +64,7 @@ class PipelineOptions:
     study that comes to a further backend meanwhile is seen when they are over."""
     ae_titles: Mapping[str, AETitle] = field(default_factory=no_table)
     """Name of a backend to the AE title that its matches carry (RetrieveAETitle), and that `/aets/<AE title>` names it
-    by. Unless given, the called AE title of a `dicom_scu`, and the name of another."""
+    by. Unless given, the called AE title of a `dicom_scu`, and the name of another, or of those that share one."""
     issuers: Mapping[str, Name] = field(default_factory=no_table)
     """Name of a backend to the IssuerOfPatientID that is meant where it gives none: two backends' patients are the
     same only if PatientID and issuer are."""

@@ -49,10 +49,7 @@ class _Several:
             self._check_several(options)
         elif pipeline.options.strategy is not None:
             self._document.warn((*self._path, "options", "strategy"), "has no effect with one backend")
-        titles = tuple(self._ae_title(name, options) for name in pipeline.backends)
-        if len(pipeline.backends) > 1:
-            self._check_titles(titles)
-        return replace(pipeline, options=options, ae_titles=titles)
+        return replace(pipeline, options=options, ae_titles=self._titles(options))
 
     def _report(self, sentence: str, *keys: Any) -> None:
         self._document.report((*self._path, *keys), sentence)
@@ -114,23 +111,43 @@ class _Several:
                     sentence = f"routes by AE title cannot stand behind the cache middleware.{step.name}"
                     self._report(f"{sentence}: it does not tell AE titles apart", "options", "routes")
 
-    def _ae_title(self, name: str, options: PipelineOptions) -> str:
-        backend = self._backends.get(name)
-        given = options.ae_titles.get(name) or (backend.called_ae_title if backend is not None else "")
-        try:
-            return given or ae_title(name)
-        except ConfigurationError:
-            return ""
-
-    def _check_titles(self, titles: tuple[str, ...]) -> None:
+    def _titles(self, options: PipelineOptions) -> tuple[str, ...]:
+        """Return what the backends are called, by name where two have one AE title; what cannot be is reported."""
         names = self._pipeline.backends
-        for name, title in zip(names, titles, strict=True):
-            others = [one for one, other in zip(names, titles, strict=True) if other == title and one != name]
+        called = {name: backend.called_ae_title for name in names if (backend := self._backends.get(name)) is not None}
+        titles = {name: options.ae_titles.get(name) or called.get(name) or _as_title(name) for name in names}
+        if len(names) > 1:
+            found = {name: title for name, title in called.items() if title and name not in options.ae_titles}
+            counts = Counter(found.values())
+            for name, title in found.items():
+                if counts[title] > 1:
+                    self._by_name(name, titles)
+            self._check_titles(titles)
+        return tuple(titles[name] for name in names)
+
+    def _by_name(self, name: str, titles: dict[str, str]) -> None:
+        title = _as_title(name)
+        if title and title not in titles.values():
+            sentence = f'"{titles[name]}" is the AE title of several; as a source "{name}" is called by its name'
+            self._document.warn((*self._path, "backends"), sentence)
+            titles[name] = title
+
+    def _check_titles(self, titles: Mapping[str, str]) -> None:
+        first: dict[str, str] = {}
+        for name, title in titles.items():
             if not title:
                 self._report(f'backend "{name}" has no AE title; give it one in options.ae_titles', "backends")
-            elif others and names.index(others[0]) > names.index(name):
-                sentence = f'"{name}" and "{others[0]}" are both called "{title}"'
+            elif (other := first.setdefault(title, name)) != name:
+                sentence = f'"{other}" and "{name}" are both called "{title}"'
                 self._report(f"{sentence}; tell them apart by options.ae_titles", "backends")
+
+
+def _as_title(name: str) -> str:
+    """Return the name of a backend as an AE title, empty when it cannot be one."""
+    try:
+        return ae_title(name)
+    except ConfigurationError:
+        return ""
 
 
 def _named(options: PipelineOptions) -> Iterator[tuple[str, KeyPath]]:

@@ -183,3 +183,22 @@ def test_a_cache_does_not_stand_before_routes_by_ae_title(problems: Problems) ->
         "config.toml:12: pipelines.p.options.routes: routes by AE title cannot stand behind the cache middleware.k: it "
         "does not tell AE titles apart"
     ]
+
+
+def test_those_that_share_an_ae_title_are_called_by_their_names(configure: Configure, problems: Problems) -> None:
+    third = '[backends.d]\nservice = "dicom_scu"\noptions = { host = "i", aet = "NORTH" }\n'
+    text = BASE.replace('["b", "c"]', '["b", "c", "d"]') + third
+    configuration = configure(text)
+    assert configuration.pipelines["p"].ae_titles == ("b", "c", "d")
+    shared = 'config.toml:9: pipelines.p.backends: "NORTH" is the AE title of several; as a source "'
+    assert configuration.warnings == (f'{shared}b" is called by its name', f'{shared}d" is called by its name')
+    given = text.replace(STRATEGY, STRATEGY + '\noptions.ae_titles = { b = "ONE" }')
+    assert configure(given).pipelines["p"].ae_titles == ("ONE", "c", "NORTH")
+    taken = text.replace(STRATEGY, STRATEGY + '\noptions.ae_titles = { c = "b" }')
+    assert configure(taken).pipelines["p"].ae_titles == ("NORTH", "b", "d")
+    long = text.replace('"d"]', '"d_is_called_like_this"]').replace("[backends.d]", "[backends.d_is_called_like_this]")
+    assert configure(long).pipelines["p"].ae_titles == ("b", "c", "NORTH")
+    both = given.replace('"ONE"', '"d"').replace("{ b", '{ c = "d", b')
+    assert problems(both) == [
+        'config.toml:9: pipelines.p.backends: "b" and "c" are both called "d"; tell them apart by options.ae_titles'
+    ]
