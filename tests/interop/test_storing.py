@@ -20,12 +20,9 @@ from harmonygw.dicom.dataset.part10 import file_header, read_file_meta
 from harmonygw.dicom.dataset.xml_encoding import to_xml
 from tests.corpus import CORPUS
 from tests.interop.embedded import CT, EXPLICIT, IMPLICIT, encoded, image
-from tests.interop.storing import BOUNDARY, MULTIPART, Archive, Module, file_of, multipart, related, wait
+from tests.interop.storing import BOUNDARY, JSON, MULTIPART, XML, Archive, Module, file_of, multipart, related, wait
 
 pytestmark = pytest.mark.interop
-
-JSON = f'multipart/related; type="application/dicom+json"; boundary={BOUNDARY}'
-XML = f'multipart/related; type="application/dicom+xml"; boundary={BOUNDARY}'
 
 
 def on_disk(archive: Archive) -> dict[str, tuple[str, bytes]]:

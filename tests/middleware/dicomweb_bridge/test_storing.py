@@ -269,7 +269,7 @@ async def test_what_breaks_the_request_off_comes_before_what_the_archive_makes_o
             reply = one.store(coming.body)
             coming.send(BODY[:100] if not archive.answers else BODY[: BODY.index(FILES[1])])
             coming.fail(TooLarge("long"))
-            with pytest.raises(TooLarge, match="^long"):
+            with pytest.raises(TooLarge, match=r"^long"):
                 await reply
 
 
