@@ -25,7 +25,7 @@ from harmonygw.middleware.dicomweb_bridge import storing_metadata, storing_repor
 from harmonygw.operations import Store, StoreResult
 from harmonygw.streams import Body, Cancelled, Instance
 from tests.interop.embedded import CT, encoded, image
-from tests.interop.storing import BOUNDARY, MULTIPART, related
+from tests.interop.stow import BOUNDARY, MULTIPART, related
 from tests.middleware.dicomweb_bridge.stores import Archive, Coming, bridge, content_of, file_of, files, multipart
 
 FILES = files(3)

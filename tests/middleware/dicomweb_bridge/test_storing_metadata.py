@@ -11,7 +11,7 @@ from harmonygw.dicom.dataset.json_encoding import to_json
 from harmonygw.operations import StoreResult
 from harmonygw.streams import Instance
 from tests.interop.embedded import EXPLICIT, encoded, image
-from tests.interop.storing import BOUNDARY, Module, related
+from tests.interop.stow import BOUNDARY, Module, related
 from tests.middleware.dicomweb_bridge.stores import Archive, bridge
 
 JSON = f'multipart/related; type="application/dicom+json"; boundary={BOUNDARY}'

@@ -20,7 +20,7 @@ from harmonygw.dicom.dataset.part10 import file_header, read_file_meta
 from harmonygw.dicom.dataset.xml_encoding import to_xml
 from tests.corpus import CORPUS
 from tests.interop.embedded import CT, EXPLICIT, IMPLICIT, encoded, image
-from tests.interop.storing import BOUNDARY, JSON, MULTIPART, XML, Archive, Module, file_of, multipart, related, wait
+from tests.interop.stow import BOUNDARY, JSON, MULTIPART, XML, Archive, Module, file_of, multipart, related, wait
 
 pytestmark = pytest.mark.interop
 

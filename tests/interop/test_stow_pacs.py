@@ -7,8 +7,8 @@ from orjson import dumps
 from pytest_twisted import ensureDeferred
 
 from tests.interop.embedded import AE_TITLE, embedded_pacs, encoded, image
-from tests.interop.storing import JSON, MULTIPART, Archive, Module, file_of, multipart, related
-from tests.interop.test_storing import head, model, on_disk
+from tests.interop.stow import JSON, MULTIPART, Archive, Module, file_of, multipart, related
+from tests.interop.test_stow import head, model, on_disk
 
 pytestmark = pytest.mark.interop
 
