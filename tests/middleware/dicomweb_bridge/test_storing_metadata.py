@@ -142,6 +142,21 @@ async def test_one_object_need_not_stand_in_an_array(tmp_path: Path) -> None:
 
 
 @ensureDeferred
+async def test_tags_may_be_in_lower_case(tmp_path: Path) -> None:
+    lower = {tag.lower(): attribute for tag, attribute in model().items()}
+    status, module, archive, _ = await stored(tmp_path, [lower], part(b"x", "image/jls"))
+    assert (status, module.stored, archive.syntaxes) == (200, ["1.2.3.1"], [f"{JPEG}80"])
+
+
+@ensureDeferred
+async def test_no_value_of_a_patient_gets_into_the_log(tmp_path: Path) -> None:
+    bad = {**model(), "00100010": {"vr": "PN", "Value": ["Doe\\Jane"]}}
+    _, module, _, notes = await stored(tmp_path, [bad], part(b"x", "application/octet-stream"))
+    assert (list(module.failed), any("Doe" in note for note in notes)) == (["1.2.3.1"], False)
+    assert any("(0010,0010) PN" in note for note in notes)
+
+
+@ensureDeferred
 async def test_bulk_data_may_come_first(tmp_path: Path) -> None:
     async with bridge(tmp_path) as one:
         body = related(part(b"pixels", "application/octet-stream"), (orjson.dumps([model()]), METADATA))
