@@ -205,7 +205,7 @@ def file_of(data_set: Dataset, transfer_syntax_uid: str = EXPLICIT) -> bytes:
 class Module:
     """The Store Instances Response Module of an answer."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | str) -> None:
         self.document: dict[str, Any] = json.loads(content)
         self.retrieve_url = self.document["00081190"].get("Value", [None])[0]
         self.stored = [_value(item, "00081155") for item in self._items("00081199")]
