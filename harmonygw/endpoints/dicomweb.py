@@ -16,13 +16,13 @@ from zope.interface import implementer
 
 from harmonygw import errors
 from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, Kind
-from harmonygw.endpoints.http_exchanges import HTTPEndpoint
+from harmonygw.endpoints.http_exchanges import EndpointOverHTTP
 from harmonygw.endpoints.http_exchanges.arrival import Arrival
 from harmonygw.endpoints.http_exchanges.problems import Settled, listed, unless_allowed
 from harmonygw.net.http.authority import authority
 
 
-class DICOMwebEndpoint(HTTPEndpoint):
+class DICOMwebEndpoint(EndpointOverHTTP):
     """One DICOMweb service."""
 
     def resource(self) -> IResource:

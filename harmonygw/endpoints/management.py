@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from harmonygw.dicom.web.resources import check_uid
-from harmonygw.endpoints.http_exchanges import HTTPEndpoint
+from harmonygw.endpoints.http_exchanges import EndpointOverHTTP
 from harmonygw.endpoints.http_exchanges.arrival import Arrival
 from harmonygw.endpoints.http_exchanges.problems import Settled, unless_allowed
 from harmonygw.errors import NotFound
@@ -22,7 +22,7 @@ from harmonygw.streams import Body
 NOTHING: Final = "There is nothing at this path."
 
 
-class ManagementEndpoint(HTTPEndpoint):
+class ManagementEndpoint(EndpointOverHTTP):
     """The management API of the gateway that `context.describe` describes."""
 
     def __init__(self, context: EndpointContext) -> None:

@@ -19,7 +19,7 @@ from zlib import crc32
 
 import orjson
 
-from harmonygw.endpoints.http_exchanges import HTTPEndpoint
+from harmonygw.endpoints.http_exchanges import EndpointOverHTTP
 from harmonygw.endpoints.http_exchanges.arrival import Arrival
 from harmonygw.endpoints.http_exchanges.problems import Settled, unless_allowed
 from harmonygw.errors import ConfigurationError, NotFound
@@ -158,7 +158,7 @@ class _Found:
     """Offsets of the slashes that the path is put before."""
 
 
-class ViewerEndpoint(HTTPEndpoint):
+class ViewerEndpoint(EndpointOverHTTP):
     """One viewer. Raises `ConfigurationError` when its folder has no `index.html`."""
 
     def __init__(self, context: EndpointContext) -> None:

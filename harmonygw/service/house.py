@@ -10,7 +10,7 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from harmonygw.config.constraints import path_prefix
-from harmonygw.config.model import Backend, Configuration, Pipeline, Registration
+from harmonygw.config.model import Backend, Configuration, MiddlewareSettings, Pipeline, Registration
 from harmonygw.config.options import Availability
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
@@ -35,6 +35,13 @@ from harmonygw.pipeline import (
 log = Logger()
 
 T = TypeVar("T")
+
+DIMSE_BACKENDS: Final = frozenset({"dicom_scu"})
+"""The backends before which the requests of an `http` endpoint become operations. To `storage` such a request is an
+upload."""
+
+DIMSE_OVER_HTTP: Final = "harmonygw.middleware.dimse_over_http:DIMSEOverHTTP"
+"""What makes them so, behind the middleware that a pipeline names."""
 
 OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
 """The backends that carry out operations, and nothing else."""
@@ -79,6 +86,10 @@ class House:
         self.middleware = self._built(
             "middleware", (name for one in users for name in one.middleware_names), self._step
         )
+        self.dimse_over_http: Any = None
+        """Makes operations of HTTP requests that are not DICOMweb, for all pipelines that need it."""
+        if any(map(self._needs_dimse_over_http, users)):
+            self.dimse_over_http = self._built("storage", ("",), self._dimse_over_http).get("")
         sound = self._built("pipelines", configuration.pipelines, self._checked)
         self.pipelines = {name: self._chain(one) for name, one in sound.items() if self._has_its_parts(one)}
         self.entrances: list[Any] = []
@@ -103,6 +114,8 @@ class House:
         for name, step in self.middleware.items():
             if hasattr(step, "start"):
                 yield f"middleware.{name}", step
+        if self.dimse_over_http is not None:
+            yield "storage", self.dimse_over_http
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
 
@@ -150,6 +163,20 @@ class House:
         step: IMiddleware = kind(Context(settings, self._configuration, self._reactor))
         return step
 
+    def _dimse_over_http(self, _: str) -> IMiddleware:
+        settings = MiddlewareSettings("dimse_over_http", "dimse_over_http", None, None)
+        step: IMiddleware = load(DIMSE_OVER_HTTP)(Context(settings, self._configuration, self._reactor))
+        return step
+
+    def _needs_dimse_over_http(self, pipeline: Pipeline) -> bool:
+        """Whether an `http` endpoint leads to a PACS, and nobody says that its requests are DICOMweb."""
+        configuration = self._configuration
+        return (
+            any(configuration.endpoints[name].service == "http" for name in pipeline.endpoints)
+            and any(configuration.backends[name].service in DIMSE_BACKENDS for name in pipeline.backends)
+            and not any(configuration.middleware[name].type == BRIDGE for name in pipeline.middleware_names)
+        )
+
     def _checked(self, name: str) -> Pipeline:
         pipeline = self._configuration.pipelines[name]
         if len(pipeline.backends) > 1:
@@ -163,7 +190,10 @@ class House:
         )
 
     def _chain(self, pipeline: Pipeline) -> Proceed:
-        return self._around(pipeline, self.backends[pipeline.backends[0]].respond if pipeline.backends else _nobody)
+        respond: Respond = self.backends[pipeline.backends[0]].respond if pipeline.backends else _nobody
+        if self._needs_dimse_over_http(pipeline) and self.dimse_over_http is not None:
+            respond = chain([self.dimse_over_http], respond)
+        return self._around(pipeline, respond)
 
     def _around(self, pipeline: Pipeline, respond: Respond) -> Proceed:
         if pipeline.middleware is not None:
@@ -200,6 +230,7 @@ class House:
             self._reactor,
             describe=self._describe,
             purge=self.purge,
+            makes_operations=self._needs_dimse_over_http(pipeline),
             backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
             destinations=self._destinations,
             around=partial(self._around, pipeline),
@@ -210,8 +241,13 @@ class House:
         options = settings.options
         prefix = path_prefix(options.get("path_prefix", "")) if isinstance(options, Mapping) else options.path_prefix
         for network in pipeline.networks:
-            write_timeout = self._configuration.networks[network].limits.write_timeout_secs
-            entrance = kind(replace(context, write_timeout=write_timeout))
+            limits = self._configuration.networks[network].limits
+            max_bytes = limits.max_request_bytes
+            if max_bytes is None:
+                max_bytes = self._configuration.proxy.content_limits.max_body_size
+            entrance = kind(
+                replace(context, write_timeout=limits.write_timeout_secs, max_request_bytes=max_bytes),
+            )
             self._tree(network).put(prefix, entrance.resource())
             self.entrances.append(entrance)
 

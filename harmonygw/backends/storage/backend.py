@@ -36,7 +36,7 @@ from harmonygw.errors import (
     TransportError,
 )
 from harmonygw.exchange import Reply, Request
-from harmonygw.operations import Echo, Find, Retrieve, Store, StoreResult
+from harmonygw.operations import Echo, Find, Move, Retrieve, Store, StoreResult
 from harmonygw.pipeline import Context, IBackend
 from harmonygw.streams import Feed, Instance, InstanceStream, Match, Piece, Pieces
 
@@ -138,6 +138,8 @@ class Storage:
                 return Reply(result=await self._retrieve(archive, retrieve))
             case Store() as store:
                 return Reply(result=self._ahead(self._store(archive, store.instances), limit=RESULTS_AHEAD))
+            case Move():
+                raise NotAcceptable("a folder sends nothing to other application entities")
             case _:
                 raise BadRequest("the storage backend takes DICOM operations: a bridge has to stand before it")
 

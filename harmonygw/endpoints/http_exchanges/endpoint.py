@@ -23,7 +23,7 @@ from harmonygw.pipeline import EndpointContext, Proceed
 log = Logger()
 
 
-class HTTPEndpoint:
+class EndpointOverHTTP:
     """One service over HTTP: requests in, replies out. Every path below its prefix, unless `resource` says otherwise.
 
     `proceed` is what answers, in place of the pipeline with its backend.
@@ -34,6 +34,7 @@ class HTTPEndpoint:
         self._clock = context.reactor
         self._public_url: str | None = getattr(getattr(context.settings, "options", None), "public_url", None)
         self._write_timeout = context.write_timeout
+        self._max_request_bytes = context.max_request_bytes
         self._running: set[Deferred[None]] = set()
         self._drained: list[Deferred[None]] = []
 
@@ -47,6 +48,10 @@ class HTTPEndpoint:
     def settled(self, arrival: Arrival) -> Settled:
         """Return what is answered here to a request that `EveryPath` takes; it may be looked at, and limited."""
         return None
+
+    def limit(self, arrival: Arrival) -> None:
+        """Let a request's body be as long as what may be held whole, where its network sets no limit of its own."""
+        arrival.client.limit_body(self._max_request_bytes)
 
     @property
     def under_way(self) -> int:
@@ -169,7 +174,7 @@ class EveryPath(Resource):
 
     isLeaf = True
 
-    def __init__(self, endpoint: HTTPEndpoint) -> None:
+    def __init__(self, endpoint: EndpointOverHTTP) -> None:
         super().__init__()
         self._endpoint = endpoint
 
