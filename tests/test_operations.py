@@ -3,12 +3,23 @@ from typing import get_args
 
 import pytest
 
-from harmonygw.operations import ANY_TRANSFER_SYNTAX, Echo, Find, Level, Operation, Retrieve, Store, StoreResult
+from harmonygw.operations import (
+    ANY_TRANSFER_SYNTAX,
+    Echo,
+    Find,
+    Level,
+    Move,
+    MoveResult,
+    Operation,
+    Retrieve,
+    Store,
+    StoreResult,
+)
 from harmonygw.streams import Feed, Instance
 
 
-def test_there_are_four_operations() -> None:
-    assert get_args(Operation) == (Echo, Find, Retrieve, Store)
+def test_there_are_five_operations() -> None:
+    assert get_args(Operation) == (Echo, Find, Retrieve, Move, Store)
 
 
 def test_a_find_asks_for_everything_of_its_level_unless_it_says_otherwise() -> None:
@@ -30,7 +41,14 @@ def test_a_retrieve_takes_what_the_archive_holds_unless_it_says_otherwise() -> N
 
 @pytest.mark.parametrize(
     "operation",
-    [Find(Level.IMAGE), Retrieve(Level.STUDY, "1.2"), Store(Feed[Instance](limit=1)), StoreResult("1.2", "1.3", 0)],
+    [
+        Find(Level.IMAGE),
+        Retrieve(Level.STUDY, "1.2"),
+        Move(Level.STUDY, "1.2", "ELSEWHERE"),
+        MoveResult(1, 0),
+        Store(Feed[Instance](limit=1)),
+        StoreResult("1.2", "1.3", 0),
+    ],
 )
 def test_an_operation_is_never_changed(operation: object) -> None:
     field = next(iter(operation.__dataclass_fields__))  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,8 +56,8 @@ def running(
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[int]:
-    """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC."""
+def orthanc(folder: Path, destinations: Mapping[str, int] | None = None) -> Iterator[int]:
+    """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC; it moves to AE titles on ports of this host."""
     port, http_port = free_port(), free_port()
     configuration = folder / "orthanc.json"
     configuration.write_text(
@@ -71,6 +71,7 @@ def orthanc(folder: Path) -> Iterator[int]:
                 "RemoteAccessAllowed": False,
                 "DicomAlwaysAllowGet": True,
                 "DicomAlwaysAllowFind": True,
+                "DicomModalities": {title: [title, "127.0.0.1", port] for title, port in (destinations or {}).items()},
                 "Plugins": [],
             }
         )

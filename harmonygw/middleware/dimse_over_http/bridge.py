@@ -1,7 +1,7 @@
 """The bridge itself: which operation a request is, what it takes to carry it out, and what is answered.
 
-It stands behind the middleware that a pipeline names, so that this sees HTTP and its JSON; what comes as a DIMSE request
-passes.
+It stands behind the middleware that a pipeline names, so that this sees HTTP and its JSON; what comes as a DIMSE
+request passes.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ from harmonygw.middleware.dimse_over_http.answering import HEADERS, described, f
 from harmonygw.middleware.dimse_over_http.asking import OPERATIONS, Asked, read_json
 from harmonygw.middleware.dimse_over_http.folders import Folders
 from harmonygw.middleware.dimse_over_http.storing import Alone, instance_of
-from harmonygw.operations import Echo, Find, InstanceStream, Level, Matches, MoveResult, Retrieve, Store, StoreResult
+from harmonygw.operations import Echo, Find, InstanceStream, Level, Matches, MoveResult, Store, StoreResult
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.streams import Body, Stream
 

@@ -70,8 +70,8 @@ class Identifier:
 
         `value` is an attribute of the DICOM JSON model, or as people write it: text, a number, a list of these, an
         object with component groups, an object with the keys of a sequence's item; null or `""` asks for the attribute
-        to be returned, and `"*"` matches anything. Raises `BadRequest` for what is no attribute, what its VR does not allow, and what is there
-        already, and `TooLarge` beyond `MAX_ATTRIBUTES`.
+        to be returned, and `"*"` matches anything. Raises `BadRequest` for what is no attribute, what its VR does not
+        allow, and what is there already, and `TooLarge` beyond `MAX_ATTRIBUTES`.
         """
         self._add(self.data_set, name, value, 0)
 
@@ -137,7 +137,11 @@ def _text(name: str, value: Any) -> str:
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, Mapping) and set(value) <= set(_GROUPS) and all(isinstance(one, str) for one in value.values()):
+    if (
+        isinstance(value, Mapping)
+        and set(value) <= set(_GROUPS)
+        and all(isinstance(one, str) for one in value.values())
+    ):
         return "=".join(value.get(group, "") for group in _GROUPS).rstrip("=")
     raise BadRequest(f"{_shown(name)} takes text, a number, or a list of these.")
 

@@ -34,10 +34,10 @@ def _feed(reading: Part10Reading, piece: bytes | memoryview) -> bool:
 def _identified(reading: Part10Reading, data_set: "_Rest") -> Instance:
     if mismatch := reading.mismatch():
         raise BadRequest(f"The DICOM file contradicts itself: {mismatch}.")
-    sop_class_uid, sop_instance_uid = reading.identity
+    values = reading.values
+    sop_class_uid, sop_instance_uid = values.get("SOPClassUID", ""), values.get("SOPInstanceUID", "")
     if not (sop_class_uid and sop_instance_uid):
         raise BadRequest("The DICOM file lacks SOPClassUID or SOPInstanceUID: nothing can be stored without them.")
-    values = reading.values
     return Instance(
         sop_class_uid,
         sop_instance_uid,
