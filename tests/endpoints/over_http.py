@@ -60,7 +60,9 @@ class Served:
         tree.put("/api", self.endpoint.resource())
         self.site = Site(tree, reactor=self.clock) if plain else HTTPSite(tree, reactor=self.clock)
 
-    def ask(self, method: str, path: str = "/api", body: bytes | None = None, *fields: str, content: bytes = b"") -> Answered:
+    def ask(
+        self, method: str, path: str = "/api", body: bytes | None = None, *fields: str, content: bytes = b""
+    ) -> Answered:
         """Send a request; `content` is what follows the header of one without a Content-Length."""
         channel: Any = self.site.buildProtocol(None)
         transport = StringTransport()

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from harmonygw.endpoints.echo import EchoEndpoint
 from harmonygw.errors import Denied, NotFound
 from harmonygw.exchange import AssociationOrigin, Reply, Request
@@ -58,7 +60,5 @@ def test_it_stands_behind_the_middleware_of_its_pipeline() -> None:
 
 def test_it_is_asked_over_http() -> None:
     asking = served().endpoint.respond(Request(AssociationOrigin("A", "B"), "192.0.2.1", "id"))
-    try:
+    with pytest.raises(NotFound, match="over HTTP"):
         asking.send(None)
-    except NotFound as error:
-        assert "HTTP" in str(error)

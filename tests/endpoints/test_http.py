@@ -55,7 +55,7 @@ def test_a_body_has_a_limit(size: int, status: int, plain: bool) -> None:
 @pytest.mark.parametrize(("size", "status"), [(8, 200), (9, 413)])
 def test_so_has_one_whose_length_shows_at_its_end(size: int, status: int) -> None:
     service = served(max_request_bytes=8)
-    chunks = "%x\r\n%s\r\n0\r\n\r\n" % (size, "x" * size)
+    chunks = f"{size:x}\r\n{'x' * size}\r\n0\r\n\r\n"
     assert service.ask("POST", "/api", None, "Transfer-Encoding: chunked", content=chunks.encode()).status == status
 
 

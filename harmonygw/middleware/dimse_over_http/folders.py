@@ -68,11 +68,7 @@ class Folders:
     async def start(self) -> None:
         """Remove what processes that are gone have left, and make a folder; raises `OSError`."""
         self.disk.start()
-        try:
-            self._own, self._locked = await self.disk.run(_make, self._parent)
-        except BaseException:
-            await self.disk.stop()
-            raise
+        self._own, self._locked = await self.disk.run(_make, self._parent)
 
     async def stop(self) -> None:
         """Remove everything."""

@@ -309,9 +309,15 @@ def test_a_patient_alone_is_one_patient() -> None:
         | st.sampled_from(["patient_id", "study_instance_uid", "0020000D", "00080052", "StudyDate"])
         | st.text(max_size=4),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(["STUDY", "1.2", "C-GET"]),
-            lambda inner: st.lists(inner, max_size=2)
-            | st.dictionaries(st.sampled_from(["vr", "Value", "PatientID", "0020000D"]), inner, max_size=2),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.text(max_size=6)
+            | st.sampled_from(["STUDY", "1.2", "C-GET"]),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(st.sampled_from(["vr", "Value", "PatientID", "0020000D"]), inner, max_size=2)
+            ),
             max_leaves=5,
         ),
         max_size=4,

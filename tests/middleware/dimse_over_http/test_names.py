@@ -56,7 +56,11 @@ def test_a_tag_is_hexadecimal_in_any_case() -> None:
     [
         ("PatientID", "P1", {"vr": "LO", "Value": ["P1"]}),
         ("patient_name", "Doe^J*", {"vr": "PN", "Value": [{"Alphabetic": "Doe^J*"}]}),
-        ("PatientName", {"Alphabetic": "A", "Phonetic": "C"}, {"vr": "PN", "Value": [{"Alphabetic": "A", "Phonetic": "C"}]}),
+        (
+            "PatientName",
+            {"Alphabetic": "A", "Phonetic": "C"},
+            {"vr": "PN", "Value": [{"Alphabetic": "A", "Phonetic": "C"}]},
+        ),
         ("StudyDate", "20250101-", {"vr": "DA", "Value": ["20250101-"]}),
         ("Rows", 512, {"vr": "US", "Value": [512]}),
         ("SliceThickness", 1.5, {"vr": "DS", "Value": ["1.5"]}),
@@ -151,8 +155,12 @@ def test_what_is_only_to_be_returned_is_told_apart(value: Any, names_it: bool) -
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["vr", "Value", "PatientID", "Alphabetic", "00400275"]) | st.text(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["vr", "Value", "PatientID", "Alphabetic", "00400275"]) | st.text(), inner, max_size=3
+        )
+    ),
     max_leaves=8,
 )
 
