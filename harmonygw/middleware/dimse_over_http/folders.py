@@ -90,7 +90,7 @@ class Folders:
     async def make(self) -> "Folder":
         """Make a folder for an answer; raises `Busy` when there are too many, `TransportError` when it cannot be."""
         if self._own is None:
-            raise TransportError("there is no room for files: the gateway starts or stops")
+            raise Busy("there is no room for files: the gateway starts or stops")
         if len(self._kept) + len(self._under_way) >= MAX_FOLDERS:
             raise Busy(f"the files of {MAX_FOLDERS} answers lie there already (MAX_FOLDERS)", retry_after=BUSY_SECS)
         self._sequence += 1

@@ -106,10 +106,10 @@ class StreamingRequest(Request):
             self._upload.fail(Cancelled("the reply was complete before the body was read"))
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell whoever reads the body, and whoever asked by `notifyFinish`."""
+        """Tell whoever asked by `notifyFinish`, and whoever else reads the body: nobody replies in between."""
+        super().connectionLost(reason)
         if self._upload is not None:
             self._upload.fail(TransportError("the client has gone away"))
-        super().connectionLost(reason)
 
     # What the reader of the body tells
 

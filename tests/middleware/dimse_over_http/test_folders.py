@@ -116,7 +116,7 @@ async def test_stopping_removes_everything(tmp_path: Path) -> None:
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
     assert clock.getDelayedCalls() == []
-    with pytest.raises(TransportError, match="starts or stops"):
+    with pytest.raises(Busy, match="starts or stops"):
         await folders.make()
 
 
