@@ -60,15 +60,26 @@ class Served:
         tree.put("/api", self.endpoint.resource())
         self.site = Site(tree, reactor=self.clock) if plain else HTTPSite(tree, reactor=self.clock)
 
+    def begin(self, method: str, path: str = "/api") -> StringTransport:
+        """Send a request without a body; return what its answer comes on."""
+        return self._send(f"{method} {path} HTTP/1.1\r\nHost: h", b"")
+
     def ask(
         self, method: str, path: str = "/api", body: bytes | None = None, *fields: str, content: bytes = b""
     ) -> Answered:
-        """Send a request; `content` is what follows the header of one without a Content-Length."""
+        """Ask; `content` is what follows the header of a request without a Content-Length."""
+        length = () if body is None else (f"Content-Length: {len(body)}",)
+        head = "\r\n".join((f"{method} {path} HTTP/1.1", "Host: h", *fields, *length))
+        return answered(self._send(head, body or content).value())
+
+    def raw(self, head: str) -> Answered:
+        """Send these lines, and return the answer."""
+        return answered(self._send(head, b"").value())
+
+    def _send(self, head: str, content: bytes) -> StringTransport:
         channel: Any = self.site.buildProtocol(None)
         transport = StringTransport()
         channel.makeConnection(transport)
-        length = () if body is None else (f"Content-Length: {len(body)}",)
-        lines = (f"{method} {path} HTTP/1.1", "Host: h", *fields, *length, "Connection: close", "", "")
-        channel.dataReceived("\r\n".join(lines).encode() + (body or content))
+        channel.dataReceived(head.encode() + b"\r\nConnection: close\r\n\r\n" + content)
         self.clock.advance(0)
-        return answered(transport.value())
+        return transport

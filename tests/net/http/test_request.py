@@ -268,3 +268,23 @@ def test_the_query_is_there_by_name():
     assert wire.request.args == {b"a": [b"1", b" "], b"b": [b""]}
     wire.request.args[b"c"] = []
     assert b"c" in wire.request.args
+
+
+def test_who_is_told_that_the_client_has_gone_is_told_before_the_body_fails(wire):
+    """Or a reply would be made of the failure, on a connection that is closed already."""
+    told = []
+
+    async def answer(request):
+        request.notifyFinish().addErrback(lambda _: told.append("gone"))
+        try:
+            await reading(request)
+        except TransportError:
+            told.append("failed")
+            await wire.reply(request, b"too late")
+
+    wire.app.answer = answer
+    wire.receive(post(10), b"12345")
+    wire.lose()
+    assert told == ["gone"]
+    assert wire.sent == b""
+    assert wire.clock.getDelayedCalls() == []
