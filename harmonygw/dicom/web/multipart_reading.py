@@ -7,7 +7,12 @@ what may be the beginning of a delimiter.
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from multipart import _COMPLETE, MultipartError, ParserLimitReached, PushMultipartParser
+from multipart import (  # type: ignore[import-untyped]
+    _COMPLETE,
+    MultipartError,
+    ParserLimitReached,
+    PushMultipartParser,
+)
 
 from harmonygw.errors import BadRequest
 
@@ -81,7 +86,7 @@ class MultipartReading:
         self.ended = self._parser.is_complete
 
 
-class _Parser(PushMultipartParser):
+class _Parser(PushMultipartParser):  # type: ignore[misc]
     """The library's parser, for parts that need no Content-Disposition.
 
     Overriding `_create_segment` is what its documentation has for this. `_segment_limit` and `_state` it does not name;

@@ -4,7 +4,7 @@ Items are made as they are known and kept by whoever answers; a response of a mi
 lie, and never exists as a whole.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Final
 
@@ -30,13 +30,11 @@ class Section(Enum):
     """Other Failures Sequence: of what is no instance, or one without UIDs."""
 
 
-def stored_item(
-    sop_class_uid: str, sop_instance_uid: str, retrieve_url: str, warning_reason: int | None = None
-) -> bytes:
-    """Return an item of the Referenced SOP Sequence."""
+def stored_item(sop_class_uid: str, sop_instance_uid: str, retrieve_url: str, warning: int | None = None) -> bytes:
+    """Return an item of the Referenced SOP Sequence; `warning` is its Warning Reason."""
     item = {**_reference(sop_class_uid, sop_instance_uid), _RETRIEVE_URL: {"vr": "UR", "Value": [retrieve_url]}}
-    if warning_reason is not None:
-        item["00081196"] = {"vr": "US", "Value": [warning_reason]}
+    if warning is not None:
+        item["00081196"] = {"vr": "US", "Value": [warning]}
     return orjson.dumps(item)
 
 
@@ -63,7 +61,7 @@ Sections = Mapping[Section, Callable[[], AsyncIterator[Sequence[bytes | memoryvi
 """Where the items of each section that has any lie: `SEPARATOR` between two, in any pieces."""
 
 
-async def as_json(retrieve_url: str, sections: Sections) -> AsyncIterator[Sequence[bytes | memoryview]]:
+async def as_json(retrieve_url: str, sections: Sections) -> AsyncGenerator[Sequence[bytes | memoryview], None]:
     """Yield the module in the DICOM JSON model (PS3.18 §F.2). An empty URL is no value: it has type 2."""
     url = {"vr": "UR", "Value": [retrieve_url]} if retrieve_url else {"vr": "UR"}
     yield (b'{"%b":%b' % (_RETRIEVE_URL.encode(), orjson.dumps(url)),)
@@ -76,7 +74,7 @@ async def as_json(retrieve_url: str, sections: Sections) -> AsyncIterator[Sequen
     yield (b"}",)
 
 
-async def as_xml(retrieve_url: str, sections: Sections) -> AsyncIterator[Sequence[bytes | memoryview]]:
+async def as_xml(retrieve_url: str, sections: Sections) -> AsyncGenerator[Sequence[bytes | memoryview], None]:
     """Yield the module as a document of the Native DICOM Model (PS3.19 §A.1)."""
     url = {"vr": "UR", "Value": [retrieve_url]} if retrieve_url else {"vr": "UR"}
     yield (xml_encoding.START.encode(), xml_encoding.attributes_of({_RETRIEVE_URL: url}).encode())
@@ -96,7 +94,7 @@ async def as_xml(retrieve_url: str, sections: Sections) -> AsyncIterator[Sequenc
     yield (xml_encoding.END.encode(),)
 
 
-async def _items(pieces: AsyncIterator[Sequence[bytes | memoryview]]) -> AsyncIterator[list[bytes]]:
+async def _items(pieces: AsyncIterator[Sequence[bytes | memoryview]]) -> AsyncGenerator[list[bytes], None]:
     """Yield the items that are whole by then."""
     rest = b""
     async for some in pieces:

@@ -124,6 +124,12 @@ class Fetch:
         if not self._begun:
             self._begin()
 
+    def serve_out(self) -> None:
+        """Bring no more than what somebody waits for."""
+        self._prefetch = self._satisfied = False
+        if not self._users and not self._goes_on_alone:
+            self.cancel(TransportError("what it brings has changed, and nobody waits for it"))
+
     def cancel(self, reason: Exception) -> None:
         """Break it off."""
         if not self._ended:
