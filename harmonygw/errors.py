@@ -91,6 +91,14 @@ class Denied(HarmonyError):
     """Authentication or a policy refused the request. The log names the rule; the client is not told."""
 
 
+class Unauthenticated(HarmonyError):
+    """The request has no credentials, or none that are valid. `challenge` is what a WWW-Authenticate field asks for."""
+
+    def __init__(self, detail: str, *, challenge: str = "", log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.challenge = challenge
+
+
 class NotAcceptable(HarmonyError):
     """Nothing that the client accepts can be made of what the archive holds, or not by this build."""
 

@@ -8,20 +8,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from harmonygw.dicom.dataset.references import Reference
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.streams import InstanceStream, Match, Stream
 
 __all__ = [
     "ANY_TRANSFER_SYNTAX",
+    "CheckCommitment",
+    "Commitment",
     "DataSet",
     "Echo",
     "Find",
+    "FindWorklist",
     "InstanceStream",
     "Level",
     "Matches",
     "Move",
     "MoveResult",
     "Operation",
+    "Reference",
+    "RequestCommitment",
     "Retrieve",
     "Store",
     "StoreResult",
@@ -145,4 +151,41 @@ class StoreResult:
     detail: str = ""
 
 
-Operation = Echo | Find | Retrieve | Move | Store
+@dataclass(frozen=True, slots=True)
+class FindWorklist:
+    """A query for scheduled procedure steps (PS3.4 Annex K). The reply's result is `Matches`.
+
+    `identifier` has the matching keys with their values, and without one what else is asked for; `limit` is a hint, as
+    of a `Find`.
+    """
+
+    identifier: DataSet
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCommitment:
+    """A request for the safekeeping of instances (PS3.4 Annex J). The reply's result is a `Commitment`."""
+
+    transaction_uid: str
+    references: tuple[Reference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckCommitment:
+    """The question what became of a `RequestCommitment`. The reply's result is a `Commitment`."""
+
+    transaction_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """What is known of a transaction."""
+
+    references: tuple[Reference, ...]
+    """What was requested."""
+    failures: Mapping[str, int] | None = None
+    """Failure Reason (0008,1197) by SOP Instance UID: all others are committed. None while the archive has not said."""
+
+
+Operation = Echo | Find | Retrieve | Move | Store | FindWorklist | RequestCommitment | CheckCommitment

@@ -82,6 +82,8 @@ class EndpointContext:
     destinations: Callable[[], Iterable[Any]] = tuple
     """The `MoveDestination`s of the backends: an instance that one of their C-MOVEs asked for may come to any
     listener of ours."""
+    commitments: Callable[[], Iterable[Any]] = tuple
+    """The `Commitments` of the backends: a report of storage commitment may come to any listener of ours."""
     around: Callable[[Respond], Proceed] = lambda respond: chain((), respond)
     """Puts the pipeline's middleware around an answer of the endpoint's own, in the place of a backend's."""
 
@@ -135,6 +137,7 @@ ENDPOINTS: dict[str, str] = {
 """The endpoint services of this build."""
 
 MIDDLEWARE: dict[str, str] = {
+    "basic_auth": "harmonygw.middleware.basic_auth:BasicAuth",
     "cache": "harmonygw.middleware.cache:Cache",
     "cors": "harmonygw.middleware.cors:CORS",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
@@ -164,10 +167,11 @@ def chain(middleware: Sequence[IMiddleware], last: Respond) -> Proceed:
     def end(request: Request) -> "Deferred[Reply]":
         return Deferred.fromCoroutine(_respond(last, request))
 
-    return _fold(middleware, end)
+    return fold(middleware, end)
 
 
-def _fold(middleware: Sequence[IMiddleware], proceed: Proceed) -> Proceed:
+def fold(middleware: Sequence[IMiddleware], proceed: Proceed) -> Proceed:
+    """Put middleware around what continues an exchange, the first of the list outermost."""
     for step in reversed(middleware):
         proceed = _link(step, proceed)
     return proceed
@@ -220,7 +224,7 @@ class TwoSided:
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Run the left list, the rest of the chain, and the right list."""
-        return await _fold(self._steps, proceed)(request)
+        return await fold(self._steps, proceed)(request)
 
 
 @implementer(IForEveryRequest)

@@ -1,25 +1,9 @@
 from dataclasses import FrozenInstanceError
-from typing import get_args
 
 import pytest
 
-from harmonygw.operations import (
-    ANY_TRANSFER_SYNTAX,
-    Echo,
-    Find,
-    Level,
-    Move,
-    MoveResult,
-    Operation,
-    Retrieve,
-    Store,
-    StoreResult,
-)
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, Echo, Find, Level, Move, MoveResult, Retrieve, Store, StoreResult
 from harmonygw.streams import Feed, Instance
-
-
-def test_there_are_five_operations() -> None:
-    assert get_args(Operation) == (Echo, Find, Retrieve, Move, Store)
 
 
 def test_a_find_asks_for_everything_of_its_level_unless_it_says_otherwise() -> None:

@@ -84,6 +84,10 @@ class DicomSCUOptions:
     """Seconds that the PACS has to end an operation after C-CANCEL; then A-ABORT."""
     move_grace_secs: Seconds = 5.0
     """Seconds that stragglers are waited for after the final C-MOVE-RSP."""
+    commitment_wait_secs: Seconds = 5.0
+    """Seconds that a request for storage commitment waits for the archive's report, on the association of the request;
+    then 202, and the report comes on an association of the archive's own, to `incoming_store_port` or the port of a
+    `dicom_scp` endpoint."""
     queue_timeout_secs: Seconds = 30.0
     """Seconds that a request waits for an association; then 503."""
     default_character_set: str = "ISO_IR 6"

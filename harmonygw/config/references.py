@@ -223,10 +223,18 @@ class _References:
             peer = self._tables.peers.get(endpoint.peer or "")
             if isinstance(endpoint.options, DicomSCPOptions) and users:
                 self._check_scp(name, tables[name], peer, users)
+                self._check_association_proof(endpoint)
             located[name] = listening.with_addresses(
                 endpoint, tables[name], peer, users, self._tables.network, serving_http
             )
         return located
+
+    def _check_association_proof(self, endpoint: Endpoint) -> None:
+        """Refuse what an association cannot bring: credentials of HTTP."""
+        table = self._tables.authentications.get(endpoint.authentication or "")
+        if table is not None and table.method in CHECKING_MIDDLEWARE:
+            path = ("endpoints", endpoint.name, "authentication")
+            self._document.report(path, f'an association brings nothing that method "{table.method}" could check')
 
     def _check_scp(self, name: str, table: EndpointTable, peer: Target | None, users: list[Pipeline]) -> None:
         if len(users) > 1:

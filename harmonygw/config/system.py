@@ -357,6 +357,8 @@ class Authentication:
 
     method: Literal["jwt", "basic", "bearer", "api_key", "mutual_tls", "none"]
     """How."""
+    id: str = ""
+    """Accepted, without effect: the table's name counts."""
     options: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     """Credentials, or what credentials are checked by."""
 

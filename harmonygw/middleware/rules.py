@@ -15,7 +15,17 @@ from harmonygw.config.model import Rule
 from harmonygw.config.options import IPOptions, MethodOptions, PathOptions, RateLimitOptions
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import HTTPOrigin, Request
-from harmonygw.operations import Echo, Find, Move, Operation, Retrieve, Store
+from harmonygw.operations import (
+    CheckCommitment,
+    Echo,
+    Find,
+    FindWorklist,
+    Move,
+    Operation,
+    RequestCommitment,
+    Retrieve,
+    Store,
+)
 
 Condition = Callable[[Request], bool | None]
 """Whether a request matches a rule; None when that cannot be told."""
@@ -28,7 +38,16 @@ WINDOW_PARTS: Final = 16
 """Parts in which requests of a window are counted together: what a client's memory costs, whatever it is allowed.
 A request may be remembered for a sixteenth of the window too long, never too short."""
 
-METHODS: Final[dict[type[Operation], str]] = {Echo: "GET", Find: "GET", Retrieve: "GET", Move: "GET", Store: "POST"}
+METHODS: Final[dict[type[Operation], str]] = {
+    Echo: "GET",
+    Find: "GET",
+    FindWorklist: "GET",
+    Retrieve: "GET",
+    Move: "GET",
+    Store: "POST",
+    RequestCommitment: "POST",
+    CheckCommitment: "GET",
+}
 """The HTTP method that a DIMSE operation amounts to, so that "reading only" means the same at every door."""
 
 

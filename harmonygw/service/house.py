@@ -10,8 +10,10 @@ from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from harmonygw.config.constraints import path_prefix
-from harmonygw.config.model import Backend, Configuration, MiddlewareSettings, Pipeline, Registration
+from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline, Registration
+from harmonygw.config.options import MIDDLEWARE as MIDDLEWARE_TYPES
 from harmonygw.config.options import Availability
+from harmonygw.config.references import CHECKING_MIDDLEWARE
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.tls import server_options
@@ -29,6 +31,7 @@ from harmonygw.pipeline import (
     Respond,
     TwoSided,
     chain,
+    fold,
     load,
 )
 
@@ -223,17 +226,19 @@ class House:
     def _place(self, pipeline: Pipeline, proceed: Proceed, name: str) -> None:
         settings = self._configuration.endpoints[name]
         kind = _load(settings.service, ENDPOINTS, self._configuration.services)
+        guards = self._guards(settings)
         context = EndpointContext(
             settings,
-            proceed,
+            fold(guards, proceed),
             self._configuration,
             self._reactor,
             describe=self._describe,
             purge=self.purge,
             makes_operations=self._needs_dimse_over_http(pipeline),
             backend=self.backends[pipeline.backends[0]] if pipeline.backends else None,
-            destinations=self._destinations,
-            around=partial(self._around, pipeline),
+            destinations=partial(self._offered, "destination"),
+            commitments=partial(self._offered, "commitments"),
+            around=lambda respond: fold(guards, self._around(pipeline, respond)),
         )
         if not hasattr(kind, "resource"):
             self.doors[name] = kind(context)
@@ -250,6 +255,17 @@ class House:
             )
             self._tree(network).put(prefix, entrance.resource())
             self.entrances.append(entrance)
+
+    def _guards(self, endpoint: Endpoint) -> list[IMiddleware]:
+        """Return what checks the credentials that an endpoint itself demands, in front of its pipeline."""
+        named = self._configuration.authentications.get(endpoint.authentication or "")
+        kind = CHECKING_MIDDLEWARE.get(named.method) if named is not None else None
+        if kind is None:
+            return []
+        options = MIDDLEWARE_TYPES.options[kind]()
+        settings = MiddlewareSettings(endpoint.name, kind, options, endpoint.authentication)
+        guard: IMiddleware = load(MIDDLEWARE[kind])(Context(settings, self._configuration, self._reactor))
+        return [guard]
 
     def _place_management(self, _: str) -> None:
         management = self._configuration.management
@@ -275,8 +291,9 @@ class House:
         settings = self._configuration.networks[network].tcp_config
         return server_options(settings.cert_path, settings.key_path, settings.client_ca_path)
 
-    def _destinations(self) -> list[Any]:
-        found = (getattr(backend, "destination", None) for backend in self.backends.values())
+    def _offered(self, attribute: str) -> list[Any]:
+        """Return what the backends that have it offer under that name."""
+        found = (getattr(backend, attribute, None) for backend in self.backends.values())
         return [one for one in found if one is not None]
 
 

@@ -8,9 +8,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_DELAY = {**os.environ, "TCP_NODELAY": "1"}
@@ -56,8 +57,8 @@ def running(
 
 
 @contextmanager
-def orthanc(folder: Path, destinations: Mapping[str, int] | None = None) -> Iterator[int]:
-    """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC; it moves to AE titles on ports of this host."""
+def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
+    """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC; `settings` are more of its own."""
     port, http_port = free_port(), free_port()
     configuration = folder / "orthanc.json"
     configuration.write_text(
@@ -71,8 +72,8 @@ def orthanc(folder: Path, destinations: Mapping[str, int] | None = None) -> Iter
                 "RemoteAccessAllowed": False,
                 "DicomAlwaysAllowGet": True,
                 "DicomAlwaysAllowFind": True,
-                "DicomModalities": {title: [title, "127.0.0.1", port] for title, port in (destinations or {}).items()},
                 "Plugins": [],
+                **settings,
             }
         )
     )

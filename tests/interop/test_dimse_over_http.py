@@ -83,9 +83,11 @@ def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
     received = folder / "received"
     received.mkdir()
     move_port, other_port = free_port(), free_port()
+    ports = {"HARMONYGW": move_port, "OTHER": other_port, "NOBODY": free_port()}
+    destinations = {title: [title, "127.0.0.1", port] for title, port in ports.items()}
     other = ["storescp", "-aet", "OTHER", "-od", str(received), str(other_port)]
     with (
-        orthanc(folder, {"HARMONYGW": move_port, "OTHER": other_port, "NOBODY": free_port()}) as dicom_port,
+        orthanc(folder, DicomModalities=destinations) as dicom_port,
         running(other, other_port, log=folder / "storescp.log"),
     ):
         send_files([*series_of_slices(folder, 3), shipped("MR_small.dcm")], dicom_port, "ORTHANC")

@@ -1,5 +1,6 @@
 """From a configuration to parts: what is built, what is shared, and what is refused before anything begins."""
 
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.middleware.basic_auth import CHALLENGE
 from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
 from harmonygw.service.house import DISABLED_RETRY_SECS, House
@@ -107,6 +109,30 @@ def test_an_endpoint_is_on_every_network_of_its_pipeline_with_that_networks_limi
     )
     assert ask(gateway.resource("default"), "/page").document == {"write_timeout": 60}
     assert ask(gateway.resource("second"), "/page").document == {"write_timeout": 7}
+
+
+def test_an_endpoint_that_demands_credentials_is_guarded_in_front_of_its_pipeline(build: Build) -> None:
+    gateway = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "ward"'),
+        '[authentications.ward]\nmethod = "basic"\noptions = { username = "ward", password = "secret" }',
+    )
+    root = gateway.resource("default")
+    refused = ask(root, "/dicom/studies")
+    assert (refused.status, refused.header["www-authenticate"]) == (401, CHALLENGE)
+    assert refused.document["detail"] == "A valid user name and password are needed."
+    credentials = "Authorization: Basic " + b64encode(b"ward:secret").decode()
+    assert ask(root, "/dicom/studies", credentials).status == 200
+    assert gateway.configuration.unauthenticated == ()
+
+
+def test_credentials_of_http_cannot_be_demanded_of_an_association(problems: Any, configure: Configure) -> None:
+    with pytest.raises(ConfigurationError, match='brings nothing that method "basic" could check'):
+        configure(
+            BRIDGED.format(middleware="[]").replace(
+                'service = "dicomweb"', 'service = "dicom_scp"\nauthentication = "w"'
+            ),
+            '[authentications.w]\nmethod = "basic"\noptions = { username = "ward", password = "secret" }',
+        )
 
 
 def test_a_third_partys_endpoint_without_a_prefix_stands_at_the_root(build: Build) -> None:

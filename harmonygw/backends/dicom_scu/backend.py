@@ -10,17 +10,19 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from harmonygw.backends.dicom_scu.attempts import Attempts, useless
+from harmonygw.backends.dicom_scu.commitment import Commitments
 from harmonygw.backends.dicom_scu.expectation import Expectations
 from harmonygw.backends.dicom_scu.finding import PACSMatches, identifier
 from harmonygw.backends.dicom_scu.incoming import IncomingStore, is_shared
 from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_ROOT, InformationModel
 from harmonygw.backends.dicom_scu.moving import move_elsewhere
 from harmonygw.backends.dicom_scu.patient_root import PatientRootMatches
-from harmonygw.backends.dicom_scu.requesting import Requesting
+from harmonygw.backends.dicom_scu.requesting import MODALITY_WORKLIST_FIND, Requesting
 from harmonygw.backends.dicom_scu.retrieval import ALWAYS_WHOLE, Retrieval
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.dimse import statuses
+from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
 from harmonygw.dicom.dimse.statuses import Category, category, describe
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext
 from harmonygw.errors import (
@@ -38,13 +40,17 @@ from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.pool import AssociationPool, PoolLimits
 from harmonygw.net.association.requestor import VERIFICATION, Association
 from harmonygw.operations import (
+    CheckCommitment,
+    Commitment,
     Echo,
     Find,
+    FindWorklist,
     Level,
     Matches,
     Move,
     MoveResult,
     Operation,
+    RequestCommitment,
     Retrieve,
     Store,
     StoreResult,
@@ -99,6 +105,7 @@ class DicomSCU:
         self._relational: bool | None = None
         self._fuzzy: bool | None = None
         self.destination = MoveDestination(options.local_aet, context.reactor, on_unclaimed=self._unclaimed)
+        self.commitments = Commitments(settings.called_ae_title, context.reactor, wait=options.commitment_wait_secs)
         self._incoming: IncomingStore | None = None
         self._expectations = Expectations(
             context.reactor, concurrently=options.max_associations >= CONCURRENT_QUERIES_FROM
@@ -106,7 +113,7 @@ class DicomSCU:
         if options.incoming_store_port is not None and not is_shared(
             options.incoming_store_port, context.configuration
         ):
-            self._incoming = IncomingStore(options, self.destination, context.reactor)
+            self._incoming = IncomingStore(options, self.destination, self.commitments.take, context.reactor)
         self._attempts = Attempts(self.pool, self._requesting, options, self.destination, self._incoming)
 
     # The backend's life
@@ -135,6 +142,7 @@ class DicomSCU:
             "fuzzy_matching": self._fuzzy,
             "incoming_store_port": self._incoming.port if self._incoming is not None else None,
             "moves_under_way": self.destination.under_way,
+            "commitments_pending": self.commitments.pending,
             **self.pool.state(),
         }
 
@@ -159,6 +167,12 @@ class DicomSCU:
                 return Reply(result=await self._move(request, operation))
             case Store():
                 return Reply(result=self._watched(request, self._store(request, operation)))
+            case FindWorklist():
+                return Reply(result=await self._find_worklist(request, operation))
+            case RequestCommitment():
+                return Reply(result=await self._request_commitment(request, operation))
+            case CheckCommitment():
+                return Reply(result=self.commitments.check(request, operation))
             case None:
                 raise ConfigurationError(
                     (f"backends.{self._name}: no middleware of its pipeline makes operations (dicomweb_bridge)",)
@@ -338,6 +352,27 @@ class DicomSCU:
         finally:
             self.pool.give_back(association)
 
+    # Worklist and commitment
+
+    async def _find_worklist(self, request: Request, find: FindWorklist) -> Matches:
+        association = await self._acquire(request, self._requesting.worklist_rq(), light=True)
+        try:
+            _require(association, MODALITY_WORKLIST_FIND)
+            operation = association.find(MODALITY_WORKLIST_FIND, find.identifier)
+        finally:
+            self.pool.give_back(association)
+        matches = PACSMatches(operation, request.record)
+        await matches.begin()
+        return matches
+
+    async def _request_commitment(self, request: Request, wanted: RequestCommitment) -> Commitment:
+        association = await self._acquire(request, self._requesting.commitment_rq(), light=True)
+        try:
+            _require(association, STORAGE_COMMITMENT)
+            return await self.commitments.request(request, wanted, association)
+        finally:
+            self.pool.discard(association)
+
     # Associations
 
     async def _acquire(self, request: Request, rq: AssociateRQ, *, light: bool, fresh: bool = False) -> Association:
@@ -352,6 +387,12 @@ class DicomSCU:
             sop_instance_uid=unclaimed.sop_instance_uid,
             backend=self._name,
         )
+
+
+def _require(association: Association, sop_class_uid: str) -> None:
+    """Raise what an archive that lacks a service deserves."""
+    if not association.contexts_for(sop_class_uid):
+        raise useless(association, sop_class_uid, f"{EXPLICIT_VR_LITTLE_ENDIAN} or {IMPLICIT_VR_LITTLE_ENDIAN}")
 
 
 def _status_of(error: HarmonyError) -> int:

@@ -1,4 +1,4 @@
-"""The port on which the sub-operations of our C-MOVEs come in."""
+"""The port on which the sub-operations of our C-MOVEs come in, and reports of storage commitment."""
 
 from typing import Any
 
@@ -9,10 +9,12 @@ from harmonygw.backends.dicom_scu import contexts
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.config.model import Configuration
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
 from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.dicom.upperlayer.negotiation import SupportedContext
 from harmonygw.errors import TransportError
 from harmonygw.net.association.destination import Move, MoveDestination, MoveStorageSCP
+from harmonygw.net.association.event_reports import TakeReport
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
 from harmonygw.net.association.requestor import VERIFICATION
 
@@ -24,13 +26,17 @@ def is_shared(port: int, configuration: Configuration) -> bool:
 
 
 def acceptance(options: DicomSCUOptions) -> Acceptance:
-    """Return what is accepted there: every storage SOP class, and C-ECHO.
+    """Return what is accepted there: every storage SOP class, C-ECHO, and reports of storage commitment.
 
     The archive's own order of transfer syntaxes decides: what it proposes first is mostly what it holds.
     """
     syntaxes = (*contexts.NATIVE, *contexts.LOSSLESS, *contexts.LOSSY, *contexts.VIDEO)
     supported = {uid: SupportedContext(syntaxes) for uid in STORAGE_CLASSES}
     supported[VERIFICATION] = SupportedContext((IMPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN))
+    # The archive is the SCP there too, and has to say so by role selection (PS3.7 §D.3.3.4).
+    supported[STORAGE_COMMITMENT] = SupportedContext(
+        (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN), scp=False, scu=True
+    )
     return Acceptance(
         ae_title=options.local_aet,
         supported=supported,
@@ -44,9 +50,11 @@ def acceptance(options: DicomSCUOptions) -> Acceptance:
 class IncomingStore:
     """A store SCP on all interfaces, for as long as the gateway runs, or while moves are under way."""
 
-    def __init__(self, options: DicomSCUOptions, destination: MoveDestination, reactor: Any) -> None:
+    def __init__(
+        self, options: DicomSCUOptions, destination: MoveDestination, take_report: TakeReport, reactor: Any
+    ) -> None:
         self._factory = AssociationFactory(
-            acceptance(options), lambda factory, peer: MoveStorageSCP(factory, peer, destination), reactor
+            acceptance(options), lambda factory, peer: MoveStorageSCP(factory, peer, destination, take_report), reactor
         )
         self._reactor = reactor
         self._wanted_port = options.incoming_store_port

@@ -6,10 +6,14 @@ from harmonygw.backends.dicom_scu.information_models import InformationModel
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.config.model import Backend
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
+from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext, UserIdentity
 from harmonygw.errors import RejectedError
 from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.requestor import VERIFICATION, Association, target_endpoint
+
+MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
+"""The Modality Worklist Information Model - FIND SOP class (PS3.4 §K.7)."""
 
 USER_NAME = 1
 USER_NAME_AND_PASSCODE = 2
@@ -44,6 +48,18 @@ class Requesting:
     def verification_rq(self) -> AssociateRQ:
         """Return the request for a C-ECHO alone."""
         return self.rq(ProposedContext(1, VERIFICATION, (IMPLICIT_VR_LITTLE_ENDIAN,)))
+
+    def worklist_rq(self) -> AssociateRQ:
+        """Return the request for queries of the modality worklist."""
+        return self._service_rq(MODALITY_WORKLIST_FIND)
+
+    def commitment_rq(self) -> AssociateRQ:
+        """Return the request for storage commitment."""
+        return self._service_rq(STORAGE_COMMITMENT)
+
+    def _service_rq(self, sop_class_uid: str) -> AssociateRQ:
+        syntaxes = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+        return self.rq(*(ProposedContext(2 * at + 1, sop_class_uid, (one,)) for at, one in enumerate(syntaxes)))
 
     def query_rq(self, models: tuple[InformationModel, ...], *, fuzzy: bool = False) -> AssociateRQ:
         """Return the request for queries in any of these information models, and for C-ECHO.

@@ -19,6 +19,7 @@ from zope.interface import implementer
 from harmonygw.backends.storage import samples
 from harmonygw.backends.storage.archive import Archive
 from harmonygw.backends.storage.arrival import Arrival
+from harmonygw.backends.storage.commitment import failures
 from harmonygw.backends.storage.patterns import WritePattern
 from harmonygw.backends.storage.prefetch import Prefetch
 from harmonygw.backends.storage.reading import PIECE_LENGTH, StoredData, delivered_syntax
@@ -36,7 +37,18 @@ from harmonygw.errors import (
     TransportError,
 )
 from harmonygw.exchange import Reply, Request
-from harmonygw.operations import Echo, Find, Move, Retrieve, Store, StoreResult
+from harmonygw.operations import (
+    CheckCommitment,
+    Commitment,
+    Echo,
+    Find,
+    FindWorklist,
+    Move,
+    RequestCommitment,
+    Retrieve,
+    Store,
+    StoreResult,
+)
 from harmonygw.pipeline import Context, IBackend
 from harmonygw.streams import Feed, Instance, InstanceStream, Match, Piece, Pieces
 
@@ -119,7 +131,7 @@ class Storage:
         return {"target": str(self._root), "ready": self._ready}
 
     async def respond(self, request: Request) -> Reply:
-        """Answer an Echo, Find, Retrieve or Store.
+        """Answer an Echo, Find, Retrieve, Store or RequestCommitment.
 
         Raises `Busy` before `start` has finished, `NotFound` and `Conflict` for a Retrieve, and `BadRequest`
         for a request without an operation. What goes wrong with a single instance of a Store is in its
@@ -140,6 +152,13 @@ class Storage:
                 return Reply(result=self._ahead(self._store(archive, store.instances), limit=RESULTS_AHEAD))
             case Move():
                 raise NotAcceptable("a folder sends nothing to other application entities")
+            case RequestCommitment(_, references):
+                failed = await self._ask(failures, archive.index, references)
+                return Reply(result=Commitment(references, failed))
+            case CheckCommitment():
+                raise NotFound("There is no such transaction: the archive answers a request at once.")
+            case FindWorklist():
+                raise NotAcceptable("the archive keeps no worklist")
             case _:
                 raise BadRequest("the storage backend takes DICOM operations: a bridge has to stand before it")
 

@@ -1,4 +1,4 @@
-"""DIMSE-C command sets (PS3.7 §9.3): messages to bytes and back.
+"""Command sets of DIMSE messages (PS3.7 §9.3, §10.3): messages to bytes and back.
 
 A command set is Implicit VR Little Endian (PS3.7 §6.3.1). What a peer sends is read as far as it can be read
 without guessing: the group length is not relied upon, elements nobody knows and those of other groups than 0000 are
@@ -11,35 +11,39 @@ from collections.abc import Callable
 from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
-from typing import Any, Final
+from typing import Final
 
-from harmonygw.dicom.dataset.part10 import MAX_AE_TITLE_LENGTH, decode_uid, encode_ae_title, encode_uid
+from harmonygw.dicom.dataset.part10 import MAX_AE_TITLE_LENGTH, decode_uid
 from harmonygw.dicom.dimse.command_elements import (
+    ACTION_TYPE_ID,
     AFFECTED_SOP_CLASS_UID,
     AFFECTED_SOP_INSTANCE_UID,
     COMMAND_DATA_SET_TYPE,
     COMMAND_FIELD,
     COMPLETED_SUB_OPERATIONS,
     ERROR_COMMENT,
+    EVENT_TYPE_ID,
     FAILED_SUB_OPERATIONS,
     MESSAGE_ID,
     MESSAGE_ID_BEING_RESPONDED_TO,
     MOVE_DESTINATION,
     MOVE_ORIGINATOR_AE_TITLE,
     MOVE_ORIGINATOR_MESSAGE_ID,
+    NO_DATA_SET,
     NUMBERS,
     OFFENDING_ELEMENT,
     PRIORITY,
     REMAINING_SUB_OPERATIONS,
+    REQUESTED_SOP_CLASS_UID,
+    REQUESTED_SOP_INSTANCE_UID,
     STATUS,
     WARNING_SUB_OPERATIONS,
     Elements,
     describe,
     invalid,
-    number_element,
-    other_element,
     read_elements,
 )
+from harmonygw.dicom.dimse.command_encoding import encode_command
 from harmonygw.dicom.dimse.primitives import (
     PRIORITY_MEDIUM,
     CCancelRQ,
@@ -54,9 +58,13 @@ from harmonygw.dicom.dimse.primitives import (
     Command,
     CStoreRQ,
     CStoreRSP,
+    NActionRQ,
+    NActionRSP,
+    NEventReportRQ,
+    NEventReportRSP,
     UnknownCommand,
 )
-from harmonygw.errors import BadRequest, PeerError
+from harmonygw.errors import PeerError
 
 __all__ = [
     "CCancelRQ",
@@ -71,6 +79,10 @@ __all__ = [
     "CStoreRQ",
     "CStoreRSP",
     "Command",
+    "NActionRQ",
+    "NActionRSP",
+    "NEventReportRQ",
+    "NEventReportRSP",
     "UnknownCommand",
     "decode_command",
     "encode_command",
@@ -78,17 +90,11 @@ __all__ = [
 
 Buffer = bytes | bytearray | memoryview
 
-MAX_ERROR_COMMENT_LENGTH: Final = 64
-"""Characters of an Error Comment that are sent, as its VR LO has it; what a peer sends may be longer."""
-
-NO_DATA_SET: Final = 0x0101
-"""The Command Data Set Type (0000,0800) when no data set follows; with any other value one does."""
-
 _RESPONSE_BIT: Final = 0x8000
 """The bit of a Command Field that makes it a response."""
 
 
-# Decoding. The decoders take for granted that what they need is there and has the right length; where it is
+# The decoders take for granted that what they need is there and has the right length; where it is
 # not, `decode_command` looks up what was wrong. A good command set pays for no check that way.
 
 _US: Final = Struct("<H")
@@ -123,17 +129,17 @@ def _has_data_set(elements: Elements) -> bool:
     return data_set_type != NO_DATA_SET
 
 
-def _sop_class(elements: Elements) -> str:
-    uid = _class_uid(elements[AFFECTED_SOP_CLASS_UID])
+def _sop_class(elements: Elements, element: int = AFFECTED_SOP_CLASS_UID) -> str:
+    uid = _class_uid(elements[element])
     if uid is None:
-        raise _not_a_uid(elements, AFFECTED_SOP_CLASS_UID)
+        raise _not_a_uid(elements, element)
     return uid
 
 
-def _sop_instance(elements: Elements) -> str:
-    uid = decode_uid(elements[AFFECTED_SOP_INSTANCE_UID])
+def _sop_instance(elements: Elements, element: int = AFFECTED_SOP_INSTANCE_UID) -> str:
+    uid = decode_uid(elements[element])
     if uid is None:
-        raise _not_a_uid(elements, AFFECTED_SOP_INSTANCE_UID)
+        raise _not_a_uid(elements, element)
     return uid
 
 
@@ -256,6 +262,48 @@ def _c_cancel_rq(elements: Elements) -> CCancelRQ:
     return CCancelRQ(_us(elements[MESSAGE_ID_BEING_RESPONDED_TO])[0])
 
 
+def _n_action_rq(elements: Elements) -> NActionRQ:
+    if not _has_data_set(elements):
+        raise invalid("a request that needs a data set announces none")
+    return NActionRQ(
+        _us(elements[MESSAGE_ID])[0],
+        _sop_class(elements, REQUESTED_SOP_CLASS_UID),
+        _sop_instance(elements, REQUESTED_SOP_INSTANCE_UID),
+        _us(elements[ACTION_TYPE_ID])[0],
+    )
+
+
+def _n_event_report_rq(elements: Elements) -> NEventReportRQ:
+    return NEventReportRQ(
+        _us(elements[MESSAGE_ID])[0],
+        _sop_class(elements),
+        _sop_instance(elements),
+        _us(elements[EVENT_TYPE_ID])[0],
+        _has_data_set(elements),
+    )
+
+
+def _n_response(elements: Elements, type_id: int) -> tuple[int, str, str, int, int | None, bool, str]:
+    message_id, sop_class_uid, status = _response(elements)
+    return (
+        message_id,
+        sop_class_uid,
+        _sop_instance(elements) if AFFECTED_SOP_INSTANCE_UID in elements else "",
+        status,
+        _number(elements, type_id),
+        _has_data_set(elements),
+        _error_comment(elements) if ERROR_COMMENT in elements else "",
+    )
+
+
+def _n_action_rsp(elements: Elements) -> NActionRSP:
+    return NActionRSP(*_n_response(elements, ACTION_TYPE_ID))
+
+
+def _n_event_report_rsp(elements: Elements) -> NEventReportRSP:
+    return NEventReportRSP(*_n_response(elements, EVENT_TYPE_ID))
+
+
 def _unknown(elements: Elements, command_field: int) -> UnknownCommand:
     message_id = MESSAGE_ID_BEING_RESPONDED_TO if command_field & _RESPONSE_BIT else MESSAGE_ID
     return UnknownCommand(command_field, _us(elements[message_id])[0], _has_data_set(elements))
@@ -273,139 +321,8 @@ _DECODERS: Final[dict[int, Callable[[Elements], Command]]] = {
     CEchoRQ.command_field: _c_echo_rq,
     CEchoRSP.command_field: _c_echo_rsp,
     CCancelRQ.command_field: _c_cancel_rq,
-}
-
-
-# Encoding. Elements stand in the order of their tags, and only those that have a value.
-
-_GROUP_LENGTH: Final = Struct("<HHII")
-_END_OF_REQUEST: Final = Struct("<HHIHHHIH")
-"""Priority and Command Data Set Type."""
-_MIDDLE_OF_RESPONSE: Final = Struct("<HHIHHHIHHHIH")
-"""Message ID Being Responded To, Command Data Set Type and Status."""
-
-_SOME_DATA_SET: Final = 0x0001
-
-
-def encode_command(command: Command) -> bytes:
-    """Return the command set of `command`, group length first.
-
-    An empty UID or AE title, and a number that is None, is left out. An Error Comment is cut to
-    `MAX_ERROR_COMMENT_LENGTH`, with `?` for what VR LO does not take in the default repertoire. Raises
-    `BadRequest` for a UID, AE title or number that cannot be encoded, and for an `UnknownCommand`.
-    """
-    try:
-        body = _ENCODERS[type(command)](command)
-    except StructError as error:
-        raise BadRequest(f"a number is out of range: {command}") from error
-    except KeyError as error:
-        raise BadRequest(f"cannot encode {command}") from error
-    return _GROUP_LENGTH.pack(0, 0x0000, 4, len(body)) + body
-
-
-@lru_cache(maxsize=256)
-def _beginning(command_field: int, sop_class_uid: str) -> bytes:
-    """Return Affected SOP Class UID and Command Field."""
-    field = number_element(COMMAND_FIELD, command_field)
-    return other_element(AFFECTED_SOP_CLASS_UID, encode_uid(sop_class_uid)) + field if sop_class_uid else field
-
-
-def _encode_request(command: CStoreRQ | CFindRQ | CGetRQ | CMoveRQ, destination: bytes = b"") -> bytes:
-    return b"".join(
-        (
-            _beginning(command.command_field, command.affected_sop_class_uid),
-            number_element(MESSAGE_ID, command.message_id),
-            destination,
-            _END_OF_REQUEST.pack(*(0, PRIORITY, 2, command.priority), *(0, COMMAND_DATA_SET_TYPE, 2, _SOME_DATA_SET)),
-        )
-    )
-
-
-def _encode_c_store_rq(command: CStoreRQ) -> bytes:
-    body = _encode_request(command)
-    body += other_element(AFFECTED_SOP_INSTANCE_UID, encode_uid(command.affected_sop_instance_uid))
-    if command.move_originator_ae_title:
-        body += other_element(MOVE_ORIGINATOR_AE_TITLE, encode_ae_title(command.move_originator_ae_title))
-    if command.move_originator_message_id is not None:
-        body += number_element(MOVE_ORIGINATOR_MESSAGE_ID, command.move_originator_message_id)
-    return body
-
-
-def _encode_c_move_rq(command: CMoveRQ) -> bytes:
-    return _encode_request(command, other_element(MOVE_DESTINATION, encode_ae_title(command.move_destination)))
-
-
-def _encode_response(command: CEchoRSP | CStoreRSP | CFindRSP | CGetRSP | CMoveRSP) -> bytes:
-    data_set_type = _SOME_DATA_SET if command.has_data_set else NO_DATA_SET
-    return _beginning(command.command_field, command.affected_sop_class_uid) + _MIDDLE_OF_RESPONSE.pack(
-        *(0, MESSAGE_ID_BEING_RESPONDED_TO, 2, command.message_id_being_responded_to),
-        *(0, COMMAND_DATA_SET_TYPE, 2, data_set_type),
-        *(0, STATUS, 2, command.status),
-    )
-
-
-def _encode_errors(command: CStoreRSP | CFindRSP | CGetRSP | CMoveRSP) -> bytes:
-    errors = b""
-    if command.offending_elements:
-        tags = [_AT.pack(tag >> 16, tag & 0xFFFF) for tag in command.offending_elements]
-        errors += other_element(OFFENDING_ELEMENT, b"".join(tags))
-    if command.error_comment:
-        comment = command.error_comment[:MAX_ERROR_COMMENT_LENGTH].replace("\\", "?")
-        value = "".join(one if one.isprintable() else "?" for one in comment).encode("ascii", "replace")
-        errors += other_element(ERROR_COMMENT, value + b" " if len(value) % 2 else value)
-    return errors
-
-
-def _encode_c_store_rsp(command: CStoreRSP) -> bytes:
-    body = _encode_response(command) + _encode_errors(command)
-    if not command.affected_sop_instance_uid:
-        return body
-    return body + other_element(AFFECTED_SOP_INSTANCE_UID, encode_uid(command.affected_sop_instance_uid))
-
-
-def _encode_c_find_rsp(command: CFindRSP) -> bytes:
-    return _encode_response(command) + _encode_errors(command)
-
-
-def _encode_sub_operations_rsp(command: CGetRSP | CMoveRSP) -> bytes:
-    body = _encode_response(command) + _encode_errors(command)
-    for element, number in (
-        (REMAINING_SUB_OPERATIONS, command.remaining),
-        (COMPLETED_SUB_OPERATIONS, command.completed),
-        (FAILED_SUB_OPERATIONS, command.failed),
-        (WARNING_SUB_OPERATIONS, command.warning),
-    ):
-        if number is not None:
-            body += number_element(element, number)
-    return body
-
-
-def _encode_c_echo_rq(command: CEchoRQ) -> bytes:
-    return (
-        _beginning(command.command_field, command.affected_sop_class_uid)
-        + number_element(MESSAGE_ID, command.message_id)
-        + number_element(COMMAND_DATA_SET_TYPE, NO_DATA_SET)
-    )
-
-
-def _encode_c_cancel_rq(command: CCancelRQ) -> bytes:
-    return (
-        number_element(COMMAND_FIELD, command.command_field)
-        + number_element(MESSAGE_ID_BEING_RESPONDED_TO, command.message_id_being_responded_to)
-        + number_element(COMMAND_DATA_SET_TYPE, NO_DATA_SET)
-    )
-
-
-_ENCODERS: Final[dict[type[Command], Callable[[Any], bytes]]] = {
-    CStoreRQ: _encode_c_store_rq,
-    CStoreRSP: _encode_c_store_rsp,
-    CFindRQ: _encode_request,
-    CFindRSP: _encode_c_find_rsp,
-    CGetRQ: _encode_request,
-    CGetRSP: _encode_sub_operations_rsp,
-    CMoveRQ: _encode_c_move_rq,
-    CMoveRSP: _encode_sub_operations_rsp,
-    CEchoRQ: _encode_c_echo_rq,
-    CEchoRSP: _encode_response,
-    CCancelRQ: _encode_c_cancel_rq,
+    NActionRQ.command_field: _n_action_rq,
+    NActionRSP.command_field: _n_action_rsp,
+    NEventReportRQ.command_field: _n_event_report_rq,
+    NEventReportRSP.command_field: _n_event_report_rsp,
 }

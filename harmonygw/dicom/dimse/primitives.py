@@ -1,4 +1,4 @@
-"""DIMSE-C messages, one class each, with the parameters of PS3.7 §9.3 in the order in which they matter.
+"""DIMSE messages, one class each, with the parameters of PS3.7 §9.3 and §10.3 in the order in which they matter.
 
 A `has_data_set` of the class is fixed by the standard, one of the instance is stated by the command set.
 """
@@ -146,8 +146,60 @@ class CCancelRQ:
 
 
 @dataclass(frozen=True, slots=True)
+class NActionRQ:
+    """N-ACTION-RQ (PS3.7 §10.3.4.1), with its Action Information as data set."""
+
+    command_field: ClassVar[int] = 0x0130
+    has_data_set: ClassVar[bool] = True
+    message_id: int
+    requested_sop_class_uid: str
+    requested_sop_instance_uid: str
+    action_type_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class NActionRSP:
+    """N-ACTION-RSP (PS3.7 §10.3.4.2)."""
+
+    command_field: ClassVar[int] = 0x8130
+    message_id_being_responded_to: int
+    affected_sop_class_uid: str
+    affected_sop_instance_uid: str
+    status: int
+    action_type_id: int | None = None
+    has_data_set: bool = False
+    error_comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NEventReportRQ:
+    """N-EVENT-REPORT-RQ (PS3.7 §10.3.1.1), with its Event Information, where there is any, as data set."""
+
+    command_field: ClassVar[int] = 0x0100
+    message_id: int
+    affected_sop_class_uid: str
+    affected_sop_instance_uid: str
+    event_type_id: int
+    has_data_set: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NEventReportRSP:
+    """N-EVENT-REPORT-RSP (PS3.7 §10.3.1.2)."""
+
+    command_field: ClassVar[int] = 0x8100
+    message_id_being_responded_to: int
+    affected_sop_class_uid: str
+    affected_sop_instance_uid: str
+    status: int
+    event_type_id: int | None = None
+    has_data_set: bool = False
+    error_comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownCommand:
-    """A message of another kind, such as DIMSE-N: enough of it to answer, or to pass over its data set."""
+    """A message of another kind, such as N-SET: enough of it to answer, or to pass over its data set."""
 
     command_field: int
     message_id: int
@@ -167,6 +219,10 @@ Command = (
     | CMoveRQ
     | CMoveRSP
     | CCancelRQ
+    | NActionRQ
+    | NActionRSP
+    | NEventReportRQ
+    | NEventReportRSP
     | UnknownCommand
 )
 """Every command there is."""

@@ -32,8 +32,11 @@ CANCEL: Final = 0xFE00
 ATTRIBUTE_LIST_ERROR: Final = 0x0107
 PROCESSING_FAILURE: Final = 0x0110
 DUPLICATE_SOP_INSTANCE: Final = 0x0111
+NO_SUCH_ARGUMENT: Final = 0x0114
+INVALID_ARGUMENT_VALUE: Final = 0x0115
 ATTRIBUTE_VALUE_OUT_OF_RANGE: Final = 0x0116
 INVALID_SOP_INSTANCE: Final = 0x0117
+NO_SUCH_SOP_CLASS: Final = 0x0118
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 NOT_AUTHORIZED: Final = 0x0124
 DUPLICATE_INVOCATION: Final = 0x0210
@@ -68,11 +71,11 @@ _NAMES: Final = {
     DUPLICATE_SOP_INSTANCE: "Duplicate SOP instance",
     0x0112: "No such SOP instance",
     0x0113: "No such event type",
-    0x0114: "No such argument",
-    0x0115: "Invalid argument value",
+    NO_SUCH_ARGUMENT: "No such argument",
+    INVALID_ARGUMENT_VALUE: "Invalid argument value",
     ATTRIBUTE_VALUE_OUT_OF_RANGE: "Warning: attribute value out of range",
     INVALID_SOP_INSTANCE: "Invalid SOP instance",
-    0x0118: "No such SOP class",
+    NO_SUCH_SOP_CLASS: "No such SOP class",
     0x0119: "Class-instance conflict",
     0x0120: "Missing attribute",
     0x0121: "Missing attribute value",

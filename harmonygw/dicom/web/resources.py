@@ -45,6 +45,9 @@ class Kind(Enum):
     RENDERED = "Retrieve Rendered"
     THUMBNAIL = "Retrieve Thumbnail"
     STORE = "Store Instances"
+    SEARCH_WORKLIST = "Search for Modality Scheduled Procedure Steps"
+    REQUEST_COMMITMENT = "Request Storage Commitment"
+    CHECK_COMMITMENT = "Check Storage Commitment Result"
 
 
 SEARCHES: Final = frozenset({Kind.SEARCH_STUDIES, Kind.SEARCH_SERIES, Kind.SEARCH_INSTANCES})
@@ -66,6 +69,7 @@ _STUDY = "studies/{study}"
 _SERIES = f"{_STUDY}/series/{{series}}"
 _INSTANCE = f"{_SERIES}/instances/{{instance}}"
 _FRAMES = f"{_INSTANCE}/frames/{{frames}}"
+_COMMITMENT = "commitment-requests/{transaction}"
 
 TRANSACTIONS: Final = (
     Transaction("GET", "", Kind.CAPABILITIES),
@@ -95,8 +99,11 @@ TRANSACTIONS: Final = (
     Transaction("GET", _FRAMES, Kind.FRAMES),
     Transaction("GET", f"{_FRAMES}/rendered", Kind.RENDERED),
     Transaction("GET", f"{_FRAMES}/thumbnail", Kind.THUMBNAIL),
+    Transaction("GET", "modality-scheduled-procedure-steps", Kind.SEARCH_WORKLIST),
+    Transaction("POST", _COMMITMENT, Kind.REQUEST_COMMITMENT),
+    Transaction("GET", _COMMITMENT, Kind.CHECK_COMMITMENT),
 )
-"""Every transaction of the Studies service, PS3.18 §10.4.1.1, §10.5.1.1, §10.6.1.1, and §8.9.
+"""Every transaction of the Studies service, PS3.18 §10.4.1.1, §10.5.1.1, §10.6.1.1; §8.9, §13.3 and §14.3.
 
 The path of one value of bulk data is ours to choose; it belongs to an instance. `URI_TRANSACTION` is not among them: it
 shares its path with the description, and is told by its query.
@@ -118,6 +125,8 @@ class Resource:
     """Frame numbers in the order asked, from 1."""
     bulk_path: tuple[str, ...] = ()
     """The segments after `bulkdata`."""
+    transaction: str = ""
+    """The Transaction UID of a storage commitment."""
 
     @property
     def level(self) -> Level:
@@ -208,6 +217,7 @@ def parse(segments: Sequence[str], *, method: str = "GET", query: Sequence[tuple
         instance=_uid(variables, "instance", "SOPInstanceUID"),
         frames=_frames(variables["frames"]) if "frames" in variables else (),
         bulk_path=bulk_path,
+        transaction=_uid(variables, "transaction", "TransactionUID"),
     )
 
 

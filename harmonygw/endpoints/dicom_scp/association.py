@@ -15,6 +15,7 @@ from harmonygw.dicom.dimse.commands import (
     Command,
     CStoreRQ,
     CStoreRSP,
+    NEventReportRQ,
 )
 from harmonygw.endpoints.dicom_scp.delivery import Destination, DestinationAssociations, SubOperations
 from harmonygw.endpoints.dicom_scp.exchange import Circumstances, EchoExchange, Exchange
@@ -24,6 +25,7 @@ from harmonygw.endpoints.dicom_scp.storing import StoreExchange
 from harmonygw.errors import HarmonyError, PeerError, TransportError
 from harmonygw.exchange import AssociationOrigin
 from harmonygw.net.association.destination import Move, MoveDestination
+from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.listener import Acceptor, AssociationFactory
 from harmonygw.net.association.receiving import Admission, InstanceReceiver, Refusal
 from harmonygw.pipeline import Proceed
@@ -52,6 +54,8 @@ class Surroundings:
     """Application entities by AE title: where C-MOVEs of our peers go to."""
     count: Callable[[int], None]
     """Told +1 when an exchange begins, and -1 when it has ended."""
+    take_report: TakeReport
+    """Of the storage commitments that this process has requested."""
 
 
 class ServedAssociation(Acceptor):
@@ -68,12 +72,15 @@ class ServedAssociation(Acceptor):
         self._move: Move | None = None
         self._circumstances: Circumstances
         self._receiver: InstanceReceiver
+        self._events: EventReportReceiver
         self._sub_operations: SubOperations
 
     @property
     def in_use(self) -> bool:
         """Whether a request is being served, or a message has begun."""
-        return self._exchange is not None or self._query is not None or self._storing is not None
+        return (
+            self._exchange is not None or self._query is not None or self._storing is not None or self._events.receiving
+        )
 
     # What the protocol tells
 
@@ -94,6 +101,7 @@ class ServedAssociation(Acceptor):
             receiving_ae_title=self.called_ae_title,
         )
         self._sub_operations = SubOperations(self.protocol)
+        self._events = EventReportReceiver(self.protocol, self.calling_ae_title, surroundings.take_report)
 
     def command_received(self, context_id: int, command: Command) -> None:
         """Begin a request, or pass a message on to the one that is being served."""
@@ -114,6 +122,8 @@ class ServedAssociation(Acceptor):
             self._received = 0
             self._query = context_id, command
             self.protocol.expect(True)
+        elif isinstance(command, NEventReportRQ):
+            self._events.command(context_id, command)
         elif isinstance(command, CEchoRQ):
             context = self.protocol.contexts[context_id]
             self._begin(EchoExchange(self._circumstances, context, command, self._ended))
@@ -121,7 +131,10 @@ class ServedAssociation(Acceptor):
             raise PeerError(f"{type(command).__name__} is no request of a service that was negotiated", reason=2)
 
     def fragment_received(self, data: memoryview, is_last: bool) -> None:
-        """Take a part of an instance, or of an identifier."""
+        """Take a part of an instance, of an identifier, or of an event."""
+        if self._events.receiving:
+            self._events.fragment(data, is_last)
+            return
         self._received += len(data)
         if self._storing is not None:
             if isinstance(self._exchange, StoreExchange):

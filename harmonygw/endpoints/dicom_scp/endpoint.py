@@ -19,6 +19,7 @@ from harmonygw.endpoints.dicom_scp.offer import (
     supported_contexts,
 )
 from harmonygw.errors import ConfigurationError
+from harmonygw.net.association.event_reports import shared_by
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
 from harmonygw.pipeline import EndpointContext
 
@@ -82,10 +83,11 @@ class DicomSCPEndpoint:
     def _acceptance(self) -> Acceptance:
         options = self._options
         destinations = list(self._context.destinations())
+        takes_reports = bool(list(self._context.commitments()))
         relational = getattr(self._context.backend, "relational_queries", False) is True
         return Acceptance(
             ae_title=options.local_aet,
-            supported=supported_contexts(options, receives_moves=bool(destinations)),
+            supported=supported_contexts(options, receives_moves=bool(destinations), takes_reports=takes_reports),
             ranked_by_requestor=frozenset(STORAGE_CLASSES),
             max_pdu_length=options.max_pdu,
             max_associations=options.max_associations,
@@ -102,6 +104,7 @@ class DicomSCPEndpoint:
             context.destinations,
             known_entities(self._options),
             self._count,
+            shared_by(context.commitments),
         )
 
     def _count(self, change: int) -> None:

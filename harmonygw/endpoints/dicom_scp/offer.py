@@ -11,6 +11,7 @@ from harmonygw.dicom.dataset.transfer_syntaxes import (
     TRANSFER_SYNTAXES,
     Compression,
 )
+from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
 from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.dicom.upperlayer.negotiation import AssociateRJ, AssociateRQ, SupportedContext
 from harmonygw.net.association.listener import (
@@ -57,8 +58,14 @@ STORAGE_TRANSFER_SYNTAXES: Final = tuple(
 first is mostly what it holds."""
 
 
-def supported_contexts(options: DicomSCPOptions, *, receives_moves: bool) -> Mapping[str, SupportedContext]:
-    """Return what the options enable; `receives_moves` adds storage for C-MOVEs that this process requests."""
+def supported_contexts(
+    options: DicomSCPOptions, *, receives_moves: bool, takes_reports: bool = False
+) -> Mapping[str, SupportedContext]:
+    """Return what the options enable.
+
+    `receives_moves` adds storage for C-MOVEs that this process requests, `takes_reports` the reports of the storage
+    commitments that it requests.
+    """
     query = SupportedContext(QUERY_TRANSFER_SYNTAXES)
     supported: dict[str, SupportedContext] = {}
     if options.enable_echo:
@@ -75,6 +82,9 @@ def supported_contexts(options: DicomSCPOptions, *, receives_moves: bool) -> Map
     if receives or options.enable_get:
         storage = SupportedContext(STORAGE_TRANSFER_SYNTAXES, scp=receives, scu=options.enable_get)
         supported.update(dict.fromkeys(sorted(STORAGE_CLASSES), storage))
+    if takes_reports:
+        # The archive is the SCP there too, and has to say so by role selection (PS3.7 §D.3.3.4).
+        supported[STORAGE_COMMITMENT] = SupportedContext(QUERY_TRANSFER_SYNTAXES, scp=False, scu=True)
     return supported
 
 

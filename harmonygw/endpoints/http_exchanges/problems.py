@@ -12,6 +12,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TooLarge, 413),
     (errors.UnsupportedMediaType, 415),
     (errors.BadRequest, 400),
+    (errors.Unauthenticated, 401),
     (errors.NotFound, 404),
     (errors.MethodNotAllowed, 405),
     (errors.NotAcceptable, 406),
@@ -50,6 +51,8 @@ def problem_of(error: errors.HarmonyError, request: Request) -> Reply:
     headers: list[tuple[str, str]] = []
     if isinstance(error, errors.Busy):
         headers.append(("Retry-After", str(error.retry_after)))
+    elif isinstance(error, errors.Unauthenticated):
+        headers.append(("WWW-Authenticate", error.challenge))
     elif isinstance(error, errors.MethodNotAllowed):
         headers.append(("Allow", listed(error.allowed)))
     elif isinstance(error, errors.RangeNotSatisfiable) and error.length is not None:

@@ -13,6 +13,7 @@ from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.files import DamagedFile
 from harmonygw.middleware.dicomweb_bridge.access import Access
 from harmonygw.middleware.dicomweb_bridge.bulk_data import BulkDataTransaction
+from harmonygw.middleware.dicomweb_bridge.committing import commit
 from harmonygw.middleware.dicomweb_bridge.framing import FramesTransaction
 from harmonygw.middleware.dicomweb_bridge.metadata import retrieve_metadata
 from harmonygw.middleware.dicomweb_bridge.part10_files import Files
@@ -21,6 +22,7 @@ from harmonygw.middleware.dicomweb_bridge.retrieving import RetrieveTransaction
 from harmonygw.middleware.dicomweb_bridge.searching import SearchTransaction
 from harmonygw.middleware.dicomweb_bridge.storing import StoreTransaction
 from harmonygw.middleware.dicomweb_bridge.wado_uri import URITransaction
+from harmonygw.middleware.dicomweb_bridge.worklist import search_worklist
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.rendering.limits import PIXELS_EXTRA, WorkerLimits
 from harmonygw.rendering.workers import Workers
@@ -73,6 +75,9 @@ class DICOMwebBridge:
             Kind.THUMBNAIL: rendering.thumbnail,
             Kind.STORE: StoreTransaction(options, self._access).run,
             Kind.WADO_URI: URITransaction(retrieving, rendering).run,
+            Kind.SEARCH_WORKLIST: self._search_worklist,
+            Kind.REQUEST_COMMITMENT: commit,
+            Kind.CHECK_COMMITMENT: commit,
         }
 
     def start(self) -> None:
@@ -114,6 +119,11 @@ class DICOMwebBridge:
 
     async def _metadata(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
         return await retrieve_metadata(request, origin, resource, proceed, self._options)
+
+    async def _search_worklist(
+        self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed
+    ) -> Reply:
+        return await search_worklist(request, origin, resource, proceed, self._options)
 
 
 def _capabilities(origin: HTTPOrigin) -> Reply:

@@ -7,8 +7,6 @@ from typing import Any
 import orjson
 from twisted.internet.interfaces import IReactorTime
 
-from harmonygw.dicom.dataset.xml_encoding import to_xml
-from harmonygw.dicom.web import multipart
 from harmonygw.dicom.web.attributes import QUERY_RETRIEVE_LEVEL, RETRIEVE_URL, UNIQUE_KEYS
 from harmonygw.dicom.web.media_types import negotiate_models
 from harmonygw.dicom.web.query import SearchQuery, parse_search
@@ -18,12 +16,12 @@ from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dicomweb_bridge.checking import down_to, identity, lacks, text
 from harmonygw.middleware.dicomweb_bridge.hierarchy import Plan, plan
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
+from harmonygw.middleware.dicomweb_bridge.model_replies import page_reply
 from harmonygw.middleware.dicomweb_bridge.pages import Answer, PageMemory
 from harmonygw.middleware.dicomweb_bridge.synthesis import NEVER_WITHOUT_VALUE, SYNTHESISED, Synthesis
 from harmonygw.middleware.dicomweb_bridge.walking import Walk, unchecked
-from harmonygw.middleware.dicomweb_bridge.warning import warning
 from harmonygw.pipeline import Proceed
-from harmonygw.streams import Body, Match
+from harmonygw.streams import Match
 
 MAX_REACH = 100_000
 """Matches that are read for one page, those before its offset included: C-FIND starts each page from the first."""
@@ -47,6 +45,13 @@ class Page:
     capped: bool
     """Whether the size is the server's choice, so that it has to say when there are more."""
 
+    @classmethod
+    def of(cls, query: SearchQuery, options: Any) -> "Page":
+        """Return what a query asks for, within the bridge's bounds."""
+        asked = query.limit if query.limit is not None else options.default_limit or options.max_results
+        size = min(asked, options.max_results)
+        return cls(query.offset, size, capped=query.limit is None or size < asked)
+
     @property
     def needed(self) -> int:
         """The number of matches that have to be known: the one beyond the page tells whether there are more."""
@@ -69,39 +74,12 @@ class SearchTransaction:
         """
         query = parse_search(resource, origin.query, unknown_keys=self._options.unknown_keys)
         offer = negotiate_models(origin.headers.get("accept"), query.accept)
-        page = self._page(query)
+        page = Page.of(query, self._options)
         answer = await self._answer(request, origin, resource, query, page, proceed) if page.size else Answer()
         warnings = [*answer.warnings]
         if page.capped and len(answer.matches) > page.offset + page.size:
             warnings.append(EXCEEDED)
-        headers = tuple(("Warning", warning(sentence)) for sentence in warnings)
-        matches = answer.page(page.offset, page.size)
-        if not offer.multipart:
-            return Reply(
-                headers=(("Content-Type", offer.media_type), *headers),
-                body=Body.of(b"[" + b",".join(matches) + b"]"),
-            )
-        if not matches:
-            return Reply(204, headers)
-        boundary = multipart.boundary()
-        parts = [
-            part
-            for index, match in enumerate(matches)
-            for part in (
-                multipart.part_header(boundary, "", "", not index, media_type=offer.media_type),
-                to_xml(orjson.loads(match)),
-            )
-        ]
-        return Reply(
-            headers=(("Content-Type", multipart.content_type(boundary, offer.media_type)), *headers),
-            body=Body.of(*parts, multipart.closing(boundary)),
-        )
-
-    def _page(self, query: SearchQuery) -> Page:
-        options = self._options
-        asked = query.limit if query.limit is not None else options.default_limit or options.max_results
-        size = min(asked, options.max_results)
-        return Page(query.offset, size, capped=query.limit is None or size < asked)
+        return page_reply(offer, answer.page(page.offset, page.size), warnings)
 
     async def _answer(
         self,
@@ -147,7 +125,7 @@ class _Gathering:
         answer = self._answer
         # Who asks for a further page walks. Each query starts from the first match, so each reaches twice as far.
         ahead = min(2 * len(answer.matches), MAX_REACH)
-        for sentence in (*_ignored(query.ignored), *self._plan.warnings):
+        for sentence in (*ignored_keys(query.ignored), *self._plan.warnings):
             self._inquiry.warn(sentence)
         walk = Walk(
             self._plan,
@@ -230,7 +208,8 @@ class _Gathering:
         return orjson.dumps(dict(sorted(match.items())))
 
 
-def _ignored(names: tuple[str, ...]) -> tuple[str, ...]:
+def ignored_keys(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a client is told of the unknown keys that were ignored."""
     if not names:
         return ()
     named = ", ".join(name[:MAX_NAME_LENGTH] for name in names[:MAX_NAMED])

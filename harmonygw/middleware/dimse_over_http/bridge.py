@@ -31,7 +31,7 @@ from harmonygw.exchange import HTTPOrigin, Record, Reply, Request
 from harmonygw.middleware.dimse_over_http.answering import HEADERS, described, found, whole
 from harmonygw.middleware.dimse_over_http.asking import OPERATIONS, Asked, read_json
 from harmonygw.middleware.dimse_over_http.folders import Folders
-from harmonygw.middleware.dimse_over_http.storing import Alone, instance_of
+from harmonygw.middleware.dimse_over_http.storing import Upload
 from harmonygw.operations import Echo, Find, InstanceStream, Level, Matches, MoveResult, Store, StoreResult
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.streams import Body, Stream
@@ -193,11 +193,13 @@ class DIMSEOverHTTP:
         if origin.body is None:
             raise BadRequest("The body is empty; it holds one DICOM file.")
         async with aclosing(origin.body):
-            instance = await instance_of(origin.body)
-            reply = await proceed(replace(request, operation=Store(Alone(instance))))
+            upload = await Upload.begun(origin.body)
+            reply = await proceed(replace(request, operation=Store(upload)))
             results: Stream[StoreResult] = reply.result
             async with aclosing(results):
                 stored = [result async for result in results]
+        if upload.fault is not None:
+            raise upload.fault
         if len(stored) != 1:
             raise PeerError("the archive did not say what became of the instance")
         [result] = stored
@@ -210,9 +212,9 @@ class DIMSEOverHTTP:
             "operation": "C-STORE",
             "success": True,
             "dimse_status": f"{result.status:04X}H",
-            "sop_class_uid": instance.sop_class_uid,
-            "sop_instance_uid": instance.sop_instance_uid,
-            "transfer_syntax_uid": instance.transfer_syntax_uid,
+            "sop_class_uid": upload.instance.sop_class_uid,
+            "sop_instance_uid": upload.instance.sop_instance_uid,
+            "transfer_syntax_uid": upload.instance.transfer_syntax_uid,
         }
         if outcome is Category.WARNING:
             document["warnings"] = [describe(result.status)]

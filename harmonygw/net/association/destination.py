@@ -12,9 +12,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from harmonygw.dicom.dimse import statuses
-from harmonygw.dicom.dimse.commands import CEchoRQ, CEchoRSP, Command, CStoreRQ
+from harmonygw.dicom.dimse.commands import CEchoRQ, CEchoRSP, Command, CStoreRQ, NEventReportRQ
 from harmonygw.dicom.dimse.statuses import Category, category
 from harmonygw.errors import Busy, HarmonyError, PeerError, TransportError
+from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.listener import Acceptor, AssociationFactory
 from harmonygw.net.association.operations import MoveOperation, Outcome
 from harmonygw.net.association.receiving import Admission, Admit, InstanceReceiver, Refusal
@@ -262,21 +263,26 @@ class MoveDestination:
 
 
 class MoveStorageSCP(Acceptor):
-    """An association on which a PACS delivers: it verifies and stores, and nothing else."""
+    """An association on which a PACS delivers: it verifies, stores, reports commitments, and nothing else."""
 
-    def __init__(self, factory: AssociationFactory, peer: str, destination: MoveDestination) -> None:
+    def __init__(
+        self, factory: AssociationFactory, peer: str, destination: MoveDestination, take_report: TakeReport
+    ) -> None:
         super().__init__(factory, peer)
         self._destination = destination
+        self._take_report = take_report
+        self._events: EventReportReceiver
         self._receiver: InstanceReceiver
         self._current: Move | None = None
 
     @property
     def in_use(self) -> bool:
         """Whether an object is arriving: then the silence time-out watches, not the idle one."""
-        return self._receiver.receiving
+        return self._receiver.receiving or self._events.receiving
 
     def established(self) -> None:
         """Make ready to receive."""
+        self._events = EventReportReceiver(self.protocol, self.calling_ae_title, self._take_report)
         self._receiver = InstanceReceiver(
             self.protocol,
             self._admit,
@@ -286,8 +292,10 @@ class MoveStorageSCP(Acceptor):
         )
 
     def command_received(self, context_id: int, command: Command) -> None:
-        """Take C-STORE-RQ and C-ECHO-RQ."""
-        if isinstance(command, CStoreRQ):
+        """Take C-STORE-RQ, C-ECHO-RQ and N-EVENT-REPORT-RQ."""
+        if isinstance(command, NEventReportRQ):
+            self._events.command(context_id, command)
+        elif isinstance(command, CStoreRQ):
             self.protocol.expect(True)
             self._receiver.command(context_id, command)
         elif isinstance(command, CEchoRQ):
@@ -298,7 +306,10 @@ class MoveStorageSCP(Acceptor):
             raise PeerError(f"{type(command).__name__} came to a storage SCP", reason=2)
 
     def fragment_received(self, data: memoryview, is_last: bool) -> None:
-        """Take a part of an object."""
+        """Take a part of an object, or of an event."""
+        if self._events.receiving:
+            self._events.fragment(data, is_last)
+            return
         self._receiver.fragment(data, is_last)
         if is_last:
             self.protocol.expect(False)

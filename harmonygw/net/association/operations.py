@@ -24,6 +24,7 @@ from harmonygw.dicom.dimse.commands import (
     Command,
     CStoreRQ,
     CStoreRSP,
+    NActionRSP,
 )
 from harmonygw.dicom.dimse.statuses import Category, category
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext
@@ -49,7 +50,7 @@ UNEXPECTED_PDU = 2
 INVALID_PARAMETER = 6
 """Reasons of an A-ABORT (PS3.8 §9.3.8)."""
 
-ResponseT = TypeVar("ResponseT", CEchoRSP, CFindRSP, CGetRSP, CMoveRSP, CStoreRSP)
+ResponseT = TypeVar("ResponseT", CEchoRSP, CFindRSP, CGetRSP, CMoveRSP, CStoreRSP, NActionRSP)
 SubOperationsT = TypeVar("SubOperationsT", CGetRSP, CMoveRSP)
 
 

@@ -173,6 +173,13 @@ class AssociationPool:
         """Take an association back: it is used again once its operation has ended, and not before."""
         association.idle().addCallback(lambda _: self._returned(association))
 
+    def discard(self, association: Association) -> None:
+        """Take an association back that is not to be used again, and end it: in order, if nothing is under way."""
+        if self._leased.pop(association, None) is not None:
+            self._closing.add(association)
+            association.release()
+            self._serve()
+
     def stop(self) -> None:
         """Release what is idle, refuse what waits, and let what is under way end."""
         self._stopped = True

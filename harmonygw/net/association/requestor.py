@@ -11,10 +11,12 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from harmonygw.dicom.dataset.json_decoding import from_json
-from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ
+from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ, NActionRQ
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext, AssociateRQ
 from harmonygw.dicom.upperlayer.provider import UpperLayer
 from harmonygw.errors import HarmonyError, NotAcceptable, PeerError, TimedOut, TransportError
+from harmonygw.net.association.action import ActionOperation
+from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.operations import (
     EchoOperation,
     FindOperation,
@@ -30,7 +32,7 @@ from harmonygw.net.association.receiving import Admit
 from harmonygw.operations import DataSet
 from harmonygw.streams import Instance
 
-AnyOperation = EchoOperation | FindOperation | GetOperation | MoveOperation | StoreOperation
+AnyOperation = ActionOperation | EchoOperation | FindOperation | GetOperation | MoveOperation | StoreOperation
 
 VERIFICATION = "1.2.840.10008.1.1"
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
@@ -199,6 +201,17 @@ class Association:
         data = from_json(identifier, context.transfer_syntax, character_set=())
         operation = MoveOperation(self._invocation(context, message_id), on_final=on_final, elsewhere=elsewhere)
         self._ask(operation, CMoveRQ(message_id, sop_class_uid, destination), data)
+        return operation
+
+    def action(
+        self, sop_class_uid: str, sop_instance_uid: str, action_type_id: int, information: DataSet, take: TakeReport
+    ) -> ActionOperation:
+        """N-ACTION; events that come on this association go to `take` until the operation is finished."""
+        context = self.context_for(sop_class_uid)
+        data = from_json(information, context.transfer_syntax, character_set=())
+        called = self.rq.called_ae_title if self.rq is not None else ""
+        operation = ActionOperation(self._invocation(context), EventReportReceiver(self.protocol, called, take))
+        self._ask(operation, NActionRQ(operation.message_id, sop_class_uid, sop_instance_uid, action_type_id), data)
         return operation
 
     async def store(

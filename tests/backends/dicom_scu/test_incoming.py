@@ -25,7 +25,7 @@ class Incoming:
     def __init__(self, *, persistent: bool, port: int = 0) -> None:
         self.destination = MoveDestination("HARMONYGW", reactor, on_unclaimed=lambda _: None)  # type: ignore[arg-type]
         options = DicomSCUOptions(incoming_store_port=port, persistent_store_scp=persistent)
-        self.store = IncomingStore(options, self.destination, reactor)
+        self.store = IncomingStore(options, self.destination, lambda peer, report: 0, reactor)
 
     def move(self) -> Move:
         return self.destination.expect("1.2", refuse, grace=1)

@@ -23,6 +23,10 @@ from harmonygw.dicom.dimse.commands import (
     Command,
     CStoreRQ,
     CStoreRSP,
+    NActionRQ,
+    NActionRSP,
+    NEventReportRQ,
+    NEventReportRSP,
     UnknownCommand,
     decode_command,
     encode_command,
@@ -32,6 +36,8 @@ from harmonygw.errors import BadRequest, PeerError
 VERIFICATION = "1.2.840.10008.1.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+COMMITMENT = "1.2.840.10008.1.20.1"
+COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 INSTANCE = "1.3.6.1.4.1.5962.1.1.1.1.1.20040119072730.12322"
 SOME = True
 
@@ -154,6 +160,64 @@ CASES: list[tuple[Command, bytes]] = [
         ),
     ),
     (CCancelRQ(7), by_pynetdicom("C_CANCEL_RQ", **RSP)),
+    (
+        NActionRQ(7, COMMITMENT, COMMITMENT_INSTANCE, 1),
+        by_pynetdicom(
+            "N_ACTION_RQ",
+            "ActionInformation",
+            MessageID=7,
+            RequestedSOPClassUID=COMMITMENT,
+            RequestedSOPInstanceUID=COMMITMENT_INSTANCE,
+            ActionTypeID=1,
+        ),
+    ),
+    (
+        NActionRSP(7, COMMITMENT, COMMITMENT_INSTANCE, 0, 1),
+        by_pynetdicom(
+            "N_ACTION_RSP",
+            **RSP,
+            AffectedSOPClassUID=COMMITMENT,
+            AffectedSOPInstanceUID=COMMITMENT_INSTANCE,
+            ActionTypeID=1,
+            Status=0,
+        ),
+    ),
+    (
+        NActionRSP(7, "", "", 0x0213, None, False, "too many"),
+        by_pynetdicom("N_ACTION_RSP", **RSP, Status=0x0213, ErrorComment="too many"),
+    ),
+    (
+        NEventReportRQ(9, COMMITMENT, COMMITMENT_INSTANCE, 2),
+        by_pynetdicom(
+            "N_EVENT_REPORT_RQ",
+            "EventInformation",
+            MessageID=9,
+            AffectedSOPClassUID=COMMITMENT,
+            AffectedSOPInstanceUID=COMMITMENT_INSTANCE,
+            EventTypeID=2,
+        ),
+    ),
+    (
+        NEventReportRQ(9, COMMITMENT, COMMITMENT_INSTANCE, 2, False),
+        by_pynetdicom(
+            "N_EVENT_REPORT_RQ",
+            MessageID=9,
+            AffectedSOPClassUID=COMMITMENT,
+            AffectedSOPInstanceUID=COMMITMENT_INSTANCE,
+            EventTypeID=2,
+        ),
+    ),
+    (
+        NEventReportRSP(7, COMMITMENT, COMMITMENT_INSTANCE, 0, 2),
+        by_pynetdicom(
+            "N_EVENT_REPORT_RSP",
+            **RSP,
+            AffectedSOPClassUID=COMMITMENT,
+            AffectedSOPInstanceUID=COMMITMENT_INSTANCE,
+            EventTypeID=2,
+            Status=0,
+        ),
+    ),
 ]
 NAMES = [f"{type(command).__name__}-{number}" for number, (command, _) in enumerate(CASES)]
 
@@ -309,6 +373,15 @@ def test_a_response_may_leave_out_its_uids_and_counts() -> None:
     )
 
 
+def test_an_action_without_information_is_refused() -> None:
+    requested = other(0x0003, COMMITMENT.encode()) + other(0x1001, COMMITMENT_INSTANCE.encode())
+    ids = us(0x0100, 0x0130) + us(0x0110, 4) + us(0x1008, 1)
+    with pytest.raises(PeerError, match="announces none"):
+        decode_command(requested + ids + us(0x0800, 0x0101))
+    with pytest.raises(PeerError, match=r"RequestedSOPInstanceUID \(0000,1001\) is not a UID"):
+        decode_command(other(0x0003, COMMITMENT.encode()) + other(0x1001, b"1/2 ") + ids + us(0x0800, 1))
+
+
 def test_an_error_comment_is_fit_for_a_log() -> None:
     comment, tags = other(0x0902, b"disk\nfull \xff\x1b \0"), other(0x0901, b"\x08\0\x18\0\x08\0")
     command = decode_command(us(0x0100, 0x8001) + us(0x0120, 5) + us(0x0900, 0xA700) + tags + comment)
@@ -321,10 +394,10 @@ def test_an_error_comment_is_cut_and_made_ascii_when_sent() -> None:
 
 
 def test_another_message_is_known_by_its_field_and_message_id() -> None:
-    n_event_report = us(0x0100, 0x0100) + us(0x0110, 4) + us(0x0800, 1)
-    assert decode_command(n_event_report) == UnknownCommand(0x0100, 4, True)
-    response = us(0x0100, 0x8100) + us(0x0120, 4) + us(0x0800, 0x0101)
-    assert decode_command(response) == UnknownCommand(0x8100, 4, False)
+    n_set = us(0x0100, 0x0120) + us(0x0110, 4) + us(0x0800, 1)
+    assert decode_command(n_set) == UnknownCommand(0x0120, 4, True)
+    response = us(0x0100, 0x8120) + us(0x0120, 4) + us(0x0800, 0x0101)
+    assert decode_command(response) == UnknownCommand(0x8120, 4, False)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +412,9 @@ def test_another_message_is_known_by_its_field_and_message_id() -> None:
         CStoreRQ(1, CT, "1.2", 0, "SEVENTEEN_LETTERS"),
         CMoveRQ(1, CT, ""),
         CMoveRQ(1, CT, "A\\B"),
-        UnknownCommand(0x0100, 1),
+        UnknownCommand(0x0120, 1),
+        NActionRQ(1, COMMITMENT, "", 1),
+        NEventReportRQ(1, COMMITMENT, COMMITMENT_INSTANCE, 65536),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(command: Command) -> None:

@@ -64,6 +64,7 @@ class Script:
         *,
         backend: Any = None,
         destinations: Iterable[MoveDestination] = (),
+        commitments: Iterable[Any] = (),
         addresses: tuple[ListeningAddress, ...] = (ListeningAddress("127.0.0.1", 11112),),
         **options: Any,
     ) -> None:
@@ -79,6 +80,7 @@ class Script:
                 self.clock,
                 backend=backend,
                 destinations=lambda: destinations,
+                commitments=lambda: commitments,
             )
         )
         self.endpoint.start()

@@ -4,10 +4,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
-from harmonygw.dicom.dimse.commands import CEchoRQ, CEchoRSP, CFindRQ, encode_command
+from harmonygw.dicom.dataset.json_decoding import from_json
+from harmonygw.dicom.dimse.commands import CEchoRQ, CEchoRSP, CFindRQ, NEventReportRQ, NEventReportRSP, encode_command
+from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Report
 from harmonygw.dicom.upperlayer.events import Aborted
+from harmonygw.dicom.upperlayer.negotiation import ProposedContext
 from harmonygw.endpoints.dicom_scp.association import MAX_IDENTIFIER_LENGTH
-from tests.endpoints.dicom_scp.scripted import FIND, VERIFICATION, Script, identifier, stream
+from tests.endpoints.dicom_scp.scripted import EXPLICIT, FIND, VERIFICATION, Script, identifier, key, stream
 from tests.net.association.scripted_peer import Message, ScriptedPeer
 
 
@@ -92,3 +95,43 @@ def test_an_association_that_waits_for_the_archive_is_not_idle() -> None:
     assert not peer.protocol.is_closed
     script.clock.advance(2.0)
     assert refused_for(peer) == (0, 0)
+
+
+class Transactions:
+    """The storage commitments of one archive."""
+
+    def __init__(self) -> None:
+        self.reports: list[tuple[str, Report]] = []
+
+    def knows(self, transaction_uid: str) -> bool:
+        return transaction_uid == "2.25.7"
+
+    def take(self, peer_ae_title: str, report: Report) -> int:
+        self.reports.append((peer_ae_title, report))
+        return 0x0000
+
+
+def test_a_report_of_a_storage_commitment_goes_to_who_asked_for_it() -> None:
+    transactions = Transactions()
+    script = Script(commitments=(transactions,))
+    context = ProposedContext(1, STORAGE_COMMITMENT, (EXPLICIT,), scu_role=False, scp_role=True)
+    peer = script.associate(context, calling="PACS")
+    event = NEventReportRQ(5, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, 1)
+    for transaction, status in (("2.25.7", 0x0000), ("2.25.8", 0x0115)):
+        information = from_json({"00081195": key("UI", transaction)}, EXPLICIT, character_set=())
+        assert peer.send(event, information) == [
+            Message(NEventReportRSP(5, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, status, 1))
+        ]
+    assert transactions.reports == [("PACS", Report("2.25.7", frozenset(), {}))]
+    assert peer.send(NEventReportRQ(7, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, 1, False))[0].command == (
+        NEventReportRSP(7, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, 0x0114, 1)
+    )
+
+
+def test_reports_are_taken_only_where_something_was_asked_and_from_a_provider() -> None:
+    as_provider = ProposedContext(1, STORAGE_COMMITMENT, (EXPLICIT,), scu_role=False, scp_role=True)
+    as_user = ProposedContext(1, STORAGE_COMMITMENT, (EXPLICIT,))
+    for script, context in ((Script(), as_provider), (Script(commitments=(Transactions(),)), as_user)):
+        answer = script.connect().associate(context)
+        assert answer is not None
+        assert [one.result for one in answer.contexts] != [0]

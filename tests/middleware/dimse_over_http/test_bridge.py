@@ -296,19 +296,19 @@ async def test_counts_that_the_archive_does_not_tell_are_not_told(tmp_path: Path
 # Store
 
 
+async def told(*results: StoreResult) -> Any:
+    for result in results:
+        yield result
+
+
 async def stored(operation: Operation, *results: StoreResult) -> Any:
     assert isinstance(operation, Store)
-    [instance] = [
-        (one.sop_instance_uid, [piece async for pieces in one.data_set for piece in pieces])
-        async for one in operation.instances
-    ]
-    assert (instance[0], b"".join(instance[1])) == ("1.2.3.4", Held().data_set())
-
-    async def told() -> Any:
-        for result in results:
-            yield result
-
-    return told()
+    pieces: list[Any] = []
+    async for instance in operation.instances:
+        uid = instance.sop_instance_uid
+        pieces += [piece async for some in instance.data_set for piece in some]
+    assert (uid, b"".join(pieces)) == ("1.2.3.4", Held().data_set())
+    return told(*results)
 
 
 def result(status: int, detail: str = "") -> StoreResult:
@@ -351,6 +351,20 @@ async def test_an_archive_that_says_nothing_has_not_stored_it(tmp_path: Path) ->
     async with Bridge(tmp_path, stored) as bridge:
         with pytest.raises(errors.PeerError):
             await bridge.send("/store", Body.of(FILE), headers=DICOM)
+
+
+@ensureDeferred
+async def test_a_file_that_is_cut_short_is_the_clients_fault(tmp_path: Path) -> None:
+    async def answer(operation: Operation) -> Any:
+        assert isinstance(operation, Store)
+        async for instance in operation.instances:
+            with pytest.raises(errors.BadRequest):
+                [pieces async for pieces in instance.data_set]
+        return told(result(0x0110))
+
+    async with Bridge(tmp_path, answer) as bridge:
+        with pytest.raises(errors.BadRequest, match="is cut short"):
+            await bridge.send("/store", Body.of(FILE[:-1]), headers=DICOM)
 
 
 @pytest.mark.parametrize("headers", [{}, {"content-type": "application/json"}, {**DICOM, "content-encoding": "gzip"}])

@@ -1,7 +1,6 @@
 """A DICOM file in a body, as an instance on its way."""
 
 from io import BytesIO
-from typing import Any
 
 import pytest
 from pydicom.data import get_testdata_file
@@ -10,12 +9,16 @@ from twisted.internet.defer import Deferred
 
 from harmonygw.dicom.dataset.part10 import file_header
 from harmonygw.errors import BadRequest, TransportError
-from harmonygw.middleware.dimse_over_http.storing import Alone, instance_of
+from harmonygw.middleware.dimse_over_http.storing import Upload
 from harmonygw.streams import Body, Instance
 from tests.interop.held import CT, EXPLICIT, Held
 from tests.net.http.wire import Source
 
 FILE = file_header(CT, "1.2.3.4", EXPLICIT) + Held().data_set()
+
+
+async def instance_of(body: Body) -> Instance:
+    return (await Upload.begun(body)).instance
 
 
 async def data_set(instance: Instance) -> bytes:
@@ -70,10 +73,6 @@ async def test_a_real_file_is_one() -> None:
     assert content.getvalue().endswith(await data_set(instance))
 
 
-def short(**more: Any) -> bytes:
-    return file_header(CT, "1.2.3.4", EXPLICIT) + Held(**more).header()[:-12]
-
-
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -82,9 +81,9 @@ def short(**more: Any) -> bytes:
         (FILE[:200], "no whole DICOM file"),
         (file_header(CT, "1.2.3.4", EXPLICIT) + b"\x08\x00\x05", "no whole DICOM file"),
         (file_header(CT, "1.2.3.4", EXPLICIT) + b"\x08\x00\x16\x00?!\0\0" + bytes(50), "is malformed"),
-        (file_header(CT, "9.9", EXPLICIT) + Held().data_set(), "contradicts itself: SOPInstanceUID"),
-        (file_header(CT, "1.2.3.4", EXPLICIT), "lacks SOPClassUID or SOPInstanceUID"),
-        (file_header(CT, "1.2.3.4", EXPLICIT) + Held().data_set()[:0] + b"\x10\x00\x10\x00PN\0\0", "lacks SOPClassUID"),
+        (file_header(CT, "1.2.3.4", EXPLICIT), "lacks SOPClassUID and SOPInstanceUID"),
+        (file_header(CT, "1.2.3.4", EXPLICIT) + Held(study="").data_set(), "lacks StudyInstanceUID"),
+        (file_header("1.2.840.10008.5.1.4.1.1.4", "1.2.3.4", EXPLICIT) + Held().data_set(), "names another SOP class"),
     ],
 )
 @ensureDeferred
@@ -94,11 +93,28 @@ async def test_what_cannot_be_stored_is_refused(content: bytes, sentence: str) -
 
 
 @ensureDeferred
+async def test_the_data_set_says_which_instance_it_is() -> None:
+    other = file_header(CT, "9.9", EXPLICIT) + Held().data_set()
+    assert (await instance_of(Body.of(other))).sop_instance_uid == "1.2.3.4"
+
+
+@pytest.mark.parametrize("length", [len(FILE) - 1, len(FILE) - 900])
+@ensureDeferred
+async def test_a_file_that_is_cut_short_never_looks_whole(length: int) -> None:
+    upload = await Upload.begun(Body.of(FILE[:length]))
+    assert upload.fault is None
+    with pytest.raises(BadRequest, match="is cut short"):
+        await data_set(upload.instance)
+    assert upload.fault is not None
+
+
+@ensureDeferred
 async def test_a_stream_of_one_has_one_and_gives_it_up() -> None:
     source = Source()
-    alone = Alone(Instance(CT, "1.2.3.4", EXPLICIT, source.body))
-    assert [one.sop_instance_uid async for one in alone] == ["1.2.3.4"]
-    await alone.aclose()
+    source.feed.put((FILE,), 1)
+    upload = await Upload.begun(source.body)
+    assert [one.sop_instance_uid async for one in upload] == ["1.2.3.4"]
+    await upload.aclose()
     assert source.aborted
 
 

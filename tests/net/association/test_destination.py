@@ -14,6 +14,7 @@ from harmonygw.dicom.dimse.commands import (
     CStoreRSP,
     encode_command,
 )
+from harmonygw.dicom.dimse.commitment import Report
 from harmonygw.dicom.upperlayer.negotiation import ProposedContext, SupportedContext
 from harmonygw.errors import Busy, PeerError, TimedOut, TransportError
 from harmonygw.net.association.destination import (
@@ -87,11 +88,16 @@ class Destination:
         )
         self.factory = AssociationFactory(
             Acceptance("GATEWAY", SUPPORTED, silence_timeout=SILENCE, idle_timeout=10_000.0),
-            lambda factory, peer: MoveStorageSCP(factory, peer, self.destination),
+            lambda factory, peer: MoveStorageSCP(factory, peer, self.destination, self.take_report),
             network.clock,
         )
         self.senders: list[Sender] = []
+        self.reports: list[tuple[str, Report]] = []
         self.controls: dict[Move, Any] = {}
+
+    def take_report(self, calling_ae_title: str, report: Report) -> int:
+        self.reports.append((calling_ae_title, report))
+        return 0x0000
 
     def sender(self) -> Sender:
         """Open an association that delivers."""

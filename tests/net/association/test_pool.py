@@ -67,6 +67,20 @@ def test_an_association_is_idle_when_its_operation_has_ended_and_not_before(netw
     target.end()
 
 
+def test_an_association_that_is_discarded_is_released_and_its_place_is_free_when_it_is_gone(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    one = result(target.acquire(light=True))
+    target.pool.discard(one)
+    target.pool.discard(one)
+    assert target.peers[0].new == RELEASE_RQ
+    waiting = target.acquire(light=True)
+    assert pending(waiting)
+    target.peers[0].raw(RELEASE_RP)
+    target.peers[0].disconnect()
+    assert result(waiting) is not one
+    target.end()
+
+
 @pytest.mark.parametrize(("most", "heavies"), [(1, 1), (2, 1), (4, 3)])
 def test_one_place_of_several_is_kept_for_light_operations(network: Network, most: int, heavies: int) -> None:
     target = Target(network, max_associations=most)
