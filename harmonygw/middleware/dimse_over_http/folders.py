@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -161,20 +161,21 @@ class Folder:
     async def write(self, instance: Instance) -> str:
         """Write an instance as a Part 10 file, and return its name.
 
-        Raises what its data set raises, `Busy` when there is no room by the limits, `TransportError` when there is
-        none on the disk; then the folder is incomplete.
+        The data set is read to its end or given up. Raises what it raises, `Busy` when there is no room by the limits,
+        `TransportError` when there is none on the disk; then the folder is incomplete.
         """
         self._count += 1
         name = f"{self._count:06d}.dcm"
         gathered: list[Piece] = [_header(instance)]
         length = len(gathered[0])
         file = _File(self.path / name)
-        async for pieces in instance.data_set:
-            gathered += pieces
-            length += sum(map(len, pieces))
-            if length >= WRITE_LENGTH:
-                await self._append(file, gathered, length, last=False)
-                gathered, length = [], 0
+        async with aclosing(instance.data_set):
+            async for pieces in instance.data_set:
+                gathered += pieces
+                length += sum(map(len, pieces))
+                if length >= WRITE_LENGTH:
+                    await self._append(file, gathered, length, last=False)
+                    gathered, length = [], 0
         await self._append(file, gathered, length, last=True)
         return name
 

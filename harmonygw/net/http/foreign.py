@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from typing import Any, BinaryIO, Final
 
 from harmonygw.errors import TooLarge
+from harmonygw.net.http.limits import BODY_LIMIT_KEYS
 from harmonygw.streams import Body, Pieces
 
 PIECE_BYTES: Final = 64 * 1024
@@ -88,6 +89,6 @@ class ForeignRequest:
 
     async def _pieces(self, content: BinaryIO, length: int) -> AsyncGenerator[Pieces, None]:
         if 0 < self._max_bytes < length:
-            raise TooLarge(f"the request's body is larger than {self._max_bytes} bytes")
+            raise TooLarge(f"the request's body is larger than {self._max_bytes} bytes ({BODY_LIMIT_KEYS})")
         while piece := content.read(PIECE_BYTES):
             yield (piece,)
