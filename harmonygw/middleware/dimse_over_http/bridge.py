@@ -4,6 +4,7 @@ It stands behind the middleware that a pipeline names, so that this sees HTTP an
 request passes.
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -48,6 +49,8 @@ MAX_STUDIES: Final = 1000
 
 PATIENT_ID: Final = UNIQUE_KEYS[Level.PATIENT]
 STUDY_INSTANCE_UID: Final = UNIQUE_KEYS[Level.STUDY]
+
+_JSON: Final = re.compile(r"application/(?:[^\s;]*\+)?json\s*(?:;|$)", re.IGNORECASE)
 
 Transaction = Callable[[Request, Asked, Proceed], Awaitable[Reply]]
 
@@ -231,7 +234,13 @@ def _word(origin: HTTPOrigin) -> str:
 
 
 async def _json(request: Request, origin: HTTPOrigin) -> Any:
-    """Return the body, as `json_extractor` has left it or as it comes."""
+    """Return the body, as `json_extractor` has left it or as it comes.
+
+    Raises `UnsupportedMediaType` for what any page of any site can have a browser send unasked: a POST of another type
+    (Fetch, "CORS-safelisted request-header"). Programs need not state the type.
+    """
+    if "origin" in origin.headers and not _JSON.match(origin.headers.get("content-type", "")):
+        raise UnsupportedMediaType("What a page in a browser asks has the type application/json.")
     if "json" in request.attributes:
         return request.attributes["json"]
     return await read_json(origin.body)

@@ -121,6 +121,31 @@ async def test_a_failure_of_the_archive_says_so_too(tmp_path: Path) -> None:
         await until(lambda: not list(tmp_path.rglob("0*")))
 
 
+@pytest.mark.parametrize(
+    ("headers", "taken"),
+    [
+        ({}, True),
+        ({"content-type": "application/x-www-form-urlencoded"}, True),
+        ({"origin": "https://evil.example", "content-type": "application/x-www-form-urlencoded"}, False),
+        ({"origin": "https://evil.example", "content-type": "text/plain; a=application/json"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "https://gateway.example", "content-type": "application/json; charset=utf-8"}, True),
+        ({"origin": "https://gateway.example", "content-type": "application/dicom+json"}, True),
+    ],
+)
+@ensureDeferred
+async def test_a_page_of_another_site_cannot_have_a_browser_ask(
+    tmp_path: Path, headers: dict[str, str], taken: bool
+) -> None:
+    async with Bridge(tmp_path, nothing) as bridge:
+        if taken:
+            await bridge.ask("/echo", headers=headers)
+        else:
+            with pytest.raises(errors.UnsupportedMediaType):
+                await bridge.ask("/echo", headers=headers)
+        assert bridge.operations == [Echo()] * taken
+
+
 # Find
 
 
