@@ -1,6 +1,7 @@
 """DIMSE services over HTTP when the PACS, the client or the disk does not do as it should."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ class DIMSEHouse(House):
             assert list(self.kept.iterdir()) == []
 
     def files(self) -> list[str]:
-        return [one.name for one in self.kept.rglob("*") if one.is_file()]
+        return [name for _, _, names in os.walk(self.kept) for name in names]
 
     async def begin(self, path: str, body: bytes, content_type: str = "application/json") -> Client:
         client = await self.connect()

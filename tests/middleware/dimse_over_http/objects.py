@@ -1,5 +1,6 @@
 """Instances on their way, and a bridge with a backend that a test scripts."""
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred
 from harmonygw.config.system import StorageSettings, StorageSettingsOptions
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dimse_over_http import DIMSEOverHTTP
+from harmonygw.middleware.dimse_over_http.folders import PREFIX
 from harmonygw.operations import Operation
 from harmonygw.pipeline import Context
 from harmonygw.streams import Body, Feed, Instance, Match, Pieces
@@ -106,6 +108,12 @@ class Bridge:
         reply = await self.send(path, Body.of(orjson.dumps(document or {})), **more)
         assert (reply.status, dict(reply.headers)["Content-Type"]) == (200, "application/json")
         return orjson.loads(await content(reply))
+
+
+def left(folder: Path) -> list[str]:
+    """The answers' folders and their files below `folder`, while a thread may be removing them."""
+    walked = list(os.walk(folder))
+    return sorted(name for _, folders, files in walked for name in (*folders, *files) if not name.startswith(PREFIX))
 
 
 async def content(reply: Reply) -> bytes:
