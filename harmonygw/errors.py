@@ -140,7 +140,14 @@ class Conflict(HarmonyError):
 
 
 class Incomplete(HarmonyError):
-    """A transfer ended before it was whole: some instances are missing. What was sent must not look complete."""
+    """A transfer ended before it was whole: some instances are missing. What was sent must not look complete.
+
+    `missing` are SOP Instance UIDs of what did not come, as far as they are known.
+    """
+
+    def __init__(self, detail: str, *, missing: tuple[str, ...] = (), log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.missing = missing
 
 
 class RenderingFailed(HarmonyError):

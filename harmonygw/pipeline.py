@@ -104,7 +104,10 @@ class IForEveryRequest(IMiddleware):
 
 
 class IBackend(Interface):
-    """Where exchanges end. Its class is called with a `Context`."""
+    """Where exchanges end. Its class is called with a `Context`.
+
+    One to which a DICOMweb endpoint is to pass also what is no resource of DICOMweb has `answers_any_path = True`.
+    """
 
     async def respond(request: Request) -> Reply:
         """Answer `request`; raises what `errors` names, `NotImplementedError` never."""
@@ -121,7 +124,9 @@ class IBackend(Interface):
 
 BACKENDS: dict[str, str] = {
     "dicom_scu": "harmonygw.backends.dicom_scu:DicomSCU",
+    "dicomweb": "harmonygw.backends.dicomweb:DICOMwebBackend",
     "echo": "harmonygw.backends.echo:EchoBackend",
+    "http": "harmonygw.backends.http:HTTPBackend",
     "storage": "harmonygw.backends.storage:Storage",
 }
 """The backend services of this build."""
@@ -140,6 +145,7 @@ MIDDLEWARE: dict[str, str] = {
     "basic_auth": "harmonygw.middleware.basic_auth:BasicAuth",
     "cache": "harmonygw.middleware.cache:Cache",
     "cors": "harmonygw.middleware.cors:CORS",
+    "dicom_to_dicomweb": "harmonygw.middleware.dicom_to_dicomweb:DicomToDICOMweb",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
     "policies": "harmonygw.middleware.policies:Policies",
     "passthru": "harmonygw.middleware.passthru:Passthru",

@@ -114,20 +114,37 @@ class DicomSCUOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class DICOMwebBackendOptions:
-    """Service `dicomweb`: a DICOMweb server."""
+class WebServerOptions:
+    """What the backends have in common that reach a web server."""
 
     base_url: BaseURL | None = None
-    """The absolute URL that its resources stand below. Unless given, made of `connection` and the target."""
+    """The absolute URL that requests go below. Unless given, made of `connection` and the target."""
+    headers: Mapping[str, str] = field(default_factory=no_table, repr=False)
+    """Header fields that are set in every request, in the place of the client's own."""
+    pass_credentials: bool = True
+    """Whether a client's Authorization and Cookie are passed on, and the server's challenges and cookies to the client.
+    Never when somebody here has authenticated the client, or when the backend has an `authentication`."""
+    max_connections: Count = 32
+    """Connections with the server at a time; further requests wait."""
+    idle_connection_secs: Seconds = 30.0
+    """Seconds that an unused connection is kept open."""
+    connect_timeout_secs: Seconds = 10.0
+    """Seconds in which a connection must be there, its TLS included."""
+    silence_timeout_secs: Seconds = 60.0
+    """Seconds without a byte of a response's body, or of a request's body that the server takes."""
+    queue_timeout_secs: Seconds = 30.0
+    """Seconds that a request waits for a connection; then 503."""
 
 
 @dataclass(frozen=True, slots=True)
-class HTTPBackendOptions:
-    """Service `http`: an HTTP server."""
+class DICOMwebBackendOptions(WebServerOptions):
+    """Service `dicomweb`: a DICOMweb server. What in its answers is a URL of its own becomes one of ours."""
 
-    base_url: BaseURL | None = None
-    """The absolute URL that requests go below. Unless given, made of the keys below, `connection` and the
-    target."""
+
+@dataclass(frozen=True, slots=True)
+class HTTPBackendOptions(WebServerOptions):
+    """Service `http`: a web server."""
+
     host: str = ""
     """Host name or address, before `connection` and the target."""
     port: Port | None = None
@@ -138,21 +155,24 @@ class HTTPBackendOptions:
     """The path that requests go below, before `connection` and the target."""
     method: HTTPMethod | None = None
     """The method of every request. Unless given, that of the request that came in."""
-    headers: Mapping[str, str] = field(default_factory=no_table, repr=False)
-    """Header fields that are set in every request."""
 
 
 @dataclass(frozen=True, slots=True)
 class StorageOptions:
-    """Service `storage`: a folder. The patterns may name `{uuid}`, `{timestamp}`, `{file}` and metadata; each
-    value is reduced to letters, digits, `.`, `_` and `-`, without leading dot and to 128 characters."""
+    """Service `storage`: a folder. The patterns may name `{uuid}`, `{timestamp}`, `{file}` and metadata by keyword
+    (`{PatientID}`); each value is reduced to letters, digits, `.`, `_` and `-`, without leading dot and to 128
+    characters, and is `_` when there is none. `{file}` is of an instance the hash of its SOP Instance UID with
+    `.dcm`, of an upload the name that the client gave, else a UUID. The metadata of an upload are fields of its
+    form, attributes that middleware left, query parameters or header fields of that name."""
 
     root: Name = "./tmp"
     """The folder that every path stays below, relative to the working directory."""
     write_pattern: Name = "{file}"
-    """The path, below `root`, that something new is written to."""
+    """The path, below `root`, that something new is written to; nothing that lies there is overwritten. `{file}` alone
+    spreads instances over folders by their hash."""
     read_pattern: Name = "{file}"
-    """The path, below `root`, that something is read from."""
+    """The path, below `root`, that a GET is answered from: `{file}` is the path that it names, other values come from
+    its query. Instances are retrieved by their UIDs, wherever they lie."""
     samples: bool = False
     """Whether sample studies are written to an empty `root` at the first start, to try things out."""
 

@@ -16,6 +16,7 @@ from harmonygw.config.constraints import (
     Count,
     CountOrNone,
     DottedPath,
+    FieldName,
     IPBlock,
     Leeway,
     ListeningPort,
@@ -349,6 +350,13 @@ class AuthenticationOptions(TokenOptions):
     """A file of users in the form of htpasswd (basic), relative to the working directory."""
     token: str = field(default="", repr=False)
     """The token (bearer) or key (api_key)."""
+    header: FieldName = "X-API-Key"
+    """The header field that the key stands in (api_key)."""
+    cert_path: str = ""
+    """The certificate that we show to a server, PEM, those of whoever signed it behind it (mutual_tls); relative to the
+    working directory."""
+    key_path: str = ""
+    """Its private key, PEM, not encrypted (mutual_tls); relative to the working directory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,10 +365,10 @@ class Authentication:
 
     method: Literal["jwt", "basic", "bearer", "api_key", "mutual_tls", "none"]
     """How."""
-    id: str = ""
-    """Accepted, without effect: the table's name counts."""
     options: AuthenticationOptions = field(default_factory=AuthenticationOptions)
     """Credentials, or what credentials are checked by."""
+    id: str = ""
+    """Accepted, without effect: the table's name counts."""
 
     def __post_init__(self) -> None:
         options = self.options

@@ -20,10 +20,15 @@ from harmonygw.endpoints.http_exchanges import EndpointOverHTTP
 from harmonygw.endpoints.http_exchanges.arrival import Arrival
 from harmonygw.endpoints.http_exchanges.problems import Settled, listed, unless_allowed
 from harmonygw.net.http.authority import authority
+from harmonygw.pipeline import EndpointContext
 
 
 class DICOMwebEndpoint(EndpointOverHTTP):
     """One DICOMweb service."""
+
+    def __init__(self, context: EndpointContext) -> None:
+        super().__init__(context)
+        self._any_path = getattr(context.backend, "answers_any_path", False)
 
     def resource(self) -> IResource:
         """Return the resource, to be put below any path of a `twisted.web` site.
@@ -43,7 +48,11 @@ class DICOMwebEndpoint(EndpointOverHTTP):
             return entrance.passing_on
 
         def no_route(request: Any, failure: Any) -> Any:
-            return _Leaf(self, _settled(request.method, failure.value))
+            settled = _settled(request.method, failure.value)
+            # A server may give bulk data any URL of its own (PS3.18 §F.2.2), and its links lead here.
+            if self._any_path and isinstance(settled, errors.NotFound) and request.method in (b"GET", b"HEAD"):
+                return entrance.passing_on
+            return _Leaf(self, settled)
 
         for path, methods in routes.items():
             app.route(_klein_rule(path), methods=methods, strict_slashes=False)(route)

@@ -49,8 +49,14 @@ DIMSE_OVER_HTTP: Final = "harmonygw.middleware.dimse_over_http:DIMSEOverHTTP"
 OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
 """The backends that carry out operations, and nothing else."""
 
+HTTP_BACKENDS: Final = frozenset({"dicomweb", "http"})
+"""The backends that take HTTP requests, and no operations."""
+
 BRIDGE: Final = "dicomweb_bridge"
 """The middleware that makes an operation of a DICOMweb request, and a reply of its result."""
+
+INVERSE: Final = "dicom_to_dicomweb"
+"""The middleware that makes a DICOMweb request of an operation, and a result of its reply."""
 
 DISABLED_RETRY_SECS: Final = 60
 """Seconds after which a client may ask a disabled target again: whoever disabled it is at work."""
@@ -205,23 +211,30 @@ class House:
         return chain([TwoSided(left, right)], respond)
 
     def _check_bridge(self, pipeline: Pipeline) -> None:
-        """Refuse a DICOMweb endpoint whose backend would get requests that it cannot take."""
+        """Refuse a pipeline whose backend would get requests that it cannot take."""
         configuration = self._configuration
-        takes_operations = any(
-            configuration.backends[name].service in OPERATIONS_BACKENDS for name in pipeline.backends
-        )
-        asks_dicomweb = any(configuration.endpoints[name].service == "dicomweb" for name in pipeline.endpoints)
+        backends = {configuration.backends[name].service for name in pipeline.backends}
+        endpoints = {configuration.endpoints[name].service for name in pipeline.endpoints}
+        if backends & OPERATIONS_BACKENDS and "dicomweb" in endpoints:
+            self._need(pipeline, BRIDGE, "a dicomweb endpoint needs before such a backend")
+        if backends & HTTP_BACKENDS:
+            kinds = {configuration.middleware[name].type for name in pipeline.middleware_names}
+            if "dicom_scp" in endpoints:
+                self._need(pipeline, INVERSE, "a dicom_scp endpoint needs before a backend that speaks HTTP")
+            elif BRIDGE in kinds:
+                self._need(pipeline, INVERSE, f"a backend that speaks HTTP needs behind {BRIDGE}; or leave that out")
+
+    def _need(self, pipeline: Pipeline, kind: str, whose: str) -> None:
+        """Refuse a pipeline without a middleware of a kind, or of a third party's that may be one."""
         # Each side on its own would drop what the other makes.
         sides = (pipeline.left, pipeline.right) if pipeline.middleware is None else (pipeline.middleware,)
-        if takes_operations and asks_dicomweb and not all(any(map(self._may_bridge, side)) for side in sides):
+        if not all(any(self._may_be(kind, step) for step in side) for side in sides):
             both = " on both sides" if pipeline.middleware is None else ""
-            raise ConfigurationError(
-                (f'middleware: "{BRIDGE}" is missing{both}, which a dicomweb endpoint needs before such a backend',)
-            )
+            raise ConfigurationError((f'middleware: "{kind}" is missing{both}, which {whose}',))
 
-    def _may_bridge(self, step: str) -> bool:
-        kind = self._configuration.middleware[step].type
-        return kind == BRIDGE or _is_third_party(kind, self._configuration.middleware_types)
+    def _may_be(self, kind: str, step: str) -> bool:
+        configured = self._configuration.middleware[step].type
+        return configured == kind or _is_third_party(configured, self._configuration.middleware_types)
 
     def _place(self, pipeline: Pipeline, proceed: Proceed, name: str) -> None:
         settings = self._configuration.endpoints[name]

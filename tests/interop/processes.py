@@ -59,6 +59,22 @@ def running(
 @contextmanager
 def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
     """An empty Orthanc; gives its DICOM port. Its AE title is ORTHANC; `settings` are more of its own."""
+    with _orthanc(folder, **settings) as (port, _):
+        yield port
+
+
+DICOMWEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+@contextmanager
+def orthanc_dicomweb(folder: Path) -> Iterator[tuple[int, str]]:
+    """An empty Orthanc with its DICOMweb plugin; gives its DICOM port, and the URL of the service."""
+    with _orthanc(folder, str(DICOMWEB_PLUGIN)) as (port, http_port):
+        yield port, f"http://127.0.0.1:{http_port}/dicom-web"
+
+
+@contextmanager
+def _orthanc(folder: Path, *plugins: str, **settings: Any) -> Iterator[tuple[int, int]]:
     port, http_port = free_port(), free_port()
     configuration = folder / "orthanc.json"
     configuration.write_text(
@@ -72,13 +88,14 @@ def orthanc(folder: Path, **settings: Any) -> Iterator[int]:
                 "RemoteAccessAllowed": False,
                 "DicomAlwaysAllowGet": True,
                 "DicomAlwaysAllowFind": True,
-                "Plugins": [],
+                "AuthenticationEnabled": False,
+                "Plugins": plugins,
                 **settings,
             }
         )
     )
     with running(["Orthanc", str(configuration)], port, log=folder / "orthanc.log"):
-        yield port
+        yield port, http_port
 
 
 @contextmanager
@@ -126,7 +143,7 @@ def wait_until_ready(url: str) -> None:
 def send_files(paths: Sequence[Path], port: int, called_ae_title: str) -> None:
     """Store files with DCMTK's storescu, each as it is."""
     for path in paths:
-        for proposal in ([], ["-xs"], ["-xv"], ["-xy"], ["-xi"]):
+        for proposal in ([], ["-xs"], ["-xv"], ["-xy"], ["-xw"], ["-xi"]):
             command = ["storescu", "-R", *proposal, "-aec", called_ae_title, "127.0.0.1", str(port), str(path)]
             if subprocess.run(command, env=NO_DELAY, capture_output=True, check=False).returncode == 0:
                 break

@@ -203,6 +203,57 @@ def test_without_a_bridge_such_a_backend_is_refused(
     )
 
 
+PROXY = """
+[pipelines.web]
+networks = ["default"]
+endpoints = [{endpoint}]
+middleware = {middleware}
+backends = ["server"]
+
+[endpoints.web]
+service = "dicomweb"
+
+[endpoints.scp]
+service = "dicom_scp"
+options = {{ port = 0 }}
+
+[backends.server]
+service = "{service}"
+options = {{ base_url = "http://192.0.2.7/dicom-web" }}
+
+[middleware.bridge]
+type = "dicomweb_bridge"
+
+[middleware.mine]
+type = "signing"
+"""
+
+
+@pytest.mark.parametrize("service", ["dicomweb", "http"])
+@pytest.mark.parametrize(
+    ("endpoint", "middleware"),
+    [('"web"', "[]"), ('"web"', '["mine"]'), ('"scp"', '["mine"]'), ('"web"', '["bridge", "mine"]')],
+)
+def test_a_web_server_takes_http_as_it_is(service: str, endpoint: str, middleware: str, build: Build) -> None:
+    assert build(PROXY.format(service=service, endpoint=endpoint, middleware=middleware))
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "middleware", "sentence"),
+    [
+        ('"scp"', "[]", '"dicom_to_dicomweb" is missing, which a dicom_scp endpoint needs'),
+        ('"web", "scp"', "[]", '"dicom_to_dicomweb" is missing, which a dicom_scp endpoint needs'),
+        ('"web"', '["bridge"]', '"dicom_to_dicomweb" is missing, which a backend that speaks HTTP needs behind'),
+        ('"web"', '{ left = ["bridge"], right = ["bridge"] }', '"dicom_to_dicomweb" is missing on both sides'),
+    ],
+)
+def test_a_web_server_takes_no_operations(
+    endpoint: str, middleware: str, sentence: str, problems: Callable[..., tuple[str, ...]]
+) -> None:
+    [problem] = problems(PROXY.format(service="dicomweb", endpoint=endpoint, middleware=middleware))
+    assert problem.startswith("pipelines.web: middleware: " + sentence)
+
+
 def test_several_backends_are_refused(problems: Callable[..., tuple[str, ...]]) -> None:
     several = web().replace('["archive"]', '["archive", "second"]')
     assert problems(several, '[backends.second]\nservice = "telling"') == (

@@ -219,8 +219,21 @@ class DicomSCU:
                 return PatientRootMatches(find, partial(self._find_in, request, model))
             find = replace(find, relational=True)
         elif model is STUDY_ROOT and find.level is Level.PATIENT:
-            raise NotAcceptable("the archive is asked in Study Root, which has no PATIENT level (information_model)")
+            return await self._find_patients(request, find)
         return await self._find_in(request, model, find)
+
+    async def _find_patients(self, request: Request, find: Find) -> Matches:
+        """Ask for patients an archive that is asked in Study Root, which has no such level: in Patient Root."""
+        association = await self._acquire(request, self._requesting.query_rq((PATIENT_ROOT,)), light=True)
+        try:
+            if not association.contexts_for(PATIENT_ROOT.find):
+                raise NotAcceptable("the archive has no Patient Root, and Study Root has no PATIENT level")
+            operation = association.find(PATIENT_ROOT.find, identifier(find))
+        finally:
+            self.pool.give_back(association)
+        matches = PACSMatches(operation, request.record)
+        await matches.begin()
+        return matches
 
     async def _find_in(self, request: Request, model: InformationModel, find: Find) -> Matches:
         if self._relational is False:

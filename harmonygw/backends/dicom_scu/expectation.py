@@ -14,8 +14,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from harmonygw.backends.dicom_scu.contexts import LOSSY, VIDEO
 from harmonygw.backends.dicom_scu.memory import Memory
-from harmonygw.backends.dicom_scu.patient import NOBODY, Patient
 from harmonygw.backends.dicom_scu.rows import asked, number, text, texts, uids
+from harmonygw.dicom.dataset.patient import NOBODY, Patient
 from harmonygw.errors import Conflict, NotFound
 from harmonygw.operations import DataSet, Find, Level, Retrieve
 from harmonygw.streams import Match

@@ -10,7 +10,8 @@ from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext, UserIdentity
 from harmonygw.errors import RejectedError
 from harmonygw.net.association.operations import Timing
-from harmonygw.net.association.requestor import VERIFICATION, Association, target_endpoint
+from harmonygw.net.association.requestor import VERIFICATION, Association
+from harmonygw.net.connecting import target_endpoint
 
 MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
 """The Modality Worklist Information Model - FIND SOP class (PS3.4 §K.7)."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.backends.dicom_scu.expectation import BATCH, Expectation, Search, image_rows
-from harmonygw.backends.dicom_scu.patient import Patient
 from harmonygw.backends.dicom_scu.rows import asked, text, uids
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.dicom.dimse.statuses import Category, category, describe
@@ -348,6 +348,7 @@ class Retrieval:
         if self._received:
             raise Incomplete(
                 f"{len(still)} of {len(still) + len(self._received)} instances did not come{said}",
+                missing=tuple(text(row, "00080018") for row in still),
                 log_detail=", ".join(text(row, "00080018") for row in still[:10]),
             )
         if self._syntax_is_why(outcome):

@@ -17,19 +17,25 @@ from uuid import uuid4
 
 from twisted.logger import Logger
 
-from harmonygw.backends.storage.arrival import Arrival
+from harmonygw.backends.storage.arrival import Arrival, StagedFile
 from harmonygw.backends.storage.attributes import tag_of, text_of
 from harmonygw.backends.storage.index import Entry, Index, Place
-from harmonygw.backends.storage.patterns import WritePattern, beside
+from harmonygw.backends.storage.patterns import WritePattern
+from harmonygw.backends.storage.plain_files import PlainFile, free_path, make_folder, put, remove_empty_folders
 from harmonygw.backends.storage.reading import StoredData
-from harmonygw.backends.storage.search import StoredFile
-from harmonygw.errors import ConfigurationError
+from harmonygw.backends.storage.search import StoredFile, instance
+from harmonygw.dicom.dimse.statuses import DUPLICATE_SOP_INSTANCE
+from harmonygw.errors import ConfigurationError, Conflict, Incomplete, RejectedError
+from harmonygw.operations import DataSet
 from harmonygw.streams import Instance, Piece
 
 OWN_FOLDER: Final = ".harmonygw"
 """Below the root; no file of the archive can come to lie in it, since no part of a path begins with a dot."""
 
 _SOP_INSTANCE_UID: Final = tag_of("SOPInstanceUID")
+_STUDY_INSTANCE_UID: Final = tag_of("StudyInstanceUID")
+_PATIENT_ID: Final = tag_of("PatientID")
+_ISSUER_OF_PATIENT_ID: Final = tag_of("IssuerOfPatientID")
 
 
 class Archive:
@@ -85,11 +91,19 @@ class Archive:
     def keep(self, arrival: Arrival, rest: Sequence[Piece]) -> None:
         """Write the rest of what has arrived, and make an instance of it.
 
-        Raises what `Arrival.write` and `finish` raise, and `OSError` or `sqlite3.Error` when the disk does not take it.
+        What the archive has already, byte for byte, changes nothing; an instance of the same study and patient that has
+        other content takes the place of the one before.
+
+        Raises `RejectedError` for a SOP Instance UID that is another study's or patient's, what `Arrival.write` and
+        `finish` raise, and `OSError` or `sqlite3.Error` when the disk does not take it.
         """
         with arrival.turn:
             arrival.write(rest)
             attributes = arrival.finish()
+            known = self._known(attributes)
+            if known is not None and self._has(known, arrival):
+                arrival.discard()
+                return
             path = self._pattern.path(
                 text_of(attributes, _SOP_INSTANCE_UID),
                 lambda keyword: text_of(attributes, tag_of(keyword)),
@@ -97,28 +111,108 @@ class Archive:
             )
             os.fsync(self._staging)
             with self._writing:
-                place = Place(self._free(path), f"{self._token}/{arrival.path.name}")
-                (self._root / place.path).parent.mkdir(parents=True, exist_ok=True)
-                replaced = self.index.add(
-                    Entry(
-                        attributes=attributes,
-                        transfer_syntax_uid=arrival.transfer_syntax_uid,
-                        source_ae_title=arrival.source_ae_title,
-                        place=place,
-                        data_offset=arrival.data_offset,
-                        size=arrival.size,
-                        checksum=arrival.checksum,
+                self._known(attributes)  # it may have come on another association meanwhile
+                place = Place(free_path(self._root, path, self.index.is_taken), f"{self._token}/{arrival.path.name}")
+                try:
+                    make_folder(self._root, place.path)
+                    replaced = self.index.add(
+                        Entry(
+                            attributes=attributes,
+                            transfer_syntax_uid=arrival.transfer_syntax_uid,
+                            source_ae_title=arrival.source_ae_title,
+                            place=place,
+                            data_offset=arrival.data_offset,
+                            size=arrival.size,
+                            checksum=arrival.checksum,
+                        )
                     )
-                )
+                except BaseException:
+                    remove_empty_folders(self._root, place.path)
+                    raise
                 arrival.keep()
                 self._move(place)
                 if replaced is not None:
                     self._remove(replaced)
 
-    def _free(self, path: str) -> str:
-        while self.index.is_taken(path) or os.path.lexists(self._root / path):
-            path = beside(path)
-        return path
+    def _known(self, attributes: DataSet) -> StoredFile | None:
+        """Return what the archive has under this SOP Instance UID.
+
+        Raises `RejectedError` when that is of another study, or of another patient: one of the two is not what it says
+        it is, and neither must take the other's place.
+        """
+        known = instance(self.index, text_of(attributes, _SOP_INSTANCE_UID))
+        if known is not None and (known.study_instance_uid, known.patient_id, known.issuer) != (
+            text_of(attributes, _STUDY_INSTANCE_UID),
+            text_of(attributes, _PATIENT_ID),
+            text_of(attributes, _ISSUER_OF_PATIENT_ID),
+        ):
+            raise RejectedError(
+                "the archive has this SOP Instance UID in another study or of another patient",
+                status=DUPLICATE_SOP_INSTANCE,
+                log_detail=f"SOP Instance UID {known.sop_instance_uid}",
+            )
+        return known
+
+    def _has(self, known: StoredFile, arrival: Arrival) -> bool:
+        """Whether what has arrived is, byte for byte, what is here and can be read."""
+        length = arrival.size - arrival.data_offset
+        same = arrival.transfer_syntax_uid, length, arrival.checksum
+        if same != (known.transfer_syntax_uid, known.size - known.data_offset, known.checksum):
+            return False
+        stored = self.read(known, known.transfer_syntax_uid)
+        try:
+            with arrival.path.open("rb") as file:
+                file.seek(arrival.data_offset)
+                while pieces := stored.read():
+                    if any(file.read(len(piece)) != piece for piece in pieces):
+                        return False
+            return True
+        except Incomplete:
+            return False
+        finally:
+            stored.close()
+
+    # Files that are no instances
+
+    def receive_file(self) -> StagedFile:
+        """Begin to take a file that is no instance, without touching the disk yet."""
+        return StagedFile(self._incoming / self._token / f"{uuid4().hex}.part")
+
+    def keep_files(self, files: Sequence[tuple[StagedFile, str]], *, exactly: bool = False) -> list[str]:
+        """Give files, which are on the disk, their names below the root, or names beside those that are taken.
+
+        Returns the names. Every file gets one, or none does. With `exactly` there are no names beside: raises
+        `Conflict`. Raises `OSError` or `sqlite3.Error` when the disk does not take it.
+        """
+        named: list[str] = []
+        with self._writing:
+            try:
+                for staged, path in files:
+                    free = free_path(self._root, path, self.index.is_taken)
+                    if exactly and free != path:
+                        raise Conflict("There is a file of this name, and nothing is overwritten.")
+                    self._name(staged, free)
+                    named.append(free)
+            except BaseException:
+                for path in named:
+                    (self._root / path).unlink(missing_ok=True)
+                    remove_empty_folders(self._root, path)
+                raise
+        return named
+
+    def _name(self, staged: StagedFile, path: str) -> None:
+        try:
+            make_folder(self._root, path)
+            put(staged, self._root / path)
+        except BaseException:
+            remove_empty_folders(self._root, path)
+            raise
+
+    def open_file(self, path: str) -> PlainFile:
+        """Open a file below the root, whatever it is; raises `OSError`."""
+        return PlainFile(self._root, path)
+
+    # The life of an instance's file
 
     def _move(self, place: Place) -> None:
         """Move a file from its temporary name to its own; until then it is served from the temporary one."""

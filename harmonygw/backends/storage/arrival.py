@@ -1,5 +1,6 @@
 """One instance on its way into a file: written and read as it comes, and nothing until it is whole."""
 
+import errno
 import os
 import threading
 import zlib
@@ -20,27 +21,87 @@ _STUDY_INSTANCE_UID: Final = tag_of("StudyInstanceUID")
 _SERIES_INSTANCE_UID: Final = tag_of("SeriesInstanceUID")
 
 
-class Arrival:
-    """A temporary file and what its content says. Every method but the first blocks: call them in a thread.
+class StagedFile:
+    """A temporary file. Every method but the first blocks: call them in a thread.
 
     `discard` may come while another thread still writes, because the exchange was cut off: it waits for its
     turn.
     """
 
-    def __init__(self, path: Path, instance: Instance) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         """The temporary file."""
+        self.size = 0
+        """Bytes written."""
+        self._descriptor = -1
+        self._turn = threading.RLock()
+        self._kept = False
+        self._discarded = False
+
+    @property
+    def turn(self) -> threading.RLock:
+        """Held by whoever works on the file."""
+        return self._turn
+
+    def write(self, pieces: Sequence[Piece]) -> None:
+        """Append; raises `OSError`."""
+        with self._turn:
+            self._open()
+            for piece in pieces:
+                self._append(piece)
+
+    def sync(self) -> None:
+        """Bring the file to the disk; raises `OSError`."""
+        with self._turn:
+            self._open()
+            os.fsync(self._descriptor)
+            self._close()
+
+    def keep(self) -> None:
+        """Note that the file belongs to the archive now."""
+        self._kept = True
+
+    def discard(self) -> None:
+        """Give the file up, unless it was kept; harmless when there is none."""
+        with self._turn:
+            self._close()
+            self._discarded = True
+            if not self._kept:
+                self.path.unlink(missing_ok=True)
+
+    def _open(self) -> bool:
+        """Make the file, unless it is there; return whether it was made."""
+        if self._descriptor >= 0:
+            return False
+        if self._discarded:
+            raise OSError(errno.ECANCELED, "the file was given up")
+        self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        return True
+
+    def _append(self, piece: Piece) -> None:
+        rest = memoryview(piece)
+        while rest:
+            written = os.write(self._descriptor, rest)
+            self.size += written
+            rest = rest[written:]
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+
+class Arrival(StagedFile):
+    """An instance's temporary file, and what its content says."""
+
+    def __init__(self, path: Path, instance: Instance) -> None:
+        super().__init__(path)
         self._sop_class_uid = instance.sop_class_uid
         self._sop_instance_uid = instance.sop_instance_uid
         self._header = _header(instance)
         self._scan = MetadataScan(instance.transfer_syntax_uid)
-        self._descriptor = -1
-        self._turn = threading.RLock()
-        self._kept = False
         self.transfer_syntax_uid = instance.transfer_syntax_uid
         self.source_ae_title = instance.source_ae_title
-        self.size = 0
-        """Bytes written, the header's included."""
         self.checksum = 0
         """CRC-32 of the data set."""
 
@@ -49,28 +110,15 @@ class Arrival:
         """Bytes before the data set."""
         return len(self._header)
 
-    @property
-    def turn(self) -> threading.RLock:
-        """Held by whoever works on the file."""
-        return self._turn
-
     def write(self, pieces: Sequence[Piece]) -> None:
         """Append to the data set; raises `OSError`, and `PeerError` when it cannot be read as one."""
         with self._turn:
-            if self._descriptor < 0:
-                self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            if self._open():
                 self._append(self._header)
             for piece in pieces:
                 self._append(piece)
                 self.checksum = zlib.crc32(piece, self.checksum)
             self._scan.feed(pieces)
-
-    def _append(self, piece: Piece) -> None:
-        rest = memoryview(piece)
-        while rest:
-            written = os.write(self._descriptor, rest)
-            self.size += written
-            rest = rest[written:]
 
     def finish(self) -> dict[str, Any]:
         """Bring the file to the disk, and return the object's attributes.
@@ -82,8 +130,7 @@ class Arrival:
         with self._turn:
             attributes: dict[str, Any] = self._scan.finish(lambda path: "")
             self._check(attributes)
-            os.fsync(self._descriptor)
-            self._close()
+            self.sync()
             return attributes
 
     def _check(self, attributes: dict[str, Any]) -> None:
@@ -102,22 +149,6 @@ class Arrival:
                 encode_uid(text_of(attributes, tag))
             except BadRequest as error:
                 raise RejectedError(f"{name} Instance UID: {error}", status=DATA_SET_DOES_NOT_MATCH) from error
-
-    def keep(self) -> None:
-        """Note that the file belongs to the archive now."""
-        self._kept = True
-
-    def discard(self) -> None:
-        """Give the file up, unless it was kept; harmless when there is none."""
-        with self._turn:
-            self._close()
-            if not self._kept:
-                self.path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
 
 
 def _header(instance: Instance) -> bytes:

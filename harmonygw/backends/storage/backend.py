@@ -20,10 +20,12 @@ from harmonygw.backends.storage import samples
 from harmonygw.backends.storage.archive import Archive
 from harmonygw.backends.storage.arrival import Arrival
 from harmonygw.backends.storage.commitment import failures
-from harmonygw.backends.storage.patterns import WritePattern
+from harmonygw.backends.storage.patterns import ReadPattern, WritePattern
+from harmonygw.backends.storage.plain_files import PlainFile
 from harmonygw.backends.storage.prefetch import Prefetch
 from harmonygw.backends.storage.reading import PIECE_LENGTH, StoredData, delivered_syntax
 from harmonygw.backends.storage.search import StoredFile, count_studies, files, find
+from harmonygw.backends.storage.uploads import Uploads
 from harmonygw.dicom.dimse.statuses import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS
 from harmonygw.errors import (
     BadRequest,
@@ -36,7 +38,7 @@ from harmonygw.errors import (
     RejectedError,
     TransportError,
 )
-from harmonygw.exchange import Reply, Request
+from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.operations import (
     CheckCommitment,
     Commitment,
@@ -84,6 +86,7 @@ class Storage:
         self._reactor = context.reactor
         self._root = Path(context.options.root)
         self._pattern = WritePattern(context.options.write_pattern)
+        self._uploads = Uploads(self._pattern, ReadPattern(context.options.read_pattern), self)
         self._with_samples: bool = context.options.samples
         self._pool: ThreadPool | None = None
         self._archive: Archive | None = None
@@ -101,10 +104,10 @@ class Storage:
         self._pool = ThreadPool(0, THREADS, name=f"storage-{self._name}")
         self._pool.start()
         try:
-            self._archive = await self._in_thread(Archive, self._root, self._pattern)
+            self._archive = await self.in_thread(Archive, self._root, self._pattern)
             if self._pool is None:
                 raise TransportError("the archive was closed while it was being opened")
-            if self._with_samples and await self._in_thread(samples.are_wanted, self._archive.index):
+            if self._with_samples and await self.in_thread(samples.are_wanted, self._archive.index):
                 await self._load_samples(self._archive)
         except BaseException:
             await self._stop()
@@ -133,6 +136,8 @@ class Storage:
     async def respond(self, request: Request) -> Reply:
         """Answer an Echo, Find, Retrieve, Store or RequestCommitment.
 
+        What came by HTTP and is no operation writes or reads a file: see `Uploads`.
+
         Raises `Busy` before `start` has finished, `NotFound` and `Conflict` for a Retrieve, and `BadRequest`
         for a request without an operation. What goes wrong with a single instance of a Store is in its
         `StoreResult`.
@@ -141,6 +146,8 @@ class Storage:
         if archive is None or not self._ready:
             raise Busy("the archive is not open", log_detail=f"storage backend {self._name}")
         request.record.target = str(self._root)
+        if request.operation is None and isinstance(request.origin, HTTPOrigin):
+            return await self._uploads.respond(archive, request, request.origin)
         match request.operation:
             case Echo():
                 return Reply()
@@ -194,12 +201,16 @@ class Storage:
                     await data_set.aclose()
             batch = await self._ask(files, archive.index, retrieve, batch[-1].position)
 
-    async def _pieces(self, data: StoredData) -> AsyncGenerator[Pieces, None]:
+    def pieces(self, file: PlainFile) -> Feed[Pieces]:
+        """Read a file ahead of its reader, and close it."""
+        return self._ahead(self._pieces(file), limit=PIECES_AHEAD, cost=_length)
+
+    async def _pieces(self, data: StoredData | PlainFile) -> AsyncGenerator[Pieces, None]:
         try:
-            while pieces := await self._in_thread(data.read):
+            while pieces := await self.in_thread(data.read):
                 yield pieces
         finally:
-            await self._clean_up(data.close)
+            await self.clean_up(data.close)
 
     async def _store(self, archive: Archive, instances: InstanceStream) -> AsyncGenerator[StoreResult, None]:
         try:
@@ -231,11 +242,11 @@ class Storage:
                 gathered += pieces
                 length += _length(pieces)
                 if length >= WRITE_LENGTH:
-                    await self._in_thread(arrival.write, gathered)
+                    await self.in_thread(arrival.write, gathered)
                     gathered, length = [], 0
-            await self._in_thread(archive.keep, arrival, gathered)
+            await self.in_thread(archive.keep, arrival, gathered)
         except BaseException:
-            await self._clean_up(arrival.discard)
+            await self.clean_up(arrival.discard)
             await instance.data_set.aclose()
             raise
 
@@ -255,7 +266,7 @@ class Storage:
 
     async def _samples(self) -> AsyncGenerator[Instance, None]:
         making = samples.make()
-        while (sample := await self._in_thread(next, making, None)) is not None:
+        while (sample := await self.in_thread(next, making, None)) is not None:
             data_set: Feed[Pieces] = Feed(limit=1)
             data_set.put(sample.pieces)
             data_set.end()
@@ -272,21 +283,22 @@ class Storage:
 
     async def _ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await self._in_thread(question, *args, **kwargs)
+            return await self.in_thread(question, *args, **kwargs)
         except sqlite3.Error as error:
             raise TransportError("the index of the archive cannot be read", log_detail=str(error)) from error
 
-    def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+    def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+        """Call what blocks in a thread; raises `TransportError` when the archive is closed."""
         if self._pool is None:
             raise TransportError("the archive is closed")
         return deferToThreadPool(self._reactor, self._pool, function, *args, **kwargs)
 
-    async def _clean_up(self, close: Callable[[], None]) -> None:
+    async def clean_up(self, close: Callable[[], None]) -> None:
         """Let a thread close a file, which may have to wait for the one that still works on it."""
         if self._pool is None:
             close()
         else:
-            await self._in_thread(close)
+            await self.in_thread(close)
 
 
 class _Matches:

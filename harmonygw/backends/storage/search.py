@@ -148,6 +148,12 @@ class StoredFile(NamedTuple):
         return self.series_number, self.series, self.instance_number, self.instance
 
 
+_STORED_FILES: Final = (
+    "SELECT series_number, series.id, instance_number, instance.id, sop_class_uid, sop_instance_uid,"
+    " transfer_syntax_uid, source_ae_title, study_instance_uid, series_instance_uid, modality,"
+    f" patient_id, issuer, path, staged, data_offset, size, checksum FROM {_JOINS[Level.IMAGE]}"
+)
+
 BEFORE_ALL: Final = (-(2**63), 0, 0, 0)
 """The position of a retrieval that has not begun."""
 
@@ -258,15 +264,19 @@ def files(index: Index, retrieve: Retrieve, after: tuple[int, int, int, int] = B
     where, values = _selection(retrieve)
     with index.reading() as connection:
         rows = connection.execute(
-            "SELECT series_number, series.id, instance_number, instance.id, sop_class_uid, sop_instance_uid,"
-            " transfer_syntax_uid, source_ae_title, study_instance_uid, series_instance_uid, modality,"
-            " patient_id, issuer, path, staged, data_offset, size, checksum"
-            f" FROM {_JOINS[Level.IMAGE]} WHERE {where}"
+            f"{_STORED_FILES} WHERE {where}"
             " AND (series_number, series.id, instance_number, instance.id) > (?, ?, ?, ?)"
             f" ORDER BY series_number, series.id, instance_number, instance.id LIMIT {ROWS_PER_BATCH}",
             (*values, *after),
         )
         return [StoredFile(*row) for row in rows]
+
+
+def instance(index: Index, sop_instance_uid: str) -> StoredFile | None:
+    """Return the file of one instance, None when there is no such instance."""
+    with index.reading() as connection:
+        row = connection.execute(f"{_STORED_FILES} WHERE sop_instance_uid = ?", (sop_instance_uid,)).fetchone()
+        return None if row is None else StoredFile(*row)
 
 
 def _selection(retrieve: Retrieve) -> tuple[str, list[str]]:

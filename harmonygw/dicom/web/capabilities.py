@@ -86,10 +86,10 @@ _ANSWERS: Final = {
     Kind.FRAMES: _Answer("10.4", _ACCEPT, FRAME_OFFERS),
     Kind.RENDERED: _Answer("10.4", _RENDERING_PARAMETERS, RENDERED_OFFERS),
     Kind.THUMBNAIL: _Answer("10.4", _VIEWPORT, THUMBNAIL_OFFERS),
-    Kind.STORE: _Answer("10.5", _ACCEPT, STORE_OFFERS, STORED_MEDIA_TYPES),
     Kind.SEARCH_WORKLIST: _Answer("14.4", _SEARCH_PARAMETERS, MODEL_OFFERS),
     Kind.REQUEST_COMMITMENT: _Answer("13.4", (), ONE_MODEL_OFFERS),
     Kind.CHECK_COMMITMENT: _Answer("13.5", (), ONE_MODEL_OFFERS),
+    Kind.STORE: _Answer("10.5", _ACCEPT, STORE_OFFERS, STORED_MEDIA_TYPES),
 }
 
 _OF_SEVERAL_PARTS: Final = {
@@ -144,13 +144,12 @@ def as_wadl(base_url: str) -> bytes:
 
 
 def _served() -> Iterator[tuple[Transaction, _Answer]]:
-    for transaction in (*TRANSACTIONS, URI_TRANSACTION):
-        if transaction.kind in SERVED:
-            answer = _ANSWERS[transaction.kind]
-            one_part = "{instance}" in transaction.path and not transaction.path.endswith("/bulkdata")
-            if not one_part and transaction.kind in _OF_SEVERAL_PARTS:
-                answer = answer._replace(offers=_OF_SEVERAL_PARTS[transaction.kind])
-            yield transaction, answer
+    for transaction in [one for one in (*TRANSACTIONS, URI_TRANSACTION) if one.kind in SERVED]:
+        answer = _ANSWERS[transaction.kind]
+        one_part = "{instance}" in transaction.path and not transaction.path.endswith("/bulkdata")
+        if not one_part and transaction.kind in _OF_SEVERAL_PARTS:
+            answer = answer._replace(offers=_OF_SEVERAL_PARTS[transaction.kind])
+        yield transaction, answer
 
 
 def _resource(elements: dict[str, ElementTree.Element], path: str) -> ElementTree.Element:

@@ -47,6 +47,8 @@ class Surroundings:
 
     options: DicomSCPOptions
     proceed: Proceed
+    verify: Proceed
+    """The pipeline without the backend at its end."""
     reactor: Any
     destinations: Callable[[], Iterable[MoveDestination]]
     """Of this process's own C-MOVEs."""
@@ -90,6 +92,7 @@ class ServedAssociation(Acceptor):
         self._circumstances = Circumstances(
             self.protocol,
             surroundings.proceed,
+            surroundings.verify,
             surroundings.reactor,
             AssociationOrigin(self.calling_ae_title, self.called_ae_title),
             self.peer,

@@ -30,7 +30,8 @@ from harmonygw.dicom.upperlayer.negotiation import (
 from harmonygw.errors import HarmonyError, Incomplete, NotAcceptable, PeerError
 from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.protocol import AssociationProtocol
-from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance, target_endpoint
+from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance
+from harmonygw.net.connecting import target_endpoint
 from harmonygw.operations import ANY_TRANSFER_SYNTAX
 from harmonygw.streams import Instance, Pieces, Stream
 

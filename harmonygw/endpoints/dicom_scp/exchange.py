@@ -26,7 +26,7 @@ from harmonygw.errors import HarmonyError, RejectedError, TransportError
 from harmonygw.exchange import AssociationOrigin, Record, Request
 from harmonygw.net.association.protocol import AssociationProtocol
 from harmonygw.net.association.requestor import VERIFICATION
-from harmonygw.operations import Operation
+from harmonygw.operations import Echo, Operation
 from harmonygw.pipeline import Proceed
 
 log = Logger()
@@ -40,6 +40,8 @@ class Circumstances:
 
     protocol: AssociationProtocol
     proceed: Proceed
+    verify: Proceed
+    """The pipeline without the backend at its end: for C-ECHO, which asks nobody."""
     clock: IReactorTime
     origin: AssociationOrigin
     peer: str
@@ -84,6 +86,8 @@ class Exchange(ABC, Generic[RequestT]):
         """Whether it can end here and now: not in the midst of an instance, whose rest the peer waits for."""
         self.size = 0
         """Bytes of data sets that went out, or came in."""
+        self.remark = ""
+        """What the peer is to know beside the status: the Error Comment (0000,0902), unless an error has its own."""
 
     # What subclasses say
 
@@ -130,7 +134,15 @@ class Exchange(ABC, Generic[RequestT]):
         if aside:
             request = replace(request, record=Record(operation=self.name))
         reply = await self._circumstances.proceed(request)
+        for name, value in reply.headers:
+            if name.lower() == "warning":
+                self.warn(value)
         return reply.result
+
+    def warn(self, sentence: str) -> None:
+        """Tell the peer, and the log, what is not as it should be with an answer."""
+        self.remark = self.remark or sentence
+        self.request.record.note(sentence)
 
     def send(self, command: Command, data_set: bytes | None = None) -> None:
         """Send a response."""
@@ -176,7 +188,8 @@ class Exchange(ABC, Generic[RequestT]):
     async def _outcome(self) -> tuple[int, str, str, str]:
         """Return status and comment of the final response, and outcome and reason for the log."""
         try:
-            if not self.is_of(self.context.abstract_syntax):
+            abstract_syntax = self.context.abstract_syntax
+            if not self.is_of(abstract_syntax) or self.command.affected_sop_class_uid != abstract_syntax:
                 raise RejectedError("the presentation context is of another service", status=SOP_CLASS_NOT_SUPPORTED)
             status = await self.carry_out()
         except CancelledError:
@@ -201,22 +214,23 @@ class Exchange(ABC, Generic[RequestT]):
         if status == CANCEL:
             return status, "", "client_gone", "C-CANCEL-RQ"
         if category(status) is Category.FAILURE:
-            return status, "", "failed", describe(status)
-        return status, "", "complete", ""
+            return status, self.remark, "failed", describe(status)
+        return status, self.remark, "complete", ""
 
 
 class EchoExchange(Exchange[CEchoRQ]):
-    """C-ECHO (PS3.7 §9.1.5), which asks whether we are there and is not passed on."""
+    """C-ECHO (PS3.7 §9.1.5), which asks whether we are there: middleware may refuse it, and no archive is asked."""
 
     name = "C-ECHO"
-    service = Service.FIND
+    service = Service.VERIFICATION
 
     def is_of(self, sop_class_uid: str) -> bool:
         """Whether it is the Verification SOP class."""
         return sop_class_uid == VERIFICATION
 
     async def carry_out(self) -> int:
-        """Say yes."""
+        """Say yes, unless the pipeline says no."""
+        await self._circumstances.verify(replace(self.request, operation=Echo()))
         return SUCCESS
 
     def respond(self, status: int, comment: str) -> None:

@@ -9,7 +9,11 @@ from harmonygw.dicom.upperlayer.negotiation import AcceptedContext
 from harmonygw.endpoints.dicom_scp.exchange import Circumstances, Exchange
 from harmonygw.endpoints.dicom_scp.identifiers import Matches, decode_identifier, find_of
 from harmonygw.endpoints.dicom_scp.offer import MODELS
+from harmonygw.endpoints.dicom_scp.patients import Patients, studies_of
 from harmonygw.endpoints.dicom_scp.statuses import Service
+from harmonygw.errors import NotAcceptable
+from harmonygw.operations import Find, Level
+from harmonygw.operations import Matches as Found
 
 
 class FindExchange(Exchange[CFindRQ]):
@@ -46,13 +50,27 @@ class FindExchange(Exchange[CFindRQ]):
         pending = self._response(PENDING, has_data_set=True)
         record = self.request.record
         sent = 0
-        async with aclosing(await self.ask(query)) as matches:
+        found, patients = await self._find(query)
+        async with aclosing(found) as matches:
             async for match in matches:
+                if patients is not None and not patients.is_new(match):
+                    continue
                 self.send(pending, encoded.encode(match))
                 sent += 1
                 record.matches = sent
                 await self.protocol.drained()
+        for sentence in getattr(found, "warnings", ()):
+            self.warn(sentence)
         return SUCCESS
+
+    async def _find(self, query: Find) -> tuple[Found, Patients | None]:
+        """Return the matches; and, when they are studies in the place of patients, who tells the patients."""
+        try:
+            return await self.ask(query), None
+        except NotAcceptable:
+            if query.level is not Level.PATIENT:
+                raise
+        return await self.ask(studies_of(query)), Patients()
 
     def respond(self, status: int, comment: str) -> None:
         """Send the final C-FIND-RSP."""

@@ -49,7 +49,11 @@ def level_of(identifier: DataSet, model: InformationModel) -> Level:
 
 
 def find_of(identifier: DataSet, model: InformationModel) -> Find:
-    """Return the query of a C-FIND identifier; without the unique keys of all upper levels it is relational."""
+    """Return the query of a C-FIND identifier; without the unique keys of all upper levels it is relational.
+
+    The Patient ID is not missed: patients' attributes are those of a study too, as in Study Root (PS3.4 §C.6.2.1), so
+    that any archive can answer without it.
+    """
     level = level_of(identifier, model)
     keys: dict[str, Any] = {}
     return_keys: dict[str, Any] = {}
@@ -58,7 +62,7 @@ def find_of(identifier: DataSet, model: InformationModel) -> Find:
             wanted = keys if "Value" in attribute or "InlineBinary" in attribute else return_keys
             wanted[tag] = attribute
     upper = model.levels[: model.levels.index(level)]
-    relational = any(not _is_single(_texts(identifier, UNIQUE_KEYS[one])) for one in upper)
+    relational = any(one is not Level.PATIENT and not _is_single(_texts(identifier, UNIQUE_KEYS[one])) for one in upper)
     return Find(level, keys, return_keys, relational=relational)
 
 

@@ -1,6 +1,6 @@
 """C-GET and C-MOVE: a retrieval from the pipeline, an instance of it a C-STORE sub-operation (PS3.4 §C.4.2, §C.4.3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
@@ -32,7 +32,7 @@ from harmonygw.endpoints.dicom_scp.identifiers import (
 )
 from harmonygw.endpoints.dicom_scp.offer import MODELS
 from harmonygw.endpoints.dicom_scp.statuses import Service
-from harmonygw.errors import HarmonyError, NotFound, PeerError, RejectedError, TooLarge
+from harmonygw.errors import HarmonyError, Incomplete, NotFound, PeerError, RejectedError, TooLarge
 from harmonygw.operations import Find, Level, Matches, Retrieve
 from harmonygw.streams import Instance, InstanceStream, Match
 
@@ -79,6 +79,12 @@ class Tally:
             if len(self.failed_uids) < MAX_FAILED_UIDS:
                 self.failed_uids.append(sop_instance_uid)
 
+    def left_out(self, sop_instance_uids: Iterable[str] = ()) -> None:
+        """Count what remains as failed, because nothing more comes; name those that are known by name."""
+        for uid in sop_instance_uids:
+            self.count(uid, Category.FAILURE)
+        self.failed += self.remaining or 0
+
     @property
     def status(self) -> int:
         """The final status of a retrieval of which nothing is left out."""
@@ -109,6 +115,10 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
         self._identifier = identifier
         self._delivery = delivery
         self._tally = Tally()
+        self._listed: dict[str, None] = {}
+        """Instances that were asked for one by one, and not sent yet."""
+        self._missing: list[Incomplete] = []
+        """What the archive says of instances that it could not send."""
 
     @property
     def broken_by(self) -> HarmonyError | None:
@@ -125,13 +135,15 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
             raise RejectedError(detail, status=status)
         try:
             for operation in await self._plan(selection, delivery.transfer_syntaxes):
-                try:
-                    async with aclosing(await self.ask(operation)) as instances:
-                        await self._send_all(operation, instances, delivery)
-                except NotFound:
-                    self.request.record.note("the archive has nothing under some of the unique keys")
+                await self._retrieve(operation, delivery)
                 if self.cancelled:
                     return CANCEL
+            self._count_missing()
+        except CancelledError:
+            raise
+        except Exception:
+            self._tally.left_out(self._listed)
+            raise
         finally:
             delivery.close()
             self.size = delivery.size
@@ -165,25 +177,37 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
 
     async def _plan(self, selection: Selection, transfer_syntaxes: tuple[str, ...]) -> list[Retrieve]:
         studies = selection.studies
-        if selection.level is Level.PATIENT:
-            studies, self._tally.expected = await self._studies(selection.patient_id)
-        elif selection.level is Level.IMAGE:
+        if selection.patient_id:
+            studies, self._tally.expected = await self._studies(selection)
+        if selection.level is Level.IMAGE:
+            self._listed = dict.fromkeys(selection.instances)
             self._tally.expected = len(selection.instances)
-        else:
+        elif studies and (selection.level is Level.SERIES or not selection.patient_id):
             self._tally.expected = await self._count(selection)
         return list(selection.operations(studies, transfer_syntaxes))
 
-    async def _studies(self, patient_id: str) -> tuple[tuple[str, ...], int | None]:
-        """Ask for the studies of a patient, and how many instances they have."""
-        keys = {PATIENT_ID: {"vr": "LO", "Value": [patient_id]}}
-        return_keys = {STUDY_INSTANCE_UID: {"vr": "UI"}, STUDY_INSTANCES: {"vr": "IS"}}
+    async def _studies(self, selection: Selection) -> tuple[tuple[str, ...], int | None]:
+        """Ask for the studies of a patient, all or those that are named, and how many instances they have.
+
+        An archive that is asked in Study Root hands out a study whatever patient it was asked for with.
+        """
+        keys = {PATIENT_ID: {"vr": "LO", "Value": [selection.patient_id]}}
+        return_keys = {STUDY_INSTANCES: {"vr": "IS"}}
+        if selection.studies:
+            keys[STUDY_INSTANCE_UID] = {"vr": "UI", "Value": list(selection.studies)}
+        else:
+            return_keys[STUDY_INSTANCE_UID] = {"vr": "UI"}
         rows = [
             row
             for row in await self._rows(Find(Level.STUDY, keys, return_keys))
-            if _value(row, PATIENT_ID) == patient_id
+            if _value(row, PATIENT_ID) == selection.patient_id
         ]
-        studies = tuple(dict.fromkeys(str(_value(row, STUDY_INSTANCE_UID)) for row in rows))
-        return studies, _sum(rows, STUDY_INSTANCES)
+        found = tuple(dict.fromkeys(str(_value(row, STUDY_INSTANCE_UID)) for row in rows))
+        if selection.studies:
+            found = tuple(uid for uid in selection.studies if uid in found)
+            if len(found) < len(selection.studies):
+                self.request.record.note("the archive has some of the studies under no such patient")
+        return found, _sum(rows, STUDY_INSTANCES)
 
     async def _count(self, selection: Selection) -> int | None:
         """Ask how many instances there are: the responses can say then how many remain."""
@@ -216,6 +240,27 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
 
     # What is sent
 
+    async def _retrieve(self, operation: Retrieve, delivery: Delivery) -> None:
+        try:
+            async with aclosing(await self.ask(operation)) as instances:
+                await self._send_all(operation, instances, delivery)
+        except NotFound:
+            self.request.record.note("the archive has nothing under some of the unique keys")
+        except Incomplete as error:
+            if delivery.broken_by is not None:
+                raise
+            self.warn(error.detail)
+            self._missing.append(error)
+
+    def _count_missing(self) -> None:
+        """Count what did not come as failed. A study is what the archive sends of it, unless that says more."""
+        if self._listed:
+            self.warn(f"{len(self._listed)} of the instances asked for did not come")
+            self._tally.left_out(self._listed)
+        elif self._missing:
+            self._tally.left_out(uid for error in self._missing for uid in error.missing)
+            self._tally.failed = max(1, self._tally.failed)
+
     async def _send_all(self, operation: Retrieve, instances: InstanceStream, delivery: Delivery) -> None:
         stream = aiter(instances)
         while not self.cancelled:
@@ -247,6 +292,7 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
             status = PROCESSING_FAILURE
         if category(status) is not Category.SUCCESS:
             record.note(f"a sub-operation ended with {describe(status)}")
+        self._listed.pop(instance.sop_instance_uid, None)
         self._tally.count(instance.sop_instance_uid, category(status))
 
 

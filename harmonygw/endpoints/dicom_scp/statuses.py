@@ -10,6 +10,7 @@ from harmonygw.dicom.dimse.statuses import (
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
     PROCESSING_FAILURE,
+    RESOURCE_LIMITATION,
     SOP_CLASS_NOT_SUPPORTED,
     SUCCESS,
     UNABLE_TO_PERFORM_SUB_OPERATIONS,
@@ -20,31 +21,36 @@ from harmonygw.dicom.dimse.statuses import (
 
 
 class Service(IntEnum):
-    """The services whose tables of statuses differ (PS3.4 Tables B.2-1, C.4-1, C.4-2 and C.4-3): columns below."""
+    """The services whose tables of statuses differ: columns below (PS3.4 Tables B.2-1, C.4-1, C.4-2 and C.4-3; for
+    verification the general ones of PS3.7 Annex C)."""
 
     STORAGE = 0
     FIND = 1
     RETRIEVE = 2
+    VERIFICATION = 3
 
 
-STATUSES: tuple[tuple[type[errors.HarmonyError], tuple[int, int, int]], ...] = (
-    (errors.Denied, (NOT_AUTHORIZED, NOT_AUTHORIZED, NOT_AUTHORIZED)),
+STATUSES: tuple[tuple[type[errors.HarmonyError], tuple[int, int, int, int]], ...] = (
+    (errors.Denied, (NOT_AUTHORIZED, NOT_AUTHORIZED, NOT_AUTHORIZED, NOT_AUTHORIZED)),
     # Nothing found is an answer: no match, no sub-operation.
-    (errors.NotFound, (CANNOT_UNDERSTAND, SUCCESS, SUCCESS)),
-    (errors.TooLarge, (OUT_OF_RESOURCES, OUT_OF_RESOURCES, UNABLE_TO_PERFORM_SUB_OPERATIONS)),
-    (errors.BadRequest, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, IDENTIFIER_DOES_NOT_MATCH)),
-    (errors.Conflict, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, IDENTIFIER_DOES_NOT_MATCH)),
-    (errors.NotAcceptable, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, UNABLE_TO_PERFORM_SUB_OPERATIONS)),
-    (errors.Busy, (OUT_OF_RESOURCES, OUT_OF_RESOURCES, UNABLE_TO_PERFORM_SUB_OPERATIONS)),
+    (errors.NotFound, (CANNOT_UNDERSTAND, SUCCESS, SUCCESS, PROCESSING_FAILURE)),
+    (errors.TooLarge, (OUT_OF_RESOURCES, OUT_OF_RESOURCES, UNABLE_TO_PERFORM_SUB_OPERATIONS, PROCESSING_FAILURE)),
+    (errors.BadRequest, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, IDENTIFIER_DOES_NOT_MATCH, PROCESSING_FAILURE)),
+    (errors.Conflict, (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, IDENTIFIER_DOES_NOT_MATCH, PROCESSING_FAILURE)),
+    (
+        errors.NotAcceptable,
+        (CANNOT_UNDERSTAND, IDENTIFIER_DOES_NOT_MATCH, UNABLE_TO_PERFORM_SUB_OPERATIONS, PROCESSING_FAILURE),
+    ),
+    (errors.Busy, (OUT_OF_RESOURCES, OUT_OF_RESOURCES, UNABLE_TO_PERFORM_SUB_OPERATIONS, RESOURCE_LIMITATION)),
     # A modality keeps what was refused for lack of resources and sends it again; what could not be understood it
     # may give up.
-    (errors.TimedOut, (OUT_OF_RESOURCES, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)),
-    (errors.TransportError, (OUT_OF_RESOURCES, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)),
-    (errors.HarmonyError, (PROCESSING_FAILURE, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)),
+    (errors.TimedOut, (OUT_OF_RESOURCES, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS, PROCESSING_FAILURE)),
+    (errors.TransportError, (OUT_OF_RESOURCES, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS, PROCESSING_FAILURE)),
+    (errors.HarmonyError, (PROCESSING_FAILURE, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS, PROCESSING_FAILURE)),
 )
-"""Of each error the status as of storage, query and retrieval, the first row that fits."""
+"""Of each error the status as of storage, query, retrieval and verification, the first row that fits."""
 
-UNFORESEEN = (PROCESSING_FAILURE, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS)
+UNFORESEEN = (PROCESSING_FAILURE, UNABLE_TO_PROCESS, UNABLE_TO_PROCESS, PROCESSING_FAILURE)
 """Of an exception that is none of `errors`."""
 
 

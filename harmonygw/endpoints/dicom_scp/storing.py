@@ -6,6 +6,7 @@ from contextlib import aclosing
 from twisted.internet.defer import Deferred
 
 from harmonygw.dicom.dimse.commands import CStoreRQ
+from harmonygw.dicom.dimse.statuses import Category, category
 from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext
 from harmonygw.endpoints.dicom_scp.exchange import Circumstances, Exchange
@@ -49,7 +50,7 @@ class StoreExchange(Exchange[CStoreRQ]):
             results: Stream[StoreResult] = await self.ask(Store(self._instances()))
             async with aclosing(results):
                 async for result in results:
-                    record.instances = 1
+                    record.instances = 0 if category(result.status) is Category.FAILURE else 1
                     if result.detail:
                         record.note(result.detail)
                     return result.status

@@ -135,8 +135,14 @@ class Cache:
                 del self._fetches[key]
                 self._outdated.add(fetch)
                 fetch.serve_out()
+                Deferred.fromCoroutine(self._read_out(fetch))
         if not any(fetch.study_instance_uid == study_instance_uid for fetch in self._outdated):
             await self._forget(study_instance_uid)
+
+    async def _read_out(self, fetch: Fetch) -> None:
+        await fetch.end(read_out=True)
+        self._outdated.remove(fetch)
+        await self._outdate(fetch.study_instance_uid)
 
     async def _forget(self, study_instance_uid: str) -> None:
         self._being_forgotten[study_instance_uid] += 1
@@ -355,10 +361,6 @@ class Cache:
     def _ended(self, key: SeriesKey, fetch: Fetch) -> None:
         if self._fetches.get(key) is fetch:
             del self._fetches[key]
-        if fetch in self._outdated:
-            self._outdated.remove(fetch)
-            if not any(one.study_instance_uid == fetch.study_instance_uid for one in self._outdated):
-                Deferred.fromCoroutine(self._forget(fetch.study_instance_uid))
 
     async def _landed(self, entry: Entry) -> None:
         """Forget what a rejection note rejects."""

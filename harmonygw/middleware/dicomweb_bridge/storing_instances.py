@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from twisted.internet.defer import CancelledError
-
 from harmonygw.dicom.dataset.completeness import Completeness
 from harmonygw.dicom.dataset.header_scan import HEADER_SCAN_LIMIT
 from harmonygw.dicom.dataset.part10_reading import Part10Reading
@@ -54,8 +52,6 @@ class SentDataSet:
             return await self._source.__anext__()
         except StopAsyncIteration:
             self.ended = True
-            raise
-        except CancelledError:
             raise
         except HarmonyError as error:
             self.error = error
@@ -254,8 +250,7 @@ async def _rest_of(reading: Part10Reading, part: IncomingPart) -> AsyncGenerator
     completeness = Completeness(reading.transfer_syntax_uid)
     beginning = reading.data_set
     completeness.feed(beginning)
-    if beginning:
-        yield beginning
+    yield beginning
     async for pieces in part:
         completeness.feed(pieces)
         yield pieces

@@ -19,8 +19,8 @@ from twisted.internet.task import deferLater
 
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
 from harmonygw.errors import Busy, PeerError, RejectedError, TimedOut, TransportError
-from harmonygw.net.association.circuit import Circuit
 from harmonygw.net.association.requestor import Association
+from harmonygw.net.circuit import Circuit
 
 MAX_WAITING = 1000
 """Requests of one kind that may wait for a place at one target: more than a hospital's viewers open at once; beyond

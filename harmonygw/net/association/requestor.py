@@ -1,20 +1,15 @@
 """The SCU's side: requesting an association, and running operations on it, one at a time."""
 
 from collections.abc import Callable
-from typing import Any
 
-from twisted.internet import error
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
 
 from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ, NActionRQ
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext, AssociateRQ
 from harmonygw.dicom.upperlayer.provider import UpperLayer
-from harmonygw.errors import HarmonyError, NotAcceptable, PeerError, TimedOut, TransportError
+from harmonygw.errors import HarmonyError, NotAcceptable, PeerError, TransportError
 from harmonygw.net.association.action import ActionOperation
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.operations import (
@@ -29,6 +24,7 @@ from harmonygw.net.association.operations import (
 )
 from harmonygw.net.association.protocol import AssociationProtocol
 from harmonygw.net.association.receiving import Admit
+from harmonygw.net.connecting import connect
 from harmonygw.operations import DataSet
 from harmonygw.streams import Instance
 
@@ -85,7 +81,7 @@ class Association:
         self.protocol = AssociationProtocol(upper_layer, self, self._clock, silence_timeout=self._silence_timeout)
         established = self._established = Deferred(self._request_cancelled)
         self.protocol.associate(rq)
-        await _connect(endpoint, self.protocol)
+        await connect(endpoint, self.protocol)
         await established
 
     @property
@@ -345,43 +341,3 @@ async def send_instance(protocol: AssociationProtocol, context_id: int, command:
         held = b"".join((held[even:], *pieces))
     protocol.send_fragment(context_id, held, is_last=True)
     await protocol.drained()
-
-
-def target_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
-    """Return the client endpoint of a peer; `timeout` is in seconds, for the connection.
-
-    An address is connected to directly: `HostnameEndpoint` would wait for further addresses of the name before it says
-    that the connection was refused.
-    """
-    if isIPAddress(host):
-        return TCP4ClientEndpoint(reactor, host, port, timeout=timeout)
-    if isIPv6Address(host):
-        return TCP6ClientEndpoint(reactor, host, port, timeout=timeout)
-    return HostnameEndpoint(reactor, host, port, timeout=timeout)
-
-
-class _Once(Factory):
-    """Makes the one protocol of a connection, without a line in the log."""
-
-    noisy = False
-
-    def __init__(self, protocol: AssociationProtocol) -> None:
-        self._protocol = protocol
-
-    def buildProtocol(self, addr: object) -> AssociationProtocol:
-        return self._protocol
-
-
-async def _connect(endpoint: IStreamClientEndpoint, protocol: AssociationProtocol) -> None:
-    try:
-        await endpoint.connect(_Once(protocol))
-    except error.ConnectingCancelledError as cancelled:
-        raise CancelledError from cancelled
-    except (error.TimeoutError, error.TCPTimedOutError) as failure:
-        raise TimedOut("the connection was not made in time (connect_timeout_secs)") from failure
-    except error.ConnectionRefusedError as failure:
-        raise TransportError("the connection was refused") from failure
-    except (error.DNSLookupError, error.UnknownHostError) as failure:
-        raise TransportError("the host name was not found") from failure
-    except (error.ConnectError, OSError) as failure:
-        raise TransportError("the connection could not be made", log_detail=str(failure)) from failure

@@ -7,8 +7,8 @@ import pytest
 
 from harmonygw.backends.dicom_scu.contexts import NATIVE
 from harmonygw.backends.dicom_scu.expectation import Expectation
-from harmonygw.backends.dicom_scu.patient import Patient
 from harmonygw.backends.dicom_scu.retrieval import Attempt, NoContextError, NotOfferedError, Retrieval
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.exchange import Record
 from harmonygw.net.association.operations import Outcome

@@ -131,9 +131,20 @@ async def test_fuzzy_matching_that_is_not_negotiated_is_warned_of_and_asked_for_
 
 
 @ensureDeferred
-async def test_patient_level_is_not_asked_in_study_root() -> None:
-    async with Running(PACS(study_of(1))) as running:
-        with pytest.raises(NotAcceptable, match="information_model"):
+async def test_patients_are_asked_for_in_patient_root_where_studies_are_in_study_root() -> None:
+    pacs = PACS(study_of(1))
+    pacs.models = (STUDY_FIND, PATIENT_FIND)
+    async with Running(pacs) as running:
+        assert len(await running.result(Find(Level.PATIENT))) == 1
+        assert len(await running.result(STUDIES)) == 1
+        asked = [(one.level, one.command.affected_sop_class_uid) for one in pacs.asked]
+        assert asked == [("PATIENT", PATIENT_FIND), ("STUDY", STUDY_FIND)]
+
+
+@ensureDeferred
+async def test_an_archive_without_patient_root_has_no_patients_to_ask_for() -> None:
+    async with Running(PACS()) as running:
+        with pytest.raises(NotAcceptable, match="no Patient Root"):
             await running.ask(Find(Level.PATIENT))
 
 

@@ -4,7 +4,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from harmonygw.backends.dicom_scu.expectation import BATCH, EXPECTATION_SECS, Expectation, Expectations, Search
-from harmonygw.backends.dicom_scu.patient import Patient
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.errors import Conflict, NotFound, RejectedError
 from harmonygw.operations import Find, Level, Retrieve
 from harmonygw.streams import Match

@@ -8,7 +8,7 @@ from pytest_twisted import ensureDeferred
 from harmonygw.backends.dicom_scu import contexts, retrieval
 from harmonygw.backends.dicom_scu.contexts import LOSSLESS, LOSSY, NATIVE, VIDEO
 from harmonygw.backends.dicom_scu.expectation import Expectation
-from harmonygw.backends.dicom_scu.patient import Patient
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.errors import BadRequest, Incomplete, NotAcceptable, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.net.association.operations import Outcome

@@ -114,8 +114,8 @@ async def stream_of(instances: Iterable[Instance]) -> AsyncGenerator[Instance, N
         yield one
 
 
-def storage(root: Path, *, samples: bool = False, write_pattern: str = "") -> Storage:
-    options = SimpleNamespace(root=str(root), write_pattern=write_pattern, read_pattern="", samples=samples)
+def storage(root: Path, *, samples: bool = False, write_pattern: str = "", read_pattern: str = "") -> Storage:
+    options = SimpleNamespace(root=str(root), write_pattern=write_pattern, read_pattern=read_pattern, samples=samples)
     return Storage(SimpleNamespace(name="archive", options=options, reactor=reactor))  # type: ignore[arg-type]
 
 

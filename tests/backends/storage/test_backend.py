@@ -2,6 +2,7 @@ import errno
 import os
 import sqlite3
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,81 @@ async def test_an_instance_sent_again_replaces_the_one_before(tmp_path: Path) ->
     assert data == encoded(data_set(Rows=4, PatientName="Doe^Janet"))
     assert names == [{"Alphabetic": "Doe^Janet"}]
     assert len(files_below(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("piece", [7, 1 << 20])
+@ensureDeferred
+async def test_the_same_instance_sent_again_changes_nothing(tmp_path: Path, piece: int) -> None:
+    async with running(tmp_path, write_pattern="{uuid}.dcm") as backend:
+        await store(backend, ct())
+        before = files_below(tmp_path)
+        whole = encoded(data_set())
+        pieces = [(whole[start : start + piece],) for start in range(0, len(whole), piece)]
+        [result] = await store(backend, instance(data_set(), data_set=pieces_of(*pieces)))
+        assert result.status == STORED
+        assert files_below(tmp_path) == before
+        assert len(await search(backend, Level.IMAGE, SOPInstanceUID=("UI", None))) == 1
+
+
+@ensureDeferred
+async def test_the_same_instance_sent_again_mends_one_that_is_damaged(tmp_path: Path) -> None:
+    async with running(tmp_path, write_pattern="{uuid}.dcm") as backend:
+        for damage in (lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-1] + b"!")):
+            await store(backend, ct())
+            [name] = files_below(tmp_path)
+            damage(tmp_path / name)
+            await store(backend, ct())
+            [(_, data)] = await retrieve(backend, study())
+            assert data == encoded(data_set())
+            assert len(files_below(tmp_path)) == 1
+
+
+@ensureDeferred
+async def test_a_checksum_alone_does_not_make_two_instances_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zlib, "crc32", lambda data, start=0: 7)
+    async with running(tmp_path) as backend:
+        await store(backend, ct(), ct(PatientName="Doe^Jean"))
+        [(_, data)] = await retrieve(backend, study())
+    assert data == encoded(data_set(PatientName="Doe^Jean"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"PatientID": "P2"},
+        {"IssuerOfPatientID": "ELSEWHERE"},
+        {"StudyInstanceUID": "1.9"},
+        {"PatientID": None},
+    ],
+)
+@ensureDeferred
+async def test_an_instance_never_takes_the_place_of_one_of_another_patient_or_study(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    async with running(tmp_path) as backend:
+        results = await store(backend, ct(), ct(Rows=4, **changes))
+        assert [result.status for result in results] == [STORED, 0x0111]
+        assert "another study or of another patient" in results[1].detail
+        [(_, data)] = await retrieve(backend, study())
+        assert data == encoded(data_set())
+        assert len(files_below(tmp_path)) == 1
+
+
+@ensureDeferred
+async def test_an_index_that_cannot_be_written_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(index: Any, entry: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    async with running(tmp_path, write_pattern="{PatientID}/{StudyInstanceUID}/{file}") as backend:
+        with monkeypatch.context() as patch:
+            patch.setattr("harmonygw.backends.storage.index.Index.add", refuse)
+            assert await statuses(backend, ct()) == [0xA700]
+        assert [path.name for path in tmp_path.iterdir()] == [".harmonygw"]
+        assert await statuses(backend, ct()) == [STORED]
 
 
 @ensureDeferred

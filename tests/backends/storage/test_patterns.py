@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from harmonygw.backends.storage.patterns import (
     MAX_COMPONENT_LENGTH,
     MAX_VALUE_LENGTH,
+    ReadPattern,
     WritePattern,
     beside,
     reduced,
+    reduced_file_name,
 )
 from harmonygw.errors import ConfigurationError
 
@@ -121,3 +123,70 @@ def test_a_pattern_that_could_leave_the_root_or_names_nothing_is_a_configuration
 )
 def test_a_name_beside_a_taken_one_keeps_its_folder_and_extension(taken: str, expected: str) -> None:
     assert re.fullmatch(expected, beside(taken))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("scan.pdf", "scan.pdf"),
+        ("a/b\\c.txt", "c.txt"),
+        ("..", ""),
+        ("///", ""),
+        ("山田", ""),
+        (".bashrc", "bashrc"),
+        ("x" * 300, "x" * 128),
+        ("x" * 300 + ".tar.gz", "x" * 125 + ".gz"),
+        ("x." + "y" * 300, "x." + "y" * 126),
+    ],
+)
+def test_the_name_of_an_upload_is_reduced_and_keeps_its_extension(given: str, expected: str) -> None:
+    assert reduced_file_name(given) == expected
+
+
+@given(st.text(max_size=300))
+def test_no_name_of_an_upload_leaves_the_root(given_name: str) -> None:
+    name = reduced_file_name(given_name)
+    assert name == "" or re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}", name)
+    result = WritePattern("in/{file}").path_of_file(name or "x", lambda keyword: given_name, NOW)
+    assert Path("/archive", result).resolve().is_relative_to("/archive/in")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("", ("a", "b.txt"), "a/b.txt"),
+        ("in/{file}", ("b.txt",), "in/b.txt"),
+        ("{PatientID}/{file}.dcm", ("x",), "P1/x.dcm"),
+        ("{uuid}", ("x",), "_"),
+        ("", (), None),
+        ("", ("..", "x"), None),
+        ("", ("a b",), None),
+        ("", ("x" * 129,), None),
+    ],
+)
+def test_a_read_pattern_leads_a_name_to_a_path(pattern: str, name: tuple[str, ...], expected: str | None) -> None:
+    values = {"PatientID": "P1"}
+    assert ReadPattern(pattern).path(name, lambda keyword: values.get(keyword, "")) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "expected"),
+    [
+        ("", "a/b.txt", "a/b.txt"),
+        ("in/{file}", "in/b.txt", "b.txt"),
+        ("in/{file}.dcm", "in/b.dcm", "b"),
+        ("in/{file}", "out/b.txt", None),
+        ("{PatientID}/{file}", "P1/x", None),
+        ("{uuid}", "x", None),
+        ("in/{file}", "in/", None),
+    ],
+)
+def test_a_path_has_the_name_that_leads_to_it(pattern: str, path: str, expected: str | None) -> None:
+    assert ReadPattern(pattern).name_of(path) == expected
+    if expected is not None:
+        assert ReadPattern(pattern).path(tuple(expected.split("/")), lambda keyword: "") == path
+
+
+def test_a_wrong_read_pattern_is_named_by_its_key() -> None:
+    with pytest.raises(ConfigurationError, match=r"read_pattern '\.\./x'"):
+        ReadPattern("../x")

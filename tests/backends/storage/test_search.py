@@ -287,13 +287,11 @@ async def test_more_matches_than_a_batch_come_once_each_in_the_order_of_storing(
 
 
 @ensureDeferred
-async def test_an_instance_that_moves_to_another_study_takes_an_empty_one_with_it(backend: Storage) -> None:
-    await store(backend, ct(SOPInstanceUID="2.1", StudyInstanceUID="3", SeriesInstanceUID="3.1", PatientID=None))
-    studies = await search(
-        backend, Level.STUDY, StudyInstanceUID=("UI", None), NumberOfStudyRelatedInstances=("IS", None)
+async def test_an_instance_that_moves_to_another_series_takes_an_empty_one_with_it(backend: Storage) -> None:
+    await store(backend, ct(SOPInstanceUID="2.1", StudyInstanceUID="2", SeriesInstanceUID="2.9", PatientID="P2"))
+    found = await search(
+        backend, Level.SERIES, SeriesInstanceUID=("UI", ["2.0", "2.9"]), NumberOfSeriesRelatedInstances=("IS", None)
     )
-    patients = await search(backend, Level.PATIENT, PatientID=("LO", None))
 
-    assert values(studies, "StudyInstanceUID") == ["1.2", "3"]
-    assert values(studies, "NumberOfStudyRelatedInstances") == [3, 2]
-    assert values(patients, "PatientID") == ["P1", None]
+    assert values(found, "SeriesInstanceUID") == ["2.9"]
+    assert values(found, "NumberOfSeriesRelatedInstances") == [1]

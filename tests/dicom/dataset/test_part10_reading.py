@@ -67,6 +67,14 @@ def test_a_file_may_be_identified_by_its_end_only() -> None:
     assert content == element(0x00080018, "UI", b"1.2\0")
 
 
+def test_a_file_may_end_with_what_was_too_little_to_be_looked_at() -> None:
+    syntax = element(0x00020010, "UI", EXPLICIT.encode() + b"\0")
+    long = bytes(128) + b"DICM" + element(0x00020102, "OB", bytes(5000)) + syntax
+    for content in (data_set(), data_set()[:-100]):
+        reading, passed = begun(long[:-1] + long[-1:] + content, len(long) - 1)
+        assert (reading.values["SeriesInstanceUID"], passed) == ("1.2.3", content)
+
+
 def test_a_deflated_data_set_stays_deflated() -> None:
     import zlib
 

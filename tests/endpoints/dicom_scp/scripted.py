@@ -1,6 +1,6 @@
 """A `dicom_scp` endpoint in memory: a pipeline that does what the test says, and a peer that asks."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +16,7 @@ from harmonygw.endpoints.dicom_scp import DicomSCPEndpoint
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.association.destination import MoveDestination
 from harmonygw.operations import Operation
-from harmonygw.pipeline import EndpointContext
+from harmonygw.pipeline import EndpointContext, IMiddleware, chain
 from harmonygw.streams import Feed, Instance, Pieces
 from tests.net.association.scripted_peer import ScriptedPeer
 
@@ -42,6 +42,7 @@ class Pipeline:
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.answer: Answer = lambda operation: None
+        self.headers: tuple[tuple[str, str], ...] = ()
 
     def __call__(self, request: Request) -> "Deferred[Reply]":
         self.requests.append(request)
@@ -49,7 +50,7 @@ class Pipeline:
         if isinstance(answer, Exception):
             raise answer
         answered = answer if isinstance(answer, Deferred) else succeed(answer)
-        return answered.addCallback(lambda result: Reply(result=result))
+        return answered.addCallback(lambda result: Reply(headers=self.headers, result=result))
 
     @property
     def operations(self) -> list[Any]:
@@ -66,6 +67,7 @@ class Script:
         destinations: Iterable[MoveDestination] = (),
         commitments: Iterable[Any] = (),
         addresses: tuple[ListeningAddress, ...] = (ListeningAddress("127.0.0.1", 11112),),
+        middleware: Sequence[IMiddleware] = (),
         **options: Any,
     ) -> None:
         self.clock = MemoryReactorClock()
@@ -81,6 +83,7 @@ class Script:
                 backend=backend,
                 destinations=lambda: destinations,
                 commitments=lambda: commitments,
+                around=lambda respond: chain(middleware, respond),
             )
         )
         self.endpoint.start()

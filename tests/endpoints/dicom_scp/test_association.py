@@ -5,12 +5,34 @@ from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
 from harmonygw.dicom.dataset.json_decoding import from_json
-from harmonygw.dicom.dimse.commands import CEchoRQ, CEchoRSP, CFindRQ, NEventReportRQ, NEventReportRSP, encode_command
+from harmonygw.dicom.dimse.commands import (
+    CEchoRQ,
+    CEchoRSP,
+    CFindRQ,
+    CFindRSP,
+    NEventReportRQ,
+    NEventReportRSP,
+    encode_command,
+)
 from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Report
 from harmonygw.dicom.upperlayer.events import Aborted
 from harmonygw.dicom.upperlayer.negotiation import ProposedContext
 from harmonygw.endpoints.dicom_scp.association import MAX_IDENTIFIER_LENGTH
-from tests.endpoints.dicom_scp.scripted import EXPLICIT, FIND, VERIFICATION, Script, identifier, key, stream
+from harmonygw.errors import Denied, RateLimited, TransportError
+from harmonygw.exchange import AssociationOrigin, Reply, Request
+from harmonygw.operations import Echo
+from harmonygw.pipeline import Proceed
+from tests.endpoints.dicom_scp.scripted import (
+    AE_TITLE,
+    EXPLICIT,
+    FIND,
+    PATIENT_FIND,
+    VERIFICATION,
+    Script,
+    identifier,
+    key,
+    stream,
+)
 from tests.net.association.scripted_peer import Message, ScriptedPeer
 
 
@@ -31,8 +53,43 @@ def test_an_echo_is_answered_by_the_endpoint_itself() -> None:
     assert (line["operation"], line["outcome"], line["peer"]) == ("C-ECHO", "complete", "10.0.0.7")
 
 
+class Refusing:
+    """Middleware that raises an error; it remembers what it was asked."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.asked: list[Any] = []
+
+    async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+        self.asked.append((request.origin, request.operation))
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Denied("rule wards"), 0x0124),
+        (RateLimited("too many"), 0x0213),
+        (TransportError("gone"), 0x0110),
+        (ZeroDivisionError("bug"), 0x0110),
+    ],
+)
+def test_middleware_may_refuse_an_echo(error: Exception, status: int) -> None:
+    middleware = Refusing(error)
+    script = Script(middleware=[middleware])  # type: ignore[list-item]
+    assert script.asking(VERIFICATION).send(CEchoRQ(3, VERIFICATION)) == [Message(CEchoRSP(3, VERIFICATION, status))]
+    assert middleware.asked == [(AssociationOrigin("VIEWER", AE_TITLE), Echo())]
+
+
 def test_an_echo_on_the_context_of_another_service_is_refused() -> None:
     assert Script().asking(FIND).send(CEchoRQ(3, FIND)) == [Message(CEchoRSP(3, FIND, 0x0122))]
+
+
+def test_a_request_for_another_sop_class_than_its_contexts_is_refused() -> None:
+    script = Script()
+    [answer] = script.asking(FIND).send(CFindRQ(3, PATIENT_FIND), identifier())
+    assert answer.command == CFindRSP(3, PATIENT_FIND, 0x0122, False, "the presentation context is of another service")
+    assert script.pipeline.requests == []
 
 
 def test_a_request_before_the_last_was_answered_aborts_the_association() -> None:

@@ -7,7 +7,7 @@ from twisted.logger import capturedLogs
 from harmonygw.dicom.dataset.json_encoding import to_json
 from harmonygw.dicom.dimse.commands import CCancelRQ, CFindRQ, CFindRSP, encode_command
 from harmonygw.dicom.upperlayer.negotiation import ProposedContext
-from harmonygw.errors import Busy, Denied, NotFound, RejectedError, TransportError
+from harmonygw.errors import Busy, Denied, NotAcceptable, NotFound, RejectedError, TransportError
 from harmonygw.exchange import AssociationOrigin
 from harmonygw.operations import Find, Level
 from harmonygw.streams import Feed, Match
@@ -216,3 +216,71 @@ def test_a_peer_that_does_not_read_is_not_sent_more_and_aborted_in_the_end() -> 
     [line] = exchanges(events)
     assert (line["outcome"], line["dimse_status"]) == ("aborted", None)
     assert script.endpoint.under_way == 0
+
+
+def study(patient_id: str, uid: str, *, issuer: str = "", name: str = "Doe^Jane") -> dict[str, Any]:
+    return {
+        "00100010": key("PN", {"Alphabetic": name}),
+        "00100020": key("LO", *([patient_id] if patient_id else [])),
+        "00100021": key("LO", *([issuer] if issuer else [])),
+        "0020000D": key("UI", uid),
+    }
+
+
+PATIENTS = identifier("PATIENT", _00100010=key("PN", {"Alphabetic": "D*"}), _00100020=key("LO"), _00201200=key("IS"))
+
+
+def test_patients_of_an_archive_without_that_level_are_those_of_its_studies() -> None:
+    script = Script()
+    rows = [
+        study("P1", "1.2"), study("P1", "1.3"), study("P1", "1.4", issuer="B"), study("P2", "1.5"),
+        study("", "1.6", name="Doe^A"), study("", "1.7", name="Doe^A"), study("", "1.8", name="Doe^B"),
+    ]  # fmt: skip
+    script.pipeline.answer = lambda operation: (
+        NotAcceptable("no PATIENT level") if operation.level is Level.PATIENT else stream(*rows)
+    )
+    answers = script.asking(PATIENT_FIND).send(CFindRQ(7, PATIENT_FIND), PATIENTS)
+    found = [to_json(one.data, EXPLICIT) for one in answers if one.data is not None]
+    assert [one["00100020"].get("Value") for one in found] == [["P1"], ["P1"], ["P2"], None, None]
+    assert all(one["00080052"] == key("CS", "PATIENT") and "0020000D" not in one for one in found)
+    assert all(one["00201200"] == key("IS") for one in found)
+    assert script.pipeline.operations[1] == Find(
+        Level.STUDY,
+        {"00100010": key("PN", {"Alphabetic": "D*"})},
+        {"00100020": key("LO"), "00100021": key("LO")},
+    )
+
+
+def test_a_query_of_another_level_that_an_archive_cannot_answer_is_refused() -> None:
+    script = Script()
+    script.pipeline.answer = lambda operation: NotAcceptable("no relational queries")
+    [last] = script.asking(PATIENT_FIND).send(CFindRQ(7, PATIENT_FIND), identifier("STUDY"))
+    assert last.command == CFindRSP(7, PATIENT_FIND, 0xA900, False, "no relational queries")
+    assert len(script.pipeline.requests) == 1
+
+
+@pytest.mark.parametrize(("patients", "status"), [(2, 0x0000), (3, 0xA700)])
+def test_more_patients_than_can_be_told_apart_fail_the_query(
+    monkeypatch: pytest.MonkeyPatch, patients: int, status: int
+) -> None:
+    monkeypatch.setattr("harmonygw.endpoints.dicom_scp.patients.MAX_PATIENTS", 2)
+    script = Script()
+    rows = [study(f"P{number}", f"1.{number}") for number in range(patients)]
+    script.pipeline.answer = lambda operation: (
+        NotAcceptable("no PATIENT level") if operation.level is Level.PATIENT else stream(*rows)
+    )
+    last = script.asking(PATIENT_FIND).send(CFindRQ(7, PATIENT_FIND), PATIENTS)[-1]
+    assert last.command.status == status  # type: ignore[union-attr]
+
+
+def test_what_an_archive_warns_of_is_said_with_the_success() -> None:
+    script = Script()
+
+    class Warned(Feed[Any]):
+        warnings = ("archive b did not answer",)
+
+    found = Warned(limit=1)
+    found.end()
+    script.pipeline.answer = lambda operation: found
+    [last] = script.asking(FIND).send(CFindRQ(7, FIND), identifier())
+    assert last.command == CFindRSP(7, FIND, 0x0000, False, "archive b did not answer")

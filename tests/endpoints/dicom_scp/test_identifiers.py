@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dataset.json_encoding import to_json
 from harmonygw.endpoints.dicom_scp.identifiers import (
     MAX_FAILED_UIDS,
@@ -52,11 +53,12 @@ def test_keys_with_values_match_and_the_others_return() -> None:
         (STUDY_ROOT, {**level("IMAGE"), STUDY: key("UI", "1.2")}, True),
         (PATIENT_ROOT, level("PATIENT"), False),
         (PATIENT_ROOT, {**level("STUDY"), PATIENT_ID: key("LO", "P1")}, False),
-        (PATIENT_ROOT, {**level("STUDY"), PATIENT_ID: key("LO", "P*")}, True),
-        (PATIENT_ROOT, level("STUDY"), True),
+        (PATIENT_ROOT, {**level("STUDY"), PATIENT_ID: key("LO", "P*")}, False),
+        (PATIENT_ROOT, level("STUDY"), False),
+        (PATIENT_ROOT, {**level("SERIES"), PATIENT_ID: key("LO", "P1"), STUDY: key("UI", "1.*")}, True),
     ],
 )
-def test_a_query_without_the_unique_keys_above_is_relational(
+def test_a_query_without_the_unique_keys_above_but_the_patients_is_relational(
     model: InformationModel, identifier: dict[str, Any], relational: bool
 ) -> None:
     assert find_of(identifier, model).relational is relational
@@ -206,3 +208,22 @@ def test_a_list_of_failed_instances_fits_its_vr_however_many_there_are() -> None
     assert len(uids[0]) == 64
     listed = to_json(failed_list(uids, EXPLICIT), EXPLICIT)
     assert listed == {"00080058": key("UI", *uids[:MAX_FAILED_UIDS])}
+
+
+@pytest.mark.parametrize(
+    ("terms", "name", "bytes_of_name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎", b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B"),
+        (["ISO_IR 100"], "Müller", b"M\xfcller"),
+        (["ISO_IR 144"], "Люкceмбypг", "Люкceмбypг".encode("iso8859_5")),
+        (["GB18030"], "王^小东", "王^小东".encode("gb18030")),
+    ],
+)
+def test_a_requestor_is_answered_in_its_own_character_set(terms: list[str], name: str, bytes_of_name: bytes) -> None:
+    raw = from_json({**ASKED, NAME: key("PN")}, EXPLICIT, character_set=tuple(terms))
+    asked = decode_identifier(memoryview(raw), EXPLICIT)
+    alphabetic, _, ideographic = name.partition("=")
+    groups = {"Alphabetic": alphabetic, **({"Ideographic": ideographic} if ideographic else {})}
+    data = Matches(asked, EXPLICIT, "").encode({NAME: key("PN", groups)})
+    assert bytes_of_name in data
+    assert "\\".join(terms).encode() in data

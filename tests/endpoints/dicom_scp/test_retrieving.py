@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from harmonygw.dicom.dimse.commands import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, 
 from harmonygw.dicom.dimse.statuses import Category
 from harmonygw.dicom.upperlayer.events import Aborted
 from harmonygw.endpoints.dicom_scp import retrieving
-from harmonygw.endpoints.dicom_scp.identifiers import MAX_FAILED_UIDS
+from harmonygw.endpoints.dicom_scp.identifiers import MAX_FAILED_UIDS, failed_list
 from harmonygw.endpoints.dicom_scp.retrieving import MAX_NUMBER, Tally
 from harmonygw.errors import Busy, Conflict, Incomplete, NotAcceptable, NotFound, TransportError
 from harmonygw.operations import Find, Level, Operation, Retrieve
@@ -179,7 +180,7 @@ def test_a_retrieval_that_breaks_between_instances_is_a_failure_with_its_counter
     came = peer.send(RQ, STUDY)
     assert stored(peer, came) == [Message(response(0xFF00, remaining=4, completed=1))]
     feed.fail(TransportError("the archive is gone"))
-    assert peer.take() == [Message(response(0xC000, completed=1, error_comment="the archive is gone"))]
+    assert peer.take() == [Message(response(0xC000, completed=1, failed=4, error_comment="the archive is gone"))]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +218,88 @@ def test_nothing_found_is_a_success_and_does_not_end_a_retrieval_of_several() ->
     # One row for two studies: how many instances there are is not known then.
     assert pending.command == response(0xFF00, completed=1)
     assert last.command == response(0x0000, completed=1)
+
+
+INSTANCES = identifier(
+    "IMAGE",
+    _0020000D=key("UI", "1.2"),
+    _0020000E=key("UI", "1.2.3"),
+    _00080018=key("UI", "1.2.3.1", "1.2.3.2", "1.2.3.3"),
+)
+
+
+@pytest.mark.parametrize(
+    ("came", "final", "missing"),
+    [
+        ((2,), response(0xB000, completed=1, failed=2, has_data_set=True), ["1.2.3.1", "1.2.3.3"]),
+        ((), response(0xA702, failed=3, has_data_set=True), ["1.2.3.1", "1.2.3.2", "1.2.3.3"]),
+    ],
+)
+def test_an_instance_that_was_named_and_does_not_come_has_failed(
+    came: tuple[int, ...], final: CGetRSP, missing: list[str]
+) -> None:
+    script = Script()
+    script.pipeline.answer = lambda operation: stream(*map(instance, came)) if came else NotFound("none")
+    last = get(script.getting((CT, EXPLICIT)), query=INSTANCES)[-1]
+    final = replace(final, error_comment=f"{len(missing)} of the instances asked for did not come")
+    assert last == Message(final, failed_list(missing, EXPLICIT))
+
+
+@pytest.mark.parametrize(
+    ("count", "missing", "final"),
+    [
+        (3, ("1.2.3.8",), response(0xB000, completed=1, failed=2, has_data_set=True)),
+        (3, (), response(0xB000, completed=1, failed=2)),
+        (Busy("full"), ("1.2.3.8", "1.2.3.9"), response(0xB000, completed=1, failed=2, has_data_set=True)),
+        (Busy("full"), (), response(0xB000, completed=1, failed=1)),
+    ],
+)
+def test_what_an_archive_could_not_send_has_failed_and_the_rest_has_come(
+    count: Any, missing: tuple[str, ...], final: CGetRSP
+) -> None:
+    script = Script()
+    feed: Feed[Instance] = Feed(limit=10)
+    script.pipeline.answer = lambda operation: (
+        feed
+        if isinstance(operation, Retrieve)
+        else count
+        if isinstance(count, Exception)
+        else stream({COUNT: key("IS", count)})
+    )
+    peer = script.getting((CT, EXPLICIT))
+    feed.put(instance(1))
+    stored(peer, peer.send(RQ, STUDY))
+    feed.fail(Incomplete("some did not come", missing=missing))
+    [last] = peer.take()
+    assert last.command == replace(final, error_comment="some did not come")
+    assert last.data == (failed_list(list(missing), EXPLICIT) if missing else None)
+
+
+def test_named_instances_that_an_archive_no_longer_sends_are_named_as_failed() -> None:
+    script = Script()
+    feed: Feed[Instance] = Feed(limit=10)
+    script.pipeline.answer = lambda operation: feed
+    peer = script.getting((CT, EXPLICIT))
+    feed.put(instance(2))
+    stored(peer, peer.send(RQ, INSTANCES))
+    feed.fail(TransportError("the archive is gone"))
+    assert peer.take() == [
+        Message(
+            response(0xC000, completed=1, failed=2, has_data_set=True, error_comment="the archive is gone"),
+            failed_list(["1.2.3.1", "1.2.3.3"], EXPLICIT),
+        )
+    ]
+
+
+def test_a_reply_with_a_warning_is_answered_with_its_sentence() -> None:
+    script = Script()
+    script.pipeline.headers = (("Warning", '110 - "Response is Stale"'),)
+    script.pipeline.answer = answering(instance(1))
+    with capturedLogs() as events:
+        last = get(script.getting((CT, EXPLICIT)))[-1]
+    assert last == Message(response(0x0000, completed=1, error_comment='110 - "Response is Stale"'))
+    [line] = [event["exchange"] for event in events if "exchange" in event]
+    assert line["notes"] == ['110 - "Response is Stale"']
 
 
 @pytest.mark.parametrize("count", [Busy("full"), "x"])
@@ -263,17 +346,54 @@ def test_a_patient_is_retrieved_study_by_study_and_nobody_elses() -> None:
     ]
 
 
-def test_a_study_of_a_patient_root_model_is_counted_and_retrieved_with_its_patient() -> None:
+def of_patient(level: str, patient_id: str, **more: Any) -> bytes:
+    return identifier(level, _00100020=key("LO", patient_id), _0020000D=key("UI", "1.2"), **more)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        of_patient("STUDY", "P1"),
+        of_patient("SERIES", "P1", _0020000E=key("UI", "1.2.3")),
+        of_patient("IMAGE", "P1", _0020000E=key("UI", "1.2.3"), _00080018=key("UI", "1.2.3.1")),
+    ],
+)
+def test_what_is_asked_for_with_its_patient_is_retrieved_when_it_is_that_patients(query: bytes) -> None:
     script = Script()
-    script.pipeline.answer = lambda operation: stream()
+    row = {"00100020": key("LO", "P1"), "0020000D": key("UI", "1.2"), COUNT: key("IS", 1), "00201209": key("IS", 1)}
+    script.pipeline.answer = lambda operation: stream(row) if isinstance(operation, Find) else stream(instance(1))
     peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
-    peer.send(
-        CGetRQ(7, PATIENT_GET),
-        identifier("STUDY", _00100020=key("LO", "P1"), _0020000D=key("UI", "1.2")),
-    )
-    count, retrieve = script.pipeline.operations
-    assert count.keys == {"0020000D": key("UI", "1.2"), "00100020": key("LO", "P1")}
+    came = peer.send(CGetRQ(7, PATIENT_GET), query)
+    came += stored(peer, came)
+    assert [one.command.remaining for one in came if isinstance(one.command, CGetRSP)] == [0, None]
+    studies, *_, retrieve = script.pipeline.operations
+    assert studies == Find(Level.STUDY, {"00100020": key("LO", "P1"), "0020000D": key("UI", "1.2")}, {COUNT: key("IS")})
     assert retrieve.patient_id == "P1"
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "failed"),
+    [
+        (of_patient("STUDY", "P2"), 0x0000, 0),
+        (of_patient("SERIES", "P2", _0020000E=key("UI", "1.2.3")), 0x0000, 0),
+        (of_patient("IMAGE", "P2", _0020000E=key("UI", "1.2.3"), _00080018=key("UI", "1.2.3.1")), 0xA702, 1),
+    ],
+)
+@pytest.mark.parametrize("matches", [True, False])
+def test_a_study_of_another_patient_than_was_asked_for_is_not_retrieved(
+    query: bytes, status: int, failed: int, matches: bool
+) -> None:
+    script = Script()
+    # Some archives take no notice of a Patient ID beside a Study Instance UID.
+    row = {"00100020": key("LO", "P1"), "0020000D": key("UI", "1.2"), COUNT: key("IS", 1)}
+    script.pipeline.answer = lambda operation: stream(row) if matches else stream()
+    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
+    with capturedLogs() as events:
+        [last] = peer.send(CGetRQ(7, PATIENT_GET), query)
+    assert (last.command.status, last.command.failed) == (status, failed)  # type: ignore[union-attr]
+    assert [type(one) for one in script.pipeline.operations] == [Find]
+    [line] = [event["exchange"] for event in events if "exchange" in event]
+    assert "the archive has some of the studies under no such patient" in line["notes"]
 
 
 def test_a_get_without_a_storage_class_as_scp_is_refused() -> None:
@@ -408,5 +528,5 @@ def test_an_instance_of_another_study_is_not_sent() -> None:
     foreign.study_instance_uid = "1.9"
     script.pipeline.answer = answering(foreign)
     assert get(script.getting((CT, EXPLICIT))) == [
-        Message(response(0xC000, error_comment="the archive sent an instance of another study"))
+        Message(response(0xC000, failed=1, error_comment="the archive sent an instance of another study"))
     ]

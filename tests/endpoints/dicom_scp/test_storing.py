@@ -76,7 +76,7 @@ def test_an_instance_goes_into_the_pipeline_and_its_result_is_the_response(statu
     assert (instance.source_ae_title, instance.receiving_ae_title) == ("VIEWER", AE_TITLE)
     [line] = lines(events)
     assert (line["operation"], line["dimse_status"], line["bytes"]) == ("C-STORE", f"{status:04X}H", len(OBJECT))
-    assert line["outcome"] == ("failed" if status == 0xA700 else "complete")
+    assert (line["outcome"], line["instances"]) == (("failed", 0) if status == 0xA700 else ("complete", 1))
 
 
 def test_instances_follow_each_other_on_one_association() -> None:

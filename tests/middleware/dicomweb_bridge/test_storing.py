@@ -23,9 +23,9 @@ from harmonygw.errors import (
 )
 from harmonygw.middleware.dicomweb_bridge import storing_metadata, storing_report
 from harmonygw.operations import Store, StoreResult
-from harmonygw.streams import Instance
+from harmonygw.streams import Body, Cancelled, Instance
 from tests.interop.embedded import CT, encoded, image
-from tests.interop.storing import BOUNDARY, related
+from tests.interop.storing import BOUNDARY, MULTIPART, related
 from tests.middleware.dicomweb_bridge.stores import Archive, Coming, bridge, content_of, file_of, files, multipart
 
 FILES = files(3)
@@ -190,6 +190,49 @@ async def test_a_single_file_ends_with_the_request(tmp_path: Path) -> None:
         assert (await reply).status == 200
 
 
+@pytest.mark.parametrize("size", [1, 100, 400, 10_000])
+@pytest.mark.parametrize("content_type", ["application/dicom", MULTIPART])
+@ensureDeferred
+async def test_an_instance_may_come_in_any_pieces_and_end_with_its_series(
+    tmp_path: Path, size: int, content_type: str
+) -> None:
+    short = image()
+    for keyword in ("SeriesNumber", "InstanceNumber", "Rows", "Columns", "BitsAllocated", "PixelData"):
+        del short[keyword]
+    archive = Archive()
+    async with bridge(tmp_path, archive) as one:
+        for data_set in (short, image()):
+            body = file_of(data_set) if content_type != MULTIPART else multipart(file_of(data_set))
+            pieces = Body.of(*(body[at : at + size] for at in range(0, len(body), size)))
+            status, _ = await one.module(pieces, content_type)
+            assert (status, archive.taken) == (200, {"1.2.3.1": encoded(data_set)})
+
+
+@ensureDeferred
+async def test_a_data_set_that_was_given_up_gives_no_more(tmp_path: Path) -> None:
+    class Returning(Archive):
+        async def result(self, instance: Instance) -> StoreResult:
+            await instance.data_set.aclose()
+            with pytest.raises(Cancelled, match="given up"):
+                await instance.data_set.__anext__()
+            return StoreResult(CT, instance.sop_instance_uid, 0xA700)
+
+    async with bridge(tmp_path, Returning()) as one:
+        status, module = await one.module(BODY)
+    assert (status, list(module.failed.values())) == (409, [0xA700] * 3)
+
+
+@ensureDeferred
+async def test_metadata_may_break_off_too(tmp_path: Path) -> None:
+    coming = Coming()
+    async with bridge(tmp_path) as one:
+        reply = one.store(coming.body, "application/dicom+json")
+        coming.send(b"[")
+        coming.fail(BadRequest("chunks"))
+        with pytest.raises(BadRequest, match="chunks"):
+            await reply
+
+
 @pytest.mark.parametrize("error", [RequestTimedOut("slow"), TooLarge("long"), BadRequest("chunks")])
 @pytest.mark.parametrize("where", ["in the second", "in its header", "at its end"])
 @ensureDeferred
@@ -259,8 +302,9 @@ async def test_the_request_may_break_off_while_the_rest_is_being_refused(tmp_pat
             await reply
 
 
+@pytest.mark.parametrize("where", [10, 600])
 @ensureDeferred
-async def test_cancelling_reaches_the_archive(tmp_path: Path) -> None:
+async def test_cancelling_reaches_the_archive(tmp_path: Path, where: int) -> None:
     cancelled: list[BaseException] = []
 
     class Waiting(Archive):
@@ -275,7 +319,7 @@ async def test_cancelling_reaches_the_archive(tmp_path: Path) -> None:
     coming = Coming()
     async with bridge(tmp_path, Waiting()) as one:
         reply = one.store(coming.body)
-        coming.send(BODY[:500])
+        coming.send(BODY[:where])
         reply.cancel()
         with pytest.raises(CancelledError):
             await reply

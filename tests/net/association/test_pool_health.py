@@ -5,12 +5,12 @@ from twisted.internet.error import TimeoutError
 
 from harmonygw.dicom.dimse.commands import CEchoRSP
 from harmonygw.errors import Busy, PeerError, RejectedError, TimedOut, TransportError
-from harmonygw.net.association.circuit import FAILURES_TO_OPEN, FIRST_BACKOFF
 from harmonygw.net.association.pool import (
     BUSY_RETRY_AFTER,
     LONGEST_RETRY_DELAY,
 )
 from harmonygw.net.association.requestor import VERIFICATION
+from harmonygw.net.circuit import FAILURES_TO_OPEN, FIRST_BACKOFF
 from tests.net.association.peers import (
     PACS,
     RELEASE_RP,

@@ -1,6 +1,6 @@
 import pytest
 
-from harmonygw.backends.dicom_scu.patient import Patient
+from harmonygw.dicom.dataset.patient import Patient
 
 DEFAULT = ("ISO_IR 6",)
 

@@ -1,4 +1,4 @@
-"""The health of one target: after consecutive failures it is left alone for a while, and an Echo brings it back."""
+"""The health of one target: after consecutive failures it is left alone, until a sign of life brings it back."""
 
 from collections.abc import Awaitable, Callable
 
@@ -20,7 +20,8 @@ LONGEST_BACKOFF = 60.0
 class Circuit:
     """Closed while the target answers; open, and refusing at once, while it does not.
 
-    What it answers does not matter: a target that rejects an association is there.
+    What it answers does not matter: a target that rejects an association is there. `echo` asks for a sign of life: a
+    C-ECHO of a PACS, a connection of a web server.
     """
 
     def __init__(self, clock: IReactorTime, echo: Callable[[], Awaitable[object]]) -> None:

@@ -5,7 +5,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from harmonygw.errors import Busy, HarmonyError, NotAcceptable, RejectedError, TimedOut, TransportError
-from harmonygw.net.association.circuit import (
+from harmonygw.net.circuit import (
     FAILURES_TO_OPEN,
     FIRST_BACKOFF,
     LONGEST_BACKOFF,

@@ -1,16 +1,14 @@
 """Whose a study is, and whether an object belongs to the same patient.
 
-A C-FIND answer and an object may be encoded in different character sets; what is compared is text. PatientIDs are
+The answer to a query and an object may be encoded in different character sets; what is compared is text. PatientIDs are
 compared exactly, but for padding: `p1` is not `P1`.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
-from harmonygw.backends.dicom_scu.rows import texts
 from harmonygw.dicom.dataset.character_sets import LONGEST_TERM, MAX_TERMS, character_set
-from harmonygw.streams import Match
 
 
 class Patient(NamedTuple):
@@ -20,9 +18,9 @@ class Patient(NamedTuple):
     issuer: str = ""
 
     @classmethod
-    def of_row(cls, row: Match) -> "Patient":
-        """Return the patient of a row of a C-FIND."""
-        return cls(*(_comparable("\\".join(texts(row, tag))) for tag in ("00100020", "00100021")))
+    def of_row(cls, row: Mapping[str, Any]) -> "Patient":
+        """Return the patient of a match in the DICOM JSON model, of a C-FIND or a Search."""
+        return cls(*(_comparable("\\".join(_texts(row, tag))) for tag in ("00100020", "00100021")))
 
     @classmethod
     def of_instance(cls, leading: Mapping[str, str], default_character_set: tuple[str, ...]) -> "Patient":
@@ -59,3 +57,7 @@ NOBODY = Patient()
 
 def _comparable(value: str) -> str:
     return normalize("NFC", "\\".join(part.strip(" \0") for part in value.split("\\")))
+
+
+def _texts(row: Mapping[str, Any], tag: str) -> list[str]:
+    return [value for value in row.get(tag, {}).get("Value", ()) if isinstance(value, str) and value]

@@ -1,0 +1,53 @@
+"""Connecting to a target: where it is, and what its refusals are called."""
+
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import CancelledError
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+
+from harmonygw.errors import TimedOut, TransportError
+
+
+def target_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
+    """Return the client endpoint of a peer; `timeout` is in seconds, for the connection.
+
+    An address is connected to directly: `HostnameEndpoint` would wait for further addresses of the name before it says
+    that the connection was refused.
+    """
+    if isIPAddress(host):
+        return TCP4ClientEndpoint(reactor, host, port, timeout=timeout)
+    if isIPv6Address(host):
+        return TCP6ClientEndpoint(reactor, host, port, timeout=timeout)
+    return HostnameEndpoint(reactor, host, port, timeout=timeout)
+
+
+async def connect(endpoint: IStreamClientEndpoint, protocol: Protocol) -> None:
+    """Connect a protocol; raises `TimedOut` at the connect time-out, `TransportError` when there is no connection."""
+    try:
+        await endpoint.connect(_Once(protocol))
+    except error.ConnectingCancelledError as cancelled:
+        raise CancelledError from cancelled
+    except (error.TimeoutError, error.TCPTimedOutError) as failure:
+        raise TimedOut("the connection was not made in time (connect_timeout_secs)") from failure
+    except error.ConnectionRefusedError as failure:
+        raise TransportError("the connection was refused") from failure
+    except (error.DNSLookupError, error.UnknownHostError) as failure:
+        raise TransportError("the host name was not found") from failure
+    except (error.ConnectError, OSError) as failure:
+        raise TransportError("the connection could not be made", log_detail=str(failure)) from failure
+
+
+class _Once(Factory):
+    """Makes the one protocol of a connection, without a line in the log."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: object) -> Protocol:
+        return self._protocol
