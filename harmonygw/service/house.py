@@ -46,6 +46,9 @@ upload."""
 DIMSE_OVER_HTTP: Final = "harmonygw.middleware.dimse_over_http:DIMSEOverHTTP"
 """What makes them so, behind the middleware that a pipeline names."""
 
+IMPLICIT: Final = "(dimse_over_http)"
+"""What that is called where it is described: no name that a table of a configuration is likely to have."""
+
 OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
 """The backends that carry out operations, and nothing else."""
 
@@ -98,7 +101,7 @@ class House:
         self.dimse_over_http: Any = None
         """Makes operations of HTTP requests that are not DICOMweb, for all pipelines that need it."""
         if any(map(self._needs_dimse_over_http, users)):
-            self.dimse_over_http = self._built("storage", ("",), self._dimse_over_http).get("")
+            self.dimse_over_http = self._built("middleware", (IMPLICIT,), self._dimse_over_http).get(IMPLICIT)
         sound = self._built("pipelines", configuration.pipelines, self._checked)
         self.pipelines = {name: self._chain(one) for name, one in sound.items() if self._has_its_parts(one)}
         self.entrances: list[Any] = []
@@ -120,13 +123,17 @@ class House:
         """Yield what starts and stops, in the order of starting, with where it is in the configuration."""
         for name, backend in self.backends.items():
             yield f"backends.{name}", backend
-        for name, step in self.middleware.items():
+        for name, step in self.all_middleware():
             if hasattr(step, "start"):
                 yield f"middleware.{name}", step
-        if self.dimse_over_http is not None:
-            yield "storage", self.dimse_over_http
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
+
+    def all_middleware(self) -> Iterator[tuple[str, Any]]:
+        """Yield what pipelines name, and what the house has put there by itself, each with a name."""
+        yield from self.middleware.items()
+        if self.dimse_over_http is not None:
+            yield IMPLICIT, self.dimse_over_http
 
     async def purge(self, middleware: str, study_instance_uid: str) -> int:
         """Let a middleware forget a study; raises `NotFound` when there is none that keeps any, and what it raises."""
@@ -172,8 +179,8 @@ class House:
         step: IMiddleware = kind(Context(settings, self._configuration, self._reactor))
         return step
 
-    def _dimse_over_http(self, _: str) -> IMiddleware:
-        settings = MiddlewareSettings("dimse_over_http", "dimse_over_http", None, None)
+    def _dimse_over_http(self, name: str) -> IMiddleware:
+        settings = MiddlewareSettings(name, "dimse_over_http", None, None)
         step: IMiddleware = load(DIMSE_OVER_HTTP)(Context(settings, self._configuration, self._reactor))
         return step
 

@@ -389,7 +389,8 @@ def parts_of(gateway: Gateway) -> list[str]:
 @pytest.mark.parametrize("middleware", ["[]", '["mine"]', '{ left = ["mine"], right = [] }'])
 def test_an_http_endpoint_before_a_pacs_needs_no_bridge_of_the_configurations(middleware: str, build: Build) -> None:
     gateway = build(dimse(middleware))
-    assert "storage" in parts_of(gateway)
+    assert "middleware.(dimse_over_http)" in parts_of(gateway)
+    assert gateway.describe()["middleware"]["(dimse_over_http)"]["answers"] == 0
     answered = ask(gateway.resource("default"), "/dimse/nothing", method="POST")
     assert (answered.status, answered.document["detail"][:36]) == (404, "There is nothing at this path; DIMSE")
 
@@ -409,7 +410,7 @@ def test_it_stands_behind_the_middleware_that_is_named(build: Build) -> None:
     ],
 )
 def test_what_is_dicomweb_or_leads_to_no_pacs_makes_no_operations(middleware: str, backend: str, build: Build) -> None:
-    assert "storage" not in parts_of(build(dimse(middleware, backend)))
+    assert "middleware.(dimse_over_http)" not in parts_of(build(dimse(middleware, backend)))
 
 
 def test_one_bridge_serves_every_pipeline(build: Build) -> None:
@@ -417,7 +418,7 @@ def test_one_bridge_serves_every_pipeline(build: Build) -> None:
     second = second.replace('["api"]', '["other"]').replace("endpoints.api", "endpoints.other")
     second = second[: second.index("[backends.pacs]")]
     gateway = build(dimse(), second)
-    assert parts_of(gateway).count("storage") == 1
+    assert parts_of(gateway).count("middleware.(dimse_over_http)") == 1
     assert ask(gateway.resource("default"), "/other/nothing", method="POST").status == 404
 
 
