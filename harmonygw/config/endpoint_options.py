@@ -99,6 +99,8 @@ class DicomSCPOptions:
     """Whether C-ECHO is answered."""
     enable_find: bool = False
     """Whether C-FIND is answered."""
+    enable_worklist: bool = False
+    """Whether C-FIND of the modality worklist is answered."""
     enable_move: bool = False
     """Whether C-MOVE is answered."""
     enable_get: bool = False

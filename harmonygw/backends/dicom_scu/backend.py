@@ -17,7 +17,7 @@ from harmonygw.backends.dicom_scu.incoming import IncomingStore, is_shared
 from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_ROOT, InformationModel
 from harmonygw.backends.dicom_scu.moving import move_elsewhere
 from harmonygw.backends.dicom_scu.patient_root import PatientRootMatches
-from harmonygw.backends.dicom_scu.requesting import MODALITY_WORKLIST_FIND, Requesting
+from harmonygw.backends.dicom_scu.requesting import Requesting
 from harmonygw.backends.dicom_scu.retrieval import ALWAYS_WHOLE, Retrieval
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -38,7 +38,7 @@ from harmonygw.exchange import Record, Reply, Request
 from harmonygw.net.association.destination import MoveDestination, Unclaimed
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.pool import AssociationPool, PoolLimits
-from harmonygw.net.association.requestor import VERIFICATION, Association
+from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION, Association
 from harmonygw.operations import (
     CheckCommitment,
     Commitment,

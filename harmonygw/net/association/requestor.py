@@ -31,6 +31,9 @@ from harmonygw.streams import Instance
 AnyOperation = ActionOperation | EchoOperation | FindOperation | GetOperation | MoveOperation | StoreOperation
 
 VERIFICATION = "1.2.840.10008.1.1"
+MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
+"""The Modality Worklist Information Model - FIND SOP class (PS3.4 §K.7)."""
+
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
 MAX_MESSAGE_ID = 65_535
