@@ -222,10 +222,10 @@ class House:
         configuration = self._configuration
         backends = {configuration.backends[name].service for name in pipeline.backends}
         endpoints = {configuration.endpoints[name].service for name in pipeline.endpoints}
-        if backends & OPERATIONS_BACKENDS and "dicomweb" in endpoints:
+        kinds = {configuration.middleware[name].type for name in pipeline.middleware_names}
+        if backends & OPERATIONS_BACKENDS and ("dicomweb" in endpoints or ("http" in endpoints and BRIDGE in kinds)):
             self._need(pipeline, BRIDGE, "a dicomweb endpoint needs before such a backend")
         if backends & HTTP_BACKENDS:
-            kinds = {configuration.middleware[name].type for name in pipeline.middleware_names}
             if "dicom_scp" in endpoints:
                 self._need(pipeline, INVERSE, "a dicom_scp endpoint needs before a backend that speaks HTTP")
             elif BRIDGE in kinds:

@@ -451,3 +451,10 @@ def test_an_echo_endpoint_answers_without_a_backend_and_with_one(build: Build) -
             '[backends.archive]\nservice = "telling"',
         )
         assert ask(gateway.resource("default"), "/echo/a").document["path"] == "/a"
+
+
+def test_dicomweb_over_an_http_endpoint_needs_its_bridge_on_both_sides_too(
+    problems: Callable[..., tuple[str, ...]],
+) -> None:
+    [problem] = problems(dimse('{ left = ["bridge"], right = [] }'))
+    assert '"dicomweb_bridge" is missing on both sides' in problem
