@@ -16,6 +16,8 @@ class HarmonyError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.log_detail = log_detail
+        self.members: dict[str, object] = {}
+        """Further members of the problem document that tells a client of it over HTTP (RFC 9457 §3.2)."""
 
 
 class PeerError(HarmonyError):

@@ -66,6 +66,12 @@ class EndpointContext:
     """The reactor; its clock is the only clock."""
     write_timeout: float = 60.0
     """Seconds without progress after which a reply is broken off, of the HTTP network it is on."""
+    max_request_bytes: int = 0
+    """Bytes of a request's body where an endpoint limits it, 0 for any number: those of the HTTP network it is on, else
+    what may be held whole."""
+    makes_operations: bool = False
+    """Whether its pipeline makes operations of HTTP requests that are not DICOMweb, so that a DICOM object in a body
+    streams to the backend."""
     describe: Callable[[], dict[str, Any]] = dict
     """Describes the running gateway, for the management endpoint."""
     purge: "Callable[[str, str], Awaitable[int]] | None" = None
@@ -119,6 +125,7 @@ class IBackend(Interface):
 BACKENDS: dict[str, str] = {
     "dicom_scu": "harmonygw.backends.dicom_scu:DicomSCU",
     "dicomweb": "harmonygw.backends.dicomweb:DICOMwebBackend",
+    "echo": "harmonygw.backends.echo:EchoBackend",
     "http": "harmonygw.backends.http:HTTPBackend",
     "storage": "harmonygw.backends.storage:Storage",
 }
@@ -127,6 +134,8 @@ BACKENDS: dict[str, str] = {
 ENDPOINTS: dict[str, str] = {
     "dicomweb": "harmonygw.endpoints.dicomweb:DICOMwebEndpoint",
     "dicom_scp": "harmonygw.endpoints.dicom_scp:DicomSCPEndpoint",
+    "echo": "harmonygw.endpoints.echo:EchoEndpoint",
+    "http": "harmonygw.endpoints.http:HTTPEndpoint",
     "management": "harmonygw.endpoints.management:ManagementEndpoint",
     "viewer": "harmonygw.endpoints.viewer:ViewerEndpoint",
 }

@@ -32,7 +32,8 @@ class DICOMwebEndpointOptions:
 
 @dataclass(frozen=True, slots=True)
 class HTTPEndpointOptions:
-    """Service `http`: any request below a path."""
+    """Service `http`: any request below a path. Before a `dicom_scu` backend, and without `dicomweb_bridge`, it takes
+    DIMSE services as JSON: `/echo`, `/find`, `/get`, `/move`, `/store`."""
 
     path_prefix: PathPrefix = ""
     """The path that it takes requests below; `/` for all."""
@@ -42,7 +43,7 @@ class HTTPEndpointOptions:
 
 @dataclass(frozen=True, slots=True)
 class EchoEndpointOptions:
-    """Service `echo`: answers with what it was sent."""
+    """Service `echo`: answers with what it was sent, by itself; a backend of its pipeline is not asked."""
 
     path_prefix: PathPrefix = "/echo"
     """The path that it takes requests below."""

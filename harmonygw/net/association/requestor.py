@@ -190,11 +190,15 @@ class Association:
         destination: str,
         message_id: int,
         on_final: Callable[[], None],
+        elsewhere: bool = False,
     ) -> MoveOperation:
-        """C-MOVE to the AE title `destination`, under a message ID that is unique among the moves of this process."""
+        """C-MOVE to the AE title `destination`, under a message ID that is unique among the moves of this process.
+
+        `elsewhere` says that the destination is not ours.
+        """
         context = self.context_for(sop_class_uid)
         data = from_json(identifier, context.transfer_syntax, character_set=())
-        operation = MoveOperation(self._invocation(context, message_id), on_final=on_final)
+        operation = MoveOperation(self._invocation(context, message_id), on_final=on_final, elsewhere=elsewhere)
         self._ask(operation, CMoveRQ(message_id, sop_class_uid, destination), data)
         return operation
 

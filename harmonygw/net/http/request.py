@@ -17,7 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from harmonygw.errors import HarmonyError, TooLarge, TransportError
-from harmonygw.net.http.limits import LINGER_BYTES, WINDOW_BYTES
+from harmonygw.net.http.limits import BODY_LIMIT_KEYS, LINGER_BYTES, WINDOW_BYTES
 from harmonygw.net.sending import flush
 from harmonygw.streams import Body, Cancelled, Feed, Pieces
 
@@ -142,7 +142,7 @@ class StreamingRequest(Request):
             self._upload.fail(error)
 
     def _too_large(self) -> None:
-        self.fail_body(TooLarge(f"the request's body is larger than {self._max_bytes} bytes"))
+        self.fail_body(TooLarge(f"the request's body is larger than {self._max_bytes} bytes ({BODY_LIMIT_KEYS})"))
 
     # The reply
 
