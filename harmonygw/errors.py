@@ -130,11 +130,11 @@ class RenderingFailed(HarmonyError):
 
 
 class Untransformable(HarmonyError):
-    """A JOLT specification cannot be applied to a document. Look at the specification, and with `debug` at the document."""
+    """A JOLT specification cannot be applied to a document. Look at it, and with `debug` at the document."""
 
 
 class TooMuchWork(Untransformable):
-    """A JOLT specification makes more of a document than a transformation may cost. Look at both for what multiplies."""
+    """A JOLT specification makes more of a document than a transformation may cost. Look for what multiplies."""
 
 
 class ConfigurationError(HarmonyError):

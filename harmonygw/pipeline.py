@@ -129,8 +129,14 @@ MIDDLEWARE: dict[str, str] = {
     "cache": "harmonygw.middleware.cache:Cache",
     "cors": "harmonygw.middleware.cors:CORS",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
-    "policies": "harmonygw.middleware.policies:Policies",
+    "json_extractor": "harmonygw.middleware.json_extractor:JSONExtractor",
+    "log_dump": "harmonygw.middleware.log_dump:LogDump",
+    "metadata_transform": "harmonygw.middleware.transform:MetadataTransform",
     "passthru": "harmonygw.middleware.passthru:Passthru",
+    "path_filter": "harmonygw.middleware.path_filter:PathFilter",
+    "policies": "harmonygw.middleware.policies:Policies",
+    "transform": "harmonygw.middleware.transform:Transform",
+    "webhook": "harmonygw.middleware.webhook:Webhook",
 }
 """The middleware types of this build."""
 
