@@ -151,18 +151,15 @@ class Constant:
         return Matched(self._matched)
 
 
-class Index:
+class Index(NamedTuple):
     """`[n]`: a place of an array."""
 
-    captures = 1
+    index: int
 
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def match(self, key: str, walk: Walk) -> Matched | None:
-        """Match the same place."""
-        size = walk[-1].matched.size
-        return Matched((key,), size) if key == str(self.index) and size is not None else None
+    @property
+    def captures(self) -> int:
+        """As a name has."""
+        return 1
 
 
 def alternatives(text: str) -> list[str]:

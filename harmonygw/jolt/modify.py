@@ -24,10 +24,9 @@ class Mode(Enum):
             return self is Mode.OVERWRITE or (
                 container.get(key) is None if self is Mode.DEFAULT else key not in container
             )
-        position = int(key)
-        if size is None or position >= len(container):
-            return False
-        return self is Mode.OVERWRITE or (container[position] is None and (self is Mode.DEFAULT or position >= size))
+        if self is Mode.OVERWRITE:
+            return True
+        return container[int(key)] is None and (self is Mode.DEFAULT or int(key) >= (size or 0))
 
 
 class _Scene(NamedTuple):
@@ -71,8 +70,9 @@ def _target(text: str, mode: Mode, where: str) -> _Target:
     text = text.removesuffix("?") if only_present else text
     if bare(text).startswith("["):
         return _Target(index(text, where), mode, only_present)
-    key = plain_key(text, (), where)
-    return _Target(key, mode, only_present)
+    if "&" in bare(text):
+        raise fault(where, 'the keys of a modification are names, patterns and places, without "&"')
+    return _Target(plain_key(text, (), where), mode, only_present)
 
 
 class _Leaf:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harmonygw.jolt.keys import Name, Pattern, alternatives, fault, pattern
+from harmonygw.jolt.keys import Name, Pattern, alternatives, bare, fault, pattern, unescaped
 from harmonygw.jolt.texts import is_index
 from harmonygw.jolt.work import MAX_DEPTH, Work
 
@@ -36,7 +36,9 @@ class _Branch:
                 branch = None
             else:
                 raise fault(place, 'what is removed has "", and what leads there an object')
-            self._nodes += [(pattern(one) if "*" in one else Name(one), branch) for one in alternatives(text)]
+            self._nodes += [
+                (pattern(one) if "*" in bare(one) else Name(unescaped(one)), branch) for one in alternatives(text)
+            ]
 
     def apply(self, value: Any, work: Work) -> None:
         """Take away what is to go below a value."""
