@@ -151,15 +151,13 @@ class Constant:
         return Matched(self._matched)
 
 
-class Index(NamedTuple):
+class Index:
     """`[n]`: a place of an array."""
 
-    index: int
+    captures = 1
 
-    @property
-    def captures(self) -> int:
-        """As a name has."""
-        return 1
+    def __init__(self, index: int) -> None:
+        self.index = index
 
 
 def alternatives(text: str) -> list[str]:

@@ -64,6 +64,7 @@ OVERWRITE, DEFAULT, DEFINE = "modify-overwrite-beta", "modify-default-beta", "mo
         ({"a": "=split(@(1,s),@(1,a))"}, {"s": ".", "a": "1.2"}, {"s": ".", "a": ["1", "2"]}),
         ({"a": "=split(@(1,s),@(1,a))"}, {"s": "", "a": "1.2"}, {"s": "", "a": "1.2"}),
         ({"a": "=split"}, {"a": "1.2"}, {"a": "1.2"}),
+        ({"a": "=split('(?=b)',@(1,a))"}, {"a": "bab"}, {"a": ["ba", "b"]}),
         # What is no object.
         ({"a": "x"}, [1], [1]),
         ({"*": "=toUpper"}, ["a"], ["A"]),

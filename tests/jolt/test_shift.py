@@ -74,6 +74,7 @@ PATIENT = {"id": "17", "name": {"family": "Doe", "given": ["Jane", "Q"]}, "sex":
             {"same": {"x": 1}, "other": 2},
             id="a key that is the one above",
         ),
+        pytest.param({"a": "x", "t-*": "y"}, {"t-b": 1, "a": 2, "c": 3}, {"x": 2, "y": 1}, id="names and patterns"),
         # Values that are keys, and keys that are values.
         pytest.param({"sex": {"F": {"#female": "sex"}}}, PATIENT, {"sex": "female"}, id="a value is a key"),
         pytest.param({"ok": {"true": {"#yes": "x"}}}, {"ok": True}, {"x": "yes"}, id="true is a key"),
