@@ -41,7 +41,7 @@ MAX_NAME: Final = 256
 MAX_DEPTH: Final = 100
 """Objects and arrays within one another that are shown; what is deeper is left out."""
 
-_TAG: Final = re.compile(r"[0-9A-F]{8}")
+_TAG: Final = re.compile(r"[0-9A-Fa-f]{8}")
 _PUNCTUATION: Final = re.compile(r"[\W_]+")
 _GLOB: Final = re.compile(r"[\w*?-]+")
 
@@ -145,13 +145,12 @@ class Redaction:
             return True
         if self.shows_patients:
             return False
-        return name.startswith("0010") if _TAG.fullmatch(name) else _bare(name) in _IDENTIFYING or name in _NUMBERS
+        if _TAG.fullmatch(name):
+            return _identifies(int(name, 16), "")
+        return _bare(name) in _IDENTIFYING
 
     def _is_secret(self, name: str) -> bool:
         return any(matches(name[:MAX_NAME]) for matches in self._patterns)
-
-
-_NUMBERS: Final = frozenset({"00080050", "00380010"})
 
 
 def _left_out(value: Any) -> Any:
