@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from zope.interface import implementer
 
@@ -70,9 +70,10 @@ class MetadataTransform:
             result = await self._apply(request, document)
             if self._metadata_alone:
                 return with_metadata(request, result)
-            request = with_metadata(request, result.get("metadata"))
-            if isinstance(request.origin, HTTPOrigin):
-                request = replace(request, origin=_changed(request.origin, document, result))
+            origin = request.origin
+            if isinstance(origin, HTTPOrigin):
+                origin = _changed(origin, document, result)
+            request = with_metadata(replace(request, origin=origin), result.get("metadata"))
         except Untransformable as error:
             self._failed(request, BadRequest(f"The request cannot be transformed: {error}."))
         return request
@@ -108,9 +109,9 @@ def _changed(origin: HTTPOrigin, before: dict[str, Any], after: dict[str, Any]) 
             raise Untransformable("the method is none")
         origin = replace(origin, method=method)
     if isinstance(uri, str) and uri != before["uri"]:
-        parts = urlsplit(uri)
-        path = tuple(unquote(segment) for segment in parts.path.split("/") if segment)
-        origin = replace(origin, path=path, query=tuple(parse_qsl(parts.query, keep_blank_values=True)))
+        path, _, query = uri.partition("#")[0].partition("?")
+        segments = tuple(unquote(segment) for segment in path.split("/") if segment)
+        origin = replace(origin, path=segments, query=tuple(parse_qsl(query, keep_blank_values=True)))
     if isinstance(parameters, dict):
         given = {name: _values(one) for name, one in parameters.items() if one != before["query_params"].get(name)}
         kept = tuple(pair for pair in origin.query if pair[0] not in given)
