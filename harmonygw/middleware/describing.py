@@ -21,7 +21,7 @@ NAMES: Final[Mapping[type[Operation], str]] = {Echo: "echo", Find: "find", Retri
 """What an operation is called."""
 
 _TEXT: Final = re.compile(r"\s*(?:text/|application/(?:[^\s;/]+\+)?xml)", re.IGNORECASE)
-_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 _CLOSING: Final = {b"[": b"]", b"{": b"}"}
 
 

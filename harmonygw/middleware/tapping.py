@@ -32,8 +32,8 @@ class TappedBody(Body):
 
     async def abort(self, reason: BaseException) -> None:
         """Give both up."""
-        await super().abort(reason)
         await self._tap.abort(reason)
+        await super().abort(reason)
 
 
 def tapped(body: Body, limit: int, done: Callable[[Sample], None]) -> Body:
