@@ -2,8 +2,8 @@
 
 Credentials always are. What identifies a patient is, unless the configuration says otherwise: in DICOM JSON the
 attributes of group 0010, every name of a person, and the accession and admission numbers; in other JSON, and in the
-query, the keys that are such an attribute's keyword, however they are written (`PatientID`, `patient_id`). What else a
-configuration names is too, and what matches `proxy.sensitive_field_patterns`.
+query, the keys that are such an attribute's keyword, however they are written (`PatientID`, `patient_id`), and a few more
+(`IDENTIFIERS`). What else a configuration names is too, and what matches `proxy.sensitive_field_patterns`.
 """
 
 import re
@@ -56,9 +56,12 @@ def _identifies(tag: int, vr: str) -> bool:
     return tag >> 16 == 0x0010 or vr == "PN" or tag in (0x00080050, 0x00380010)
 
 
-_IDENTIFYING: Final = frozenset(
+IDENTIFIERS: Final = frozenset({"patient", "subject", "mrn", "ssn", "birthdate", "dateofbirth", "dob"})
+"""Keys that identify a patient and are no keyword: what FHIR and hospitals' own JSON call it."""
+
+_IDENTIFYING: Final = IDENTIFIERS | {
     _bare(entry[4]) for tag, entry in DicomDictionary.items() if entry[4] and _identifies(tag, entry[0])
-)
+}
 
 _Paths = tuple[tuple[str, ...], ...]
 

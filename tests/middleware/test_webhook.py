@@ -149,9 +149,7 @@ def test_who_we_are(room: list[Sent], method: Any, options: Any, headers: dict[s
     ("method", "options"), [("basic", {"credentials_path": "users"}), ("mutual_tls", {}), ("jwt", {"jwks_uri": URL})]
 )
 def test_what_cannot_be_sent_is_an_error(method: Any, options: Any) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r'^middleware\.hook\.authentication: "who": a webhook proves'
-    ):
+    with pytest.raises(ConfigurationError, match=r'^middleware\.hook\.authentication: "who": a webhook proves'):
         webhook(Authentication(method, AuthenticationOptions(**options)))
 
 

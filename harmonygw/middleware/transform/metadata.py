@@ -89,10 +89,11 @@ class MetadataTransform:
         return replace(reply, headers=(*without(reply.headers, fields), *fields.items())) if fields else reply
 
     async def _apply(self, request: Request, document: Any) -> dict[str, Any]:
+        """Return what the specification makes; nothing when it finds nothing of what it looks for."""
         result = await self._applied.apply(document, document, request.correlation_id)
-        if not isinstance(result, dict):
+        if result is not None and not isinstance(result, dict):
             raise Untransformable("the specification makes no object of it")
-        return result
+        return result or {}
 
     def _failed(self, request: Request, error: HarmonyError) -> None:
         """Raise an error, or note it and let pass."""

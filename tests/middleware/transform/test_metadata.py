@@ -102,8 +102,14 @@ def test_what_cannot_be_asked_fails_or_passes(written: Written, spec: Any, sente
     assert asked.record.notes[0].startswith(f"step has changed nothing: {sentence}")
 
 
+def test_what_finds_nothing_changes_nothing(written: Written) -> None:
+    one = Pipeline(MetadataTransform(written(("shift", {"gone": "x"}))))
+    one.ask(request())
+    assert one.asked == [request()]
+
+
 def test_what_makes_no_object_fails(written: Written) -> None:
-    error = Pipeline(MetadataTransform(written(("shift", {"gone": "x"})))).ask(request())
+    error = Pipeline(MetadataTransform(written(("shift", {"uri": ""})))).ask(request())
     assert str(error) == "The request cannot be transformed: the specification makes no object of it."
 
 
@@ -132,7 +138,7 @@ class TestReply:
         assert one.ask(request()) is self.REPLY
 
     def test_what_makes_no_object_fails_or_passes(self, written: Written) -> None:
-        spec = ("shift", {"gone": "x"})
+        spec = ("shift", {"status": ""})
         error = Pipeline(MetadataTransform(written(spec, apply="right")), lambda request: self.REPLY).ask(request())
         assert isinstance(error, PeerError)
         lenient = Pipeline(
