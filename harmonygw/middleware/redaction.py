@@ -2,8 +2,8 @@
 
 Credentials always are. What identifies a patient is, unless the configuration says otherwise: in DICOM JSON the
 attributes of group 0010, every name of a person, and the accession and admission numbers; in other JSON, and in the
-query, the keys that are such an attribute's keyword, however they are written (`PatientID`, `patient_id`), and a few more
-(`IDENTIFIERS`). What else a configuration names is too, and what matches `proxy.sensitive_field_patterns`.
+query, the keys that are such an attribute's keyword, however they are written (`PatientID`, `patient_id`), and a few
+more (`IDENTIFIERS`). What else a configuration names is too, and what matches `proxy.sensitive_field_patterns`.
 """
 
 import re

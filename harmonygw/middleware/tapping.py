@@ -30,6 +30,10 @@ class TappedBody(Body):
         self._tap = _Tap(body, limit, done)
         super().__init__(self._tap, length=body.length)
 
+    def finish(self) -> None:
+        """Tell of what was seen, if nothing was told yet: nobody will read on."""
+        self._tap.finish()
+
     async def abort(self, reason: BaseException) -> None:
         """Give both up."""
         await self._tap.abort(reason)
@@ -81,6 +85,9 @@ class _Tap:
     async def abort(self, reason: BaseException) -> None:
         self._tell(error=reason)
         await self._body.abort(reason)
+
+    def finish(self) -> None:
+        self._tell()
 
     def _tell(self, *, complete: bool = False, error: BaseException | None = None) -> None:
         done, self._done = self._done, None

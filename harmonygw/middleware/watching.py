@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from twisted.internet.defer import CancelledError
+from twisted.logger import Logger
 
 from harmonygw.errors import HarmonyError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
@@ -25,9 +26,12 @@ from harmonygw.middleware.describing import (
     described_result,
 )
 from harmonygw.middleware.redaction import Redaction
-from harmonygw.middleware.tapping import Sample, TappedStream, tapped
+from harmonygw.middleware.tapping import Sample, TappedBody, TappedStream, tapped
 from harmonygw.operations import Find, Retrieve, Store
 from harmonygw.pipeline import Proceed
+from harmonygw.streams import Body
+
+log = Logger(namespace="harmonygw.watching")
 
 Tell = Callable[[dict[str, Any]], None]
 """Gets the description of one side: `side`, `request`, on the right `response`, and who it is."""
@@ -49,19 +53,31 @@ class Watching:
         """Proceed, and tell of both sides. An exchange that is cancelled has no right side."""
         started = self._clock.seconds()
         description = described_request(request, self._redaction)
+        body: Body | None = None
         if self._left:
-            request = self._of_request(request, dict(description))
-        if not self._right:
-            return await proceed(request)
-        ending = _Ending(self._tell, self._clock, started, self._told("right", request, description))
+            request, body = self._of_request(request, dict(description))
+        ending = None
+        if self._right:
+            ending = _Ending(self._tell_safely, self._clock, started, self._told("right", request, description))
         try:
             reply = await proceed(request)
         except CancelledError:
             raise
         except Exception as error:
-            ending.tell({}, error)
+            if ending is not None:
+                ending.tell({}, error)
             raise
-        return self._of_reply(request, reply, ending)
+        finally:
+            if isinstance(body, TappedBody):
+                body.finish()  # who has answered, or refused, may never read it
+        return reply if ending is None else self._of_reply(request, reply, ending)
+
+    def _tell_safely(self, told: dict[str, Any]) -> None:
+        """Tell; what goes wrong there is no business of the exchange."""
+        try:
+            self._tell(told)
+        except Exception:  # noqa: BLE001 - whatever it is
+            log.failure("an exchange could not be told of ({correlation_id})", correlation_id=told["correlation_id"])
 
     def _told(self, side: str, request: Request, description: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -73,7 +89,8 @@ class Watching:
             "request": description,
         }
 
-    def _of_request(self, request: Request, description: dict[str, Any]) -> Request:
+    def _of_request(self, request: Request, description: dict[str, Any]) -> tuple[Request, Body | None]:
+        """Return a request that is looked at, and its body if that is."""
         told = self._told("left", request, description)
         origin, operation = request.origin, request.operation
         if isinstance(operation, Store):
@@ -81,22 +98,23 @@ class Watching:
 
             def stored(error: BaseException | None) -> None:
                 description["instances"] = passing.described(error)
-                self._tell(told)
+                self._tell_safely(told)
 
             instances = TappedStream(
                 operation.instances, lambda instance: passing.add(described_instance(instance)), stored
             )
-            return replace(request, operation=replace(operation, instances=instances))
+            return replace(request, operation=replace(operation, instances=instances)), None
         if operation is None and isinstance(origin, HTTPOrigin) and origin.body is not None:
             kind = content_type_of(request)
 
             def read(sample: Sample) -> None:
                 description["content"] = described_content(sample, *kind, self._redaction)
-                self._tell(told)
+                self._tell_safely(told)
 
-            return replace(request, origin=replace(origin, body=tapped(origin.body, self._limit, read)))
-        self._tell(told)
-        return request
+            body = tapped(origin.body, self._limit, read)
+            return replace(request, origin=replace(origin, body=body)), body
+        self._tell_safely(told)
+        return request, None
 
     def _of_reply(self, request: Request, reply: Reply, ending: "_Ending") -> Reply:
         response = described_reply(request, reply, self._redaction)

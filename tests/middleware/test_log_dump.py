@@ -1,10 +1,11 @@
 """log_dump: an entry a side, when there is what to tell, and never a wait."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel
 
@@ -129,8 +130,11 @@ def test_the_sides_that_are_asked_for(apply: Any, sides: list[str]) -> None:
 
 
 def test_a_request_with_a_body_is_told_of_when_that_was_read() -> None:
-    one = Dumping(apply="left")
-    one.ask(post(arrived(b'{"PatientID":', b'"17"}')))
+    body, feed = arriving(b'{"PatientID":')
+    one = Dumping(lambda request: Deferred(), apply="left")
+    one.begin(post(body))
+    feed.put((b'"17"}',))
+    feed.end()
     assert one.entries == []
     assert one.after(lambda: one.body) == b'{"PatientID":"17"}'
     [told] = one.entries
@@ -139,6 +143,42 @@ def test_a_request_with_a_body_is_told_of_when_that_was_read() -> None:
         "size": 18,
         "body": {"PatientID": "<redacted>"},
     }
+
+
+@pytest.mark.parametrize("answer", [Reply(), NotFound("no")])
+def test_a_request_whose_body_nobody_reads_is_told_of_with_the_answer(answer: Any) -> None:
+    one = Dumping(lambda request: answer, apply="left")
+    one.ask(post(arrived(b"{}")))
+    [told] = one.entries
+    assert told["request"]["content"] == {"content_type": "application/json", "truncated": True}
+
+
+def test_one_that_stands_behind_another_leaves_its_body_alone() -> None:
+    body, feed = arriving(b"[")
+    outer, inner = (LogDump(context(LogDumpOptions(apply="left", label=label))) for label in ("outer", "inner"))
+
+    async def bridge(request: Any) -> Reply:
+        return await inner.intercept(replace(request, operation=Echo()), lambda _: succeed(Reply()))
+
+    with logged("harmonygw.dump") as events:
+        one = Pipeline(outer, lambda request: Deferred.fromCoroutine(bridge(request)).addCallback(lambda _: Deferred()))
+        one.begin(post(body))
+        feed.put((b"]",))
+        feed.end()
+        assert one.body == b"[]"
+    told = {event["dump"]["dump"]: json.loads(event["dump"]["request"]) for event in events}
+    assert told["outer"]["content"]["body"] == []
+
+
+def test_what_cannot_be_told_harms_no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(told: Any) -> None:
+        raise ZeroDivisionError
+
+    step = LogDump(context(LogDumpOptions()))
+    monkeypatch.setattr(step._watching, "_tell", fail)
+    with logged("harmonygw.watching") as events:
+        assert Pipeline(step).ask(http()) == Reply()
+    assert [event["correlation_id"] for event in events] == ["c1", "c1"]
 
 
 def test_a_reply_is_told_of_as_soon_as_it_is_too_long() -> None:
