@@ -75,7 +75,7 @@ class _Node:
         self.names = [] if key == "*" else key.split("|")
         if in_array and not all(map(is_index, self.names)):
             raise fault(where, "the keys of an array are its places")
-        self.rank = (1 if len(self.names) > 1 else 0 if self.names else 2, len(self.names), key)
+        self.rank = (1, len(self.names), key) if len(self.names) > 1 else (0 if self.names else 2, 0, "")
         self._literal = value
         self._branch = _Branch(value, where, depth + 1, of_array=is_array) if isinstance(value, dict) else None
 

@@ -44,7 +44,7 @@ class Modify:
     def __init__(self, specification: Any, where: str, mode: Mode) -> None:
         if not isinstance(specification, dict):
             raise fault(where, "a modification has an object")
-        self._top = _Branch(_Target(Name(TOP), mode, only_present=False), specification, TOP_PLACES, where)
+        self._top = _Branch(_Target(Name(TOP), mode, only_present=False), specification, mode, TOP_PLACES, where)
 
     def apply(self, document: Any, context: Any, work: Work) -> Any:
         """Change a document, and return it."""
@@ -101,13 +101,12 @@ class _Leaf:
 class _Branch:
     """A key with an object: what is below it is modified; what is missing is made."""
 
-    def __init__(self, target: _Target, specification: dict[str, Any], above: Above, where: str) -> None:
+    def __init__(self, target: _Target, specification: dict[str, Any], mode: Mode, above: Above, where: str) -> None:
+        """`mode` is the operation's own: the sign before a key holds for that key, and not for those below it."""
         if len(above) > MAX_DEPTH:
             raise fault(where, f"the specification is nested deeper than {MAX_DEPTH}")
         self.key, self.mode, self.only_present = target
-        nodes = [
-            (text, _node(text, value, self.mode, above, place)) for text, value, place in keys_of(specification, where)
-        ]
+        nodes = [(text, _node(text, value, mode, above, place)) for text, value, place in keys_of(specification, where)]
         indexes = [node for _, node in nodes if isinstance(node.key, Index)]
         named = [node for _, node in nodes if not isinstance(node.key, Index) and not _matches_all(node.key)]
         if indexes and named:
@@ -185,6 +184,6 @@ def _node(text: str, value: Any, mode: Mode, above: Above, where: str) -> _Leaf 
     target = _target(text, mode, where)
     below = (*above, target.key.captures)
     if isinstance(value, dict) and value:
-        return _Branch(target, value, below, where)
+        return _Branch(target, value, mode, below, where)
     several = value if isinstance(value, list) and value else [value]
     return _Leaf(target, [expression(one, below, where) for one in several])

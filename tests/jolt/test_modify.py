@@ -92,6 +92,10 @@ def test_the_mode_says_where_a_value_is_written(operation: str, expected: Any) -
     assert made(operation, spec, {"there": 1, "null": None, "list": [1, None]}) == expected
 
 
+def test_the_sign_before_a_key_is_not_that_of_the_keys_below_it() -> None:
+    assert made(DEFINE, {"+a": {"b": "x", "+c": "x"}}, {"a": {"b": 1, "c": 1}}) == {"a": {"b": 1, "c": "x"}}
+
+
 def test_define_takes_an_array_as_it_comes_when_there_is_a_star() -> None:
     spec = {"list": {"[2]": "third", "*": "x"}}
     assert made(DEFINE, spec, {"list": [1]}) == {"list": [1, "x", "third"]}
