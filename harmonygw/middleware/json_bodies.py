@@ -12,7 +12,7 @@ import orjson
 from twisted.internet.threads import deferToThreadPool
 
 from harmonygw.errors import BadRequest, TooLarge, Untransformable
-from harmonygw.streams import Body, Piece, Pieces
+from harmonygw.streams import Body, Pieces
 
 T = TypeVar("T")
 
@@ -34,42 +34,34 @@ def is_json(content_type: str) -> bool:
     return _JSON.match(content_type) is not None
 
 
-async def whole(body: Body, limit: int, *, what: str = "request") -> tuple[Piece, ...]:
-    """Read a body to its end; raises `TooLarge` when it has more than `limit` bytes, and gives it up."""
-    pieces: list[Piece] = []
-    size = 0
-    if body.length is None or body.length <= limit:
-        async for read in body:
-            pieces.extend(read)
-            size += sum(map(len, read))
-            if size > limit:
-                break
-        else:
-            return tuple(pieces)
-    error = TooLarge(f"The body of the {what} is larger than {limit} bytes ({LIMIT_KEY}).")
-    await body.abort(error)
+async def whole(body: Body, limit: int) -> bytes:
+    """Read the body of a request to its end; raises `TooLarge` when it has more than `limit` bytes, and gives it up."""
+    data, rest = await beginning(body, limit)
+    if rest is None:
+        return data
+    error = TooLarge(f"The body of the request is larger than {limit} bytes ({LIMIT_KEY}).")
+    await rest.abort(error)
     raise error
 
 
-async def beginning(body: Body, limit: int) -> tuple[tuple[Piece, ...], Body | None]:
+async def beginning(body: Body, limit: int) -> tuple[bytes, Body | None]:
     """Read a body up to `limit` bytes: all of it and None, or what has been read and a body of all there is."""
-    pieces: list[Piece] = []
-    size = 0
     if body.length is not None and body.length > limit:
-        return (), body
-    async for read in body:
-        pieces.extend(read)
-        size += sum(map(len, read))
-        if size > limit:
-            return tuple(pieces), Resumed(tuple(pieces), body)
-    return tuple(pieces), None
+        return b"", body
+    data = bytearray()  # and no list of pieces: a client may send each byte by itself
+    async for pieces in body:
+        for piece in pieces:
+            data += piece
+        if len(data) > limit:
+            return bytes(data), Resumed(bytes(data), body)
+    return bytes(data), None
 
 
 class Resumed(Body):
     """A body of which a part has been read: that part again, and then the rest."""
 
-    def __init__(self, pieces: Pieces, rest: Body) -> None:
-        super().__init__(_resumed(pieces, rest), length=rest.length)
+    def __init__(self, data: bytes, rest: Body) -> None:
+        super().__init__(_resumed(data, rest), length=rest.length)
         self._rest = rest
 
     async def abort(self, reason: BaseException) -> None:
@@ -78,15 +70,14 @@ class Resumed(Body):
         await self._rest.abort(reason)
 
 
-async def _resumed(pieces: Pieces, rest: Body) -> AsyncGenerator[Pieces, None]:
-    yield pieces
-    async for read in rest:
-        yield read
+async def _resumed(data: bytes, rest: Body) -> AsyncGenerator[Pieces, None]:
+    yield (data,)
+    async for pieces in rest:
+        yield pieces
 
 
-async def parsed(pieces: Pieces, reactor: Any) -> Any:
+async def parsed(raw: bytes, reactor: Any) -> Any:
     """Return the document that is in some bytes; raises `BadRequest` that says where they are none."""
-    raw = b"".join(pieces)
     return _parsed(raw) if len(raw) <= INLINE_BYTES else await in_thread(reactor, _parsed, raw)
 
 

@@ -36,9 +36,9 @@ class JSONExtractor:
             and is_json(origin.headers.get("content-type", ""))
             and not origin.headers.get("content-encoding")
         ):
-            pieces = await whole(origin.body, self._limit)
-            if any(pieces):
-                document = await parsed(pieces, self._reactor)
+            raw = await whole(origin.body, self._limit)
+            if raw:
+                document = await parsed(raw, self._reactor)
                 request = replace(request, attributes={**request.attributes, ATTRIBUTE: document})
-            request = replace(request, origin=replace(origin, body=Body.of(*pieces)))
+            request = replace(request, origin=replace(origin, body=Body.of(raw)))
         return await proceed(request)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from harmonygw.streams import Body, Piece, Pieces, Stream
+from harmonygw.streams import Body, Pieces, Stream
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class _Tap:
         self._body = body
         self._limit = limit
         self._done: Callable[[Sample], None] | None = done
-        self._kept: list[Piece] = []
+        self._kept = bytearray()
         self._size = 0
 
     def __aiter__(self) -> "_Tap":
@@ -73,8 +73,9 @@ class _Tap:
             self._tell(error=error)
             raise
         if self._done is not None:
-            self._kept.extend(pieces)
-            self._size += sum(map(len, pieces))
+            for piece in pieces:
+                self._kept += piece[: self._limit - len(self._kept)]
+                self._size += len(piece)
             if self._size > self._limit:
                 self._tell()
         return pieces
@@ -92,7 +93,7 @@ class _Tap:
     def _tell(self, *, complete: bool = False, error: BaseException | None = None) -> None:
         done, self._done = self._done, None
         if done is not None:
-            data = b"".join(self._kept)[: self._limit]
+            data = bytes(self._kept)
             self._kept.clear()
             done(Sample(data, complete=complete, size=self._size if complete else self._body.length, error=error))
 

@@ -84,17 +84,17 @@ class Transform:
                 request, BadRequest(f"The body of the request is in the coding {coding[:40]}, not plain JSON.")
             )
             return request
-        pieces, rest = await beginning(body, self._limit)
+        old, rest = await beginning(body, self._limit)
         if rest is not None:
             await self._too_large(request, rest, TooLarge(_too_large("request", self._limit)))
             return replace(request, origin=replace(origin, body=rest))
-        untouched = replace(request, origin=replace(origin, body=Body.of(*pieces)))
-        if not any(pieces):
+        untouched = replace(request, origin=replace(origin, body=Body.of(old)))
+        if not old:
             return untouched
         try:
             document = request.attributes.get(ATTRIBUTE)
             if document is None:
-                document = await parsed(pieces, self._reactor)
+                document = await parsed(old, self._reactor)
             result = await self._apply(request, document, context_of(request))
             new = _data_of(result)
             raw = encoded(new, self._limit)
@@ -125,18 +125,18 @@ class Transform:
             error = PeerError(f"The reply is in the coding {coding[:40]}, though plain JSON was asked for.")
             await self._too_large(request, body, error)
             return reply
-        pieces, rest = await beginning(body, self._limit)
+        old, rest = await beginning(body, self._limit)
         if rest is not None:
             await self._too_large(request, rest, PeerError(_too_large("reply", self._limit)))
             return replace(reply, body=rest)
-        if not any(pieces):
+        if not old:
             return replace(reply, headers=without(reply.headers, OF_THE_BYTES), body=Body.of())
         try:
-            document = await parsed(pieces, self._reactor)
+            document = await parsed(old, self._reactor)
             raw = encoded(_data_of(await self._apply(request, document, context_of(request, reply))), self._limit)
         except (BadRequest, Untransformable) as error:
             self._failed(request, PeerError(f"The reply cannot be transformed: {_sentence(error)}"))
-            return replace(reply, body=Body.of(*pieces))
+            return replace(reply, body=Body.of(old))
         return replace(reply, headers=without(reply.headers, OF_THE_BYTES), body=Body.of(raw), digest="")
 
     async def _of_match(self, request: Request, context: dict[str, Any], match: Match) -> Match:

@@ -3,11 +3,12 @@ specification may change."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Reply, Request
+from harmonygw.middleware.redaction import CREDENTIAL_HEADERS
+from harmonygw.net.http.fields import without
 from harmonygw.operations import Echo, Find, Operation, Retrieve, Store
 
 OPERATIONS: Mapping[type[Operation], str] = {Echo: "C-ECHO", Find: "C-FIND", Retrieve: "C-GET", Store: "C-STORE"}
@@ -15,15 +16,17 @@ OPERATIONS: Mapping[type[Operation], str] = {Echo: "C-ECHO", Find: "C-FIND", Ret
 
 
 def details_of(request: Request) -> dict[str, Any]:
-    """Return what a request is: method, path and query, header fields, cookies, and metadata."""
+    """Return what a request is: method, path and query, metadata, and header fields but for those with credentials.
+
+    A `*` of a specification moves all that there is, to the backend or to the client.
+    """
     origin = request.origin
     http = origin if isinstance(origin, HTTPOrigin) else HTTPOrigin(method="", path=())
     details: dict[str, Any] = {
         "method": http.method,
         "uri": uri_of(http),
         "query_params": parameters_of(http.query),
-        "headers": dict(http.headers),
-        "cookies": _cookies(http.headers.get("cookie", "")),
+        "headers": {name: value for name, value in http.headers.items() if name not in CREDENTIAL_HEADERS},
         "metadata": metadata_of(request),
     }
     if isinstance(origin, AssociationOrigin):
@@ -47,9 +50,9 @@ def context_of(request: Request, reply: Reply | None = None) -> dict[str, Any]:
 
 
 def reply_details_of(reply: Reply) -> dict[str, Any]:
-    """Return what a reply is: status and header fields."""
+    """Return what a reply is: status, and header fields but for those with credentials."""
     headers: dict[str, str] = {}
-    for name, value in reply.headers:
+    for name, value in without(reply.headers, CREDENTIAL_HEADERS):
         headers[name.lower()] = f"{headers[name.lower()]}, {value}" if name.lower() in headers else value
     return {"status": reply.status, "headers": headers, "metadata": {}}
 
@@ -90,10 +93,3 @@ def with_metadata(request: Request, *several: Any) -> Request:
         if isinstance(request.attributes.get(name, ""), str) and request.attributes.get(name) != value
     }
     return replace(request, attributes={**request.attributes, **attributes}) if attributes else request
-
-
-def _cookies(header: str) -> dict[str, str]:
-    try:
-        return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
-    except CookieError:
-        return {}
