@@ -1,7 +1,6 @@
 """What an exchange is, as a document that may be shown: redacted, and no larger than it may be."""
 
 import re
-from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
@@ -11,14 +10,11 @@ from harmonygw.middleware.json_bodies import is_json
 from harmonygw.middleware.redaction import Redaction
 from harmonygw.middleware.tapping import Sample
 from harmonygw.net.http.fields import value_of
-from harmonygw.operations import Echo, Find, Operation, Retrieve, Store, StoreResult
+from harmonygw.operations import Find, Retrieve, StoreResult
 from harmonygw.streams import Instance
 
 MAX_ITEMS: Final = 1000
 """Instances and results of a store that are told of one by one. Default 1000: a long series."""
-
-NAMES: Final[Mapping[type[Operation], str]] = {Echo: "echo", Find: "find", Retrieve: "retrieve", Store: "store"}
-"""What an operation is called."""
 
 _TEXT: Final = re.compile(r"\s*(?:text/|application/(?:[^\s;/]+\+)?xml)", re.IGNORECASE)
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
@@ -121,13 +117,25 @@ def described_result(result: StoreResult) -> dict[str, Any]:
     return {"sop_instance_uid": result.sop_instance_uid, "status": f"{result.status:04X}H", "detail": result.detail}
 
 
-def _operation(operation: Operation, redaction: Redaction) -> dict[str, Any]:
-    described: dict[str, Any] = {"type": NAMES[type(operation)]}
+def is_query(operation: Any) -> bool:
+    """Whether an operation has an identifier, in one piece or in two, and its result is matches."""
+    return isinstance(operation, Find) or hasattr(operation, "identifier")
+
+
+def identifier_of(operation: Any) -> dict[str, Any]:
+    """Return the identifier of a query: its keys, and without values what it wants to have returned."""
     if isinstance(operation, Find):
+        return dict(sorted({**operation.return_keys, **operation.keys}.items()))
+    return dict(operation.identifier)
+
+
+def _operation(operation: Any, redaction: Redaction) -> dict[str, Any]:
+    described: dict[str, Any] = {"type": type(operation).__name__}
+    if hasattr(operation, "level"):
         described["level"] = str(operation.level)
-        described["identifier"] = redaction.data({**operation.return_keys, **operation.keys})
+    if is_query(operation):
+        described["identifier"] = redaction.data(identifier_of(operation))
     elif isinstance(operation, Retrieve):
-        described["level"] = str(operation.level)
         described["study_instance_uid"] = operation.study_instance_uid
         described["series_instance_uid"] = operation.series_instance_uid
         described["sop_instance_uids"] = list(operation.sop_instance_uids[:MAX_ITEMS])

@@ -24,10 +24,11 @@ from harmonygw.middleware.describing import (
     described_reply,
     described_request,
     described_result,
+    is_query,
 )
 from harmonygw.middleware.redaction import Redaction
 from harmonygw.middleware.tapping import Sample, TappedBody, TappedStream, tapped
-from harmonygw.operations import Find, Retrieve, Store
+from harmonygw.operations import Retrieve, Store
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Body
 
@@ -142,10 +143,10 @@ class Watching:
 
     def _stream_of(self, request: Request) -> "tuple[str, Callable[[Any], dict[str, Any]] | None, _Passing]":
         """Return what the result of an operation is called, how one of it is described, and where these go."""
+        if is_query(request.operation):
+            matches = _Passing(MAX_ITEMS, self._limit)
+            return "matches", lambda match: described_match(match, self._redaction), matches
         match request.operation:
-            case Find():
-                matches = _Passing(MAX_ITEMS, self._limit)
-                return "matches", lambda match: described_match(match, self._redaction), matches
             case Retrieve():
                 return "instances", described_instance, _Passing(MAX_ITEMS)
             case Store():

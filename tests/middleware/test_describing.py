@@ -1,5 +1,6 @@
 """What is told of an exchange."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -54,20 +55,32 @@ def test_operations() -> None:
         "called_ae_title": "GATEWAY",
         "metadata": {},
         "operation": {
-            "type": "find",
+            "type": "Find",
             "level": "STUDY",
             "identifier": {"00080020": {"vr": "DA"}, "00100020": {"vr": "LO", "Value": ["<redacted>"]}},
         },
     }
     retrieve = Retrieve(Level.IMAGE, "1.2", "1.3", ("1.4",))
     assert described_request(dimse(retrieve), REDACTION)["operation"] == {
-        "type": "retrieve",
+        "type": "Retrieve",
         "level": "IMAGE",
         "study_instance_uid": "1.2",
         "series_instance_uid": "1.3",
         "sop_instance_uids": ["1.4"],
     }
-    assert described_request(dimse(Echo()), REDACTION)["operation"] == {"type": "echo"}
+    assert described_request(dimse(Echo()), REDACTION)["operation"] == {"type": "Echo"}
+
+
+def test_an_operation_that_nobody_has_thought_of() -> None:
+    @dataclass(frozen=True)
+    class FindSomething:
+        identifier: Any
+
+    operation: Any = FindSomething({"00100020": {"vr": "LO", "Value": ["17"]}})
+    assert described_request(dimse(operation), REDACTION)["operation"] == {
+        "type": "FindSomething",
+        "identifier": {"00100020": {"vr": "LO", "Value": ["<redacted>"]}},
+    }
 
 
 def test_a_reply() -> None:

@@ -288,6 +288,13 @@ class TestOperations:
             "results": {"count": 1, "items": [{"sop_instance_uid": "1.4", "status": "A700H", "detail": "full"}]}
         }
 
+    def test_a_result_of_another_kind_goes_by_unseen(self) -> None:
+        result = object()
+        reply = Reply(result=result)
+        one = Dumping(lambda request: reply, apply="right")
+        assert one.ask(dimse(Echo())) is reply
+        assert one.entries[0]["response"] == {}
+
     def test_an_echo(self) -> None:
         one = Dumping()
         assert one.ask(dimse(Echo())) == Reply()

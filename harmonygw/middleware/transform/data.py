@@ -7,18 +7,17 @@ from zope.interface import implementer
 
 from harmonygw.errors import BadRequest, ConfigurationError, HarmonyError, PeerError, TooLarge, Untransformable
 from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.middleware.describing import identifier_of, is_query
 from harmonygw.middleware.json_bodies import LIMIT_KEY, beginning, encoded, is_json, parsed
 from harmonygw.middleware.json_extractor import ATTRIBUTE
 from harmonygw.middleware.transform.data_sets import (
     TransformedMatches,
     data_set_of,
-    identifier_of,
     with_identifier,
 )
 from harmonygw.middleware.transform.scene import context_of, with_metadata
 from harmonygw.middleware.transform.specifications import Applied
 from harmonygw.net.http.fields import value_of, without
-from harmonygw.operations import Find
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.streams import Body, Match
 
@@ -63,7 +62,7 @@ class Transform:
     # The request
 
     async def _of_request(self, request: Request) -> Request:
-        if isinstance(request.operation, Find):
+        if is_query(request.operation):
             try:
                 result = await self._apply(request, identifier_of(request.operation), context_of(request))
                 changed = replace(request, operation=with_identifier(request.operation, _data_of(result)))
@@ -111,7 +110,7 @@ class Transform:
     # The reply
 
     async def _of_reply(self, request: Request, reply: Reply) -> Reply:
-        if isinstance(request.operation, Find) and reply.result is not None:
+        if is_query(request.operation) and reply.result is not None:
             context = context_of(request, reply)
 
             async def change(match: Match) -> Match:

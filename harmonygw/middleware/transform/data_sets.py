@@ -23,14 +23,13 @@ _VALUES: Final = frozenset({"Value", "InlineBinary", "BulkDataURI"})
 _LEVELS: Final = tuple(Level)
 
 
-def identifier_of(find: Find) -> dict[str, Any]:
-    """Return the identifier of a query: its keys, and without values what it wants to have returned."""
-    return dict(sorted({**find.return_keys, **find.keys}.items()))
-
-
-def with_identifier(find: Find, document: Any) -> Find:
+def with_identifier(query: Any, document: Any) -> Any:
     """Return a query with another identifier; its level stays. Raises `Untransformable` for what is none."""
     identifier = data_set_of(document)
+    return _of_find(query, identifier) if isinstance(query, Find) else replace(query, identifier=identifier)
+
+
+def _of_find(find: Find, identifier: dict[str, Any]) -> Find:
     level = identifier.pop(QUERY_RETRIEVE_LEVEL, {}).get("Value")
     if level and level != [find.level]:
         raise Untransformable(f"the level of a query stays as it is, {find.level}")

@@ -12,7 +12,7 @@ from harmonygw.net.http.fields import without
 from harmonygw.operations import Echo, Find, Operation, Retrieve, Store
 
 OPERATIONS: Mapping[type[Operation], str] = {Echo: "C-ECHO", Find: "C-FIND", Retrieve: "C-GET", Store: "C-STORE"}
-"""What an operation is called."""
+"""What an operation is called; any other by the name of its type."""
 
 
 def details_of(request: Request) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def details_of(request: Request) -> dict[str, Any]:
         details["calling_ae_title"] = origin.calling_ae_title
         details["called_ae_title"] = origin.called_ae_title
     if request.operation is not None:
-        details["operation"] = OPERATIONS[type(request.operation)]
+        details["operation"] = OPERATIONS.get(type(request.operation), type(request.operation).__name__)
         level = getattr(request.operation, "level", None)
         if level is not None:
             details["level"] = str(level)

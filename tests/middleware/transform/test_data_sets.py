@@ -1,11 +1,13 @@
 """Identifiers and matches as documents."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from harmonygw.errors import Untransformable
-from harmonygw.middleware.transform.data_sets import data_set_of, identifier_of, with_identifier
+from harmonygw.middleware.describing import identifier_of
+from harmonygw.middleware.transform.data_sets import data_set_of, with_identifier
 from harmonygw.operations import Find, Level
 
 STUDY = {"vr": "UI", "Value": ["1.2"]}
@@ -15,6 +17,18 @@ def test_an_identifier_has_keys_and_return_keys_in_order() -> None:
     find = Find(Level.STUDY, keys={"0020000D": STUDY}, return_keys={"00080020": {"vr": "DA"}})
     assert list(identifier_of(find).items()) == [("00080020", {"vr": "DA"}), ("0020000D", STUDY)]
     assert with_identifier(find, identifier_of(find)) == find
+
+
+def test_an_identifier_in_one_piece_stays_one() -> None:
+    @dataclass(frozen=True)
+    class Worklist:
+        identifier: Any
+
+    query = Worklist({"00100020": {"vr": "LO"}})
+    assert identifier_of(query) == {"00100020": {"vr": "LO"}}
+    assert with_identifier(query, {"00100020": {"Value": ["17"]}}) == Worklist(
+        {"00100020": {"vr": "LO", "Value": ["17"]}}
+    )
 
 
 def test_what_has_a_value_is_a_key() -> None:
