@@ -3,7 +3,8 @@
 Credentials always are. What identifies a patient is, unless the configuration says otherwise: in DICOM JSON the
 attributes of group 0010, every name of a person, and the accession and admission numbers; in other JSON, and in the
 query, the keys that are such an attribute's keyword, however they are written (`PatientID`, `patient_id`), and a few
-more (`IDENTIFIERS`). What else a configuration names is too, and what matches `proxy.sensitive_field_patterns`.
+more (`IDENTIFIERS`, and in FHIR `FHIR_IDENTIFIERS`). What else a configuration names is too, and what matches
+`proxy.sensitive_field_patterns`.
 """
 
 import re
@@ -56,8 +57,16 @@ def _identifies(tag: int, vr: str) -> bool:
     return tag >> 16 == 0x0010 or vr == "PN" or tag in (0x00080050, 0x00380010)
 
 
-IDENTIFIERS: Final = frozenset({"patient", "subject", "mrn", "ssn", "birthdate", "dateofbirth", "dob"})
-"""Keys that identify a patient and are no keyword: what FHIR and hospitals' own JSON call it."""
+IDENTIFIERS: Final = frozenset(
+    {
+        *("patient", "subject", "mrn", "ssn", "birthdate", "dateofbirth", "dob"),
+        *("family", "given", "fullname", "firstname", "lastname", "surname", "familyname", "givenname"),
+    }
+)
+"""Keys that identify a patient and are no keyword: what hospitals' own JSON calls it."""
+
+FHIR_IDENTIFIERS: Final = frozenset({"name", "identifier", "telecom", "address", "contact", "photo", "display", "text"})
+"""Keys that do so within a FHIR resource, which is known by its `resourceType`; elsewhere they may be anything."""
 
 _IDENTIFYING: Final = IDENTIFIERS | {
     _bare(entry[4]) for tag, entry in DicomDictionary.items() if entry[4] and _identifies(tag, entry[0])
@@ -120,24 +129,31 @@ class Redaction:
 
         A field of one word is left out wherever it is; dots lead down from the top, and arrays are passed through.
         """
-        return self._shown(value, self._paths, 0)
+        return self._shown(value, self._paths, 0, in_fhir=False)
 
-    def _shown(self, value: Any, paths: _Paths, depth: int) -> Any:
+    def _shown(self, value: Any, paths: _Paths, depth: int, *, in_fhir: bool) -> Any:
         if depth > MAX_DEPTH:
             return REDACTED
         if isinstance(value, list):
-            return [self._shown(one, paths, depth + 1) for one in value]
+            return [self._shown(one, paths, depth + 1, in_fhir=in_fhir) for one in value]
         if not isinstance(value, dict):
             return value
         shown = {}
+        in_fhir = in_fhir or (not self.shows_patients and "resourceType" in value)
         for key, one in value.items():
             name = _field(key)
-            if name in self._anywhere or (name,) in paths or self._hides(key) or self._is_name_of_person(one):
+            if (
+                name in self._anywhere
+                or (name,) in paths
+                or (in_fhir and name in FHIR_IDENTIFIERS)
+                or self._hides(key)
+                or self._is_name_of_person(one)
+            ):
                 shown[key] = _left_out(one)
             else:
                 through = name == "value" and "vr" in value  # to the items of a sequence
                 below = paths if through else tuple(path[1:] for path in paths if path[0] == name)
-                shown[key] = self._shown(one, below, depth + 1)
+                shown[key] = self._shown(one, below, depth + 1, in_fhir=in_fhir)
         return shown
 
     def _is_name_of_person(self, value: Any) -> bool:

@@ -100,6 +100,30 @@ def test_keywords_are_known_however_they_are_written(key: str) -> None:
     }
 
 
+def test_in_a_fhir_resource_more_identifies() -> None:
+    resource = {
+        "resourceType": "Patient",
+        "id": "1",
+        "name": [{"family": "Doe"}],
+        "link": [{"other": {"display": "Jane Doe", "reference": "Patient/2"}}],
+    }
+    document = {"name": "pipeline", "entry": [{"resource": resource}]}
+    assert redaction().data(document) == {
+        "name": "pipeline",
+        "entry": [
+            {
+                "resource": {
+                    "resourceType": "Patient",
+                    "id": "1",
+                    "name": REDACTED,
+                    "link": [{"other": {"display": REDACTED, "reference": "Patient/2"}}],
+                }
+            }
+        ],
+    }
+    assert redaction(show_patient_identifiers=True).data(document) == document
+
+
 @pytest.mark.parametrize("key", ["password", "client_secret", "accessToken", "API-Key", "sessionId"])
 def test_credentials_are_always_left_out_of_json(key: str) -> None:
     assert redaction(show_patient_identifiers=True).data([{key: {"any": "thing"}}]) == [{key: REDACTED}]
