@@ -154,6 +154,14 @@ class RenderingFailed(HarmonyError):
     """A worker process crashed, hung or ran out of memory over a frame. Look at the log, and at the frame."""
 
 
+class Untransformable(HarmonyError):
+    """A JOLT specification cannot be applied to a document. Look at it, and with `debug` at the document."""
+
+
+class TooMuchWork(Untransformable):
+    """A JOLT specification makes more of a document than a transformation may cost. Look for what multiplies."""
+
+
 class ConfigurationError(HarmonyError):
     """The configuration cannot be used; each of `problems` names file, line, key path and a suggestion."""
 

@@ -147,8 +147,14 @@ MIDDLEWARE: dict[str, str] = {
     "cors": "harmonygw.middleware.cors:CORS",
     "dicom_to_dicomweb": "harmonygw.middleware.dicom_to_dicomweb:DicomToDICOMweb",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
-    "policies": "harmonygw.middleware.policies:Policies",
+    "json_extractor": "harmonygw.middleware.json_extractor:JSONExtractor",
+    "log_dump": "harmonygw.middleware.log_dump:LogDump",
+    "metadata_transform": "harmonygw.middleware.transform:MetadataTransform",
     "passthru": "harmonygw.middleware.passthru:Passthru",
+    "path_filter": "harmonygw.middleware.path_filter:PathFilter",
+    "policies": "harmonygw.middleware.policies:Policies",
+    "transform": "harmonygw.middleware.transform:Transform",
+    "webhook": "harmonygw.middleware.webhook:Webhook",
 }
 """The middleware types of this build."""
 

@@ -68,7 +68,8 @@ class Proxy:
     required_env_vars: tuple[str, ...] = ()
     """Environment variables that must be set when the gateway starts."""
     sensitive_field_patterns: tuple[str, ...] = ()
-    """Names of fields whose values are redacted in logs, with `*` for any characters."""
+    """Names of fields whose values are left out of logs and webhooks, in any letter case: with `*` for any
+    characters, or, when there is other punctuation in it, a regular expression that is found in the name."""
     content_limits: ContentLimits = field(default_factory=ContentLimits)
     """Limits of what is held whole."""
     drain_delay_secs: Leeway = 0.0

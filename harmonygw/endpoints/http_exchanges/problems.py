@@ -28,6 +28,8 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TransportError, 502),
     (errors.Incomplete, 502),
     (errors.RenderingFailed, 500),
+    (errors.TooMuchWork, 500),
+    (errors.Untransformable, 500),
     (errors.ConfigurationError, 500),
 )
 """The HTTP status of each error, the first that fits: the only place where it is decided."""
