@@ -16,6 +16,8 @@ class HarmonyError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.log_detail = log_detail
+        self.members: dict[str, object] = {}
+        """Further members of the problem document that tells a client of it over HTTP (RFC 9457 §3.2)."""
 
 
 class PeerError(HarmonyError):
@@ -150,6 +152,14 @@ class Incomplete(HarmonyError):
 
 class RenderingFailed(HarmonyError):
     """A worker process crashed, hung or ran out of memory over a frame. Look at the log, and at the frame."""
+
+
+class Untransformable(HarmonyError):
+    """A JOLT specification cannot be applied to a document. Look at it, and with `debug` at the document."""
+
+
+class TooMuchWork(Untransformable):
+    """A JOLT specification makes more of a document than a transformation may cost. Look for what multiplies."""
 
 
 class ConfigurationError(HarmonyError):

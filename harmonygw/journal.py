@@ -159,9 +159,10 @@ def _time(event: LogEvent) -> str:
 
 
 def _fields(event: LogEvent) -> dict[str, Any]:
-    """Return what an event tells: the fields of an exchange, else its message and its traceback if it has one."""
-    if "exchange" in event:
-        return {name: value for name, value in event["exchange"].items() if value or value == 0}
+    """Return what an event tells: the fields of an exchange, at its end or on its way, else message and traceback."""
+    told = event.get("exchange") or event.get("dump")
+    if told is not None:
+        return {name: value for name, value in told.items() if value or value == 0}
     fields = {"message": formatEvent(event)}
     if isinstance(failure := event.get("log_failure"), Failure):
         fields["traceback"] = failure.getTraceback()
@@ -169,12 +170,16 @@ def _fields(event: LogEvent) -> dict[str, Any]:
 
 
 def _quoted(value: Any) -> str:
-    text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = "; ".join(map(str, value)) if isinstance(value, list) else _text(value)
     if _PLAIN(text):
         return text
     if text.isprintable() and not _SPECIAL.intersection(text):
         return text
     return '"' + _printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
 def _printable(text: str) -> str:

@@ -6,7 +6,7 @@ one of a DIMSE request, and every backend that holds or reaches images takes the
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from harmonygw.dicom.dataset.references import Reference
 from harmonygw.dicom.web.attributes import Level
@@ -24,6 +24,8 @@ __all__ = [
     "InstanceStream",
     "Level",
     "Matches",
+    "Move",
+    "MoveResult",
     "Operation",
     "Reference",
     "RequestCommitment",
@@ -114,6 +116,36 @@ class Retrieve:
     whole_otherwise: bool = True
     """Whether instances may come whole when they are wanted `without_bulk_data`; if not, an archive that cannot leave
     it out raises `NotAcceptable`, and sends none."""
+    service: Literal["", "get", "move"] = ""
+    """C-GET or C-MOVE where the request names it; empty for whichever the backend has (`dimse_retrieve_mode`). A
+    backend that does not speak DIMSE takes no notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Let an archive send instances to somebody else, whom it knows by an AE title. The reply's result is a
+    `MoveResult`.
+
+    A backend raises `RejectedError` when any sub-operation failed, `NotFound` when there were none, and
+    `NotAcceptable` when it moves nothing to anybody.
+    """
+
+    level: Level
+    study_instance_uid: str
+    destination: str
+    """The AE title, Move Destination (0000,0600)."""
+    series_instance_uid: str = ""
+    sop_instance_uids: tuple[str, ...] = ()
+    patient_id: str = ""
+    """Needed by a Patient Root model only."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveResult:
+    """What became of the sub-operations of a `Move`, by the archive's count (PS3.4 §C.4.2.1.6); None untold."""
+
+    completed: int | None
+    warning: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,4 +202,4 @@ class Commitment:
     """Failure Reason (0008,1197) by SOP Instance UID: all others are committed. None while the archive has not said."""
 
 
-Operation = Echo | Find | Retrieve | Store | FindWorklist | RequestCommitment | CheckCommitment
+Operation = Echo | Find | Retrieve | Move | Store | FindWorklist | RequestCommitment | CheckCommitment

@@ -66,6 +66,12 @@ class EndpointContext:
     """The reactor; its clock is the only clock."""
     write_timeout: float = 60.0
     """Seconds without progress after which a reply is broken off, of the HTTP network it is on."""
+    max_request_bytes: int = 0
+    """Bytes of a request's body where an endpoint limits it, 0 for any number: those of the HTTP network it is on, else
+    what may be held whole."""
+    makes_operations: bool = False
+    """Whether its pipeline makes operations of HTTP requests that are not DICOMweb, so that a DICOM object in a body
+    streams to the backend."""
     describe: Callable[[], dict[str, Any]] = dict
     """Describes the running gateway, for the management endpoint."""
     purge: "Callable[[str, str], Awaitable[int]] | None" = None
@@ -121,6 +127,7 @@ class IBackend(Interface):
 BACKENDS: dict[str, str] = {
     "dicom_scu": "harmonygw.backends.dicom_scu:DicomSCU",
     "dicomweb": "harmonygw.backends.dicomweb:DICOMwebBackend",
+    "echo": "harmonygw.backends.echo:EchoBackend",
     "http": "harmonygw.backends.http:HTTPBackend",
     "storage": "harmonygw.backends.storage:Storage",
 }
@@ -129,6 +136,8 @@ BACKENDS: dict[str, str] = {
 ENDPOINTS: dict[str, str] = {
     "dicomweb": "harmonygw.endpoints.dicomweb:DICOMwebEndpoint",
     "dicom_scp": "harmonygw.endpoints.dicom_scp:DicomSCPEndpoint",
+    "echo": "harmonygw.endpoints.echo:EchoEndpoint",
+    "http": "harmonygw.endpoints.http:HTTPEndpoint",
     "management": "harmonygw.endpoints.management:ManagementEndpoint",
     "viewer": "harmonygw.endpoints.viewer:ViewerEndpoint",
 }
@@ -140,8 +149,14 @@ MIDDLEWARE: dict[str, str] = {
     "cors": "harmonygw.middleware.cors:CORS",
     "dicom_to_dicomweb": "harmonygw.middleware.dicom_to_dicomweb:DicomToDICOMweb",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
-    "policies": "harmonygw.middleware.policies:Policies",
+    "json_extractor": "harmonygw.middleware.json_extractor:JSONExtractor",
+    "log_dump": "harmonygw.middleware.log_dump:LogDump",
+    "metadata_transform": "harmonygw.middleware.transform:MetadataTransform",
     "passthru": "harmonygw.middleware.passthru:Passthru",
+    "path_filter": "harmonygw.middleware.path_filter:PathFilter",
+    "policies": "harmonygw.middleware.policies:Policies",
+    "transform": "harmonygw.middleware.transform:Transform",
+    "webhook": "harmonygw.middleware.webhook:Webhook",
 }
 """The middleware types of this build."""
 

@@ -2,7 +2,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from harmonygw.operations import ANY_TRANSFER_SYNTAX, Echo, Find, Level, Retrieve, Store, StoreResult
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, Echo, Find, Level, Move, MoveResult, Retrieve, Store, StoreResult
 from harmonygw.streams import Feed, Instance
 
 
@@ -25,7 +25,14 @@ def test_a_retrieve_takes_what_the_archive_holds_unless_it_says_otherwise() -> N
 
 @pytest.mark.parametrize(
     "operation",
-    [Find(Level.IMAGE), Retrieve(Level.STUDY, "1.2"), Store(Feed[Instance](limit=1)), StoreResult("1.2", "1.3", 0)],
+    [
+        Find(Level.IMAGE),
+        Retrieve(Level.STUDY, "1.2"),
+        Move(Level.STUDY, "1.2", "ELSEWHERE"),
+        MoveResult(1, 0),
+        Store(Feed[Instance](limit=1)),
+        StoreResult("1.2", "1.3", 0),
+    ],
 )
 def test_an_operation_is_never_changed(operation: object) -> None:
     field = next(iter(operation.__dataclass_fields__))  # type: ignore[attr-defined]

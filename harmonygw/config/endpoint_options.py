@@ -32,7 +32,8 @@ class DICOMwebEndpointOptions:
 
 @dataclass(frozen=True, slots=True)
 class HTTPEndpointOptions:
-    """Service `http`: any request below a path."""
+    """Service `http`: any request below a path. Before a `dicom_scu` backend, and without `dicomweb_bridge`, it takes
+    DIMSE services as JSON: `/echo`, `/find`, `/get`, `/move`, `/store`."""
 
     path_prefix: PathPrefix = ""
     """The path that it takes requests below; `/` for all."""
@@ -42,7 +43,7 @@ class HTTPEndpointOptions:
 
 @dataclass(frozen=True, slots=True)
 class EchoEndpointOptions:
-    """Service `echo`: answers with what it was sent."""
+    """Service `echo`: answers with what it was sent, by itself; a backend of its pipeline is not asked."""
 
     path_prefix: PathPrefix = "/echo"
     """The path that it takes requests below."""
@@ -98,6 +99,8 @@ class DicomSCPOptions:
     """Whether C-ECHO is answered."""
     enable_find: bool = False
     """Whether C-FIND is answered."""
+    enable_worklist: bool = False
+    """Whether C-FIND of the modality worklist is answered."""
     enable_move: bool = False
     """Whether C-MOVE is answered."""
     enable_get: bool = False

@@ -129,18 +129,21 @@ class PoliciesOptions:
 
 @dataclass(frozen=True, slots=True)
 class TransformOptions:
-    """Types `transform`, on JSON bodies, and `metadata_transform`, on metadata: JOLT specifications."""
+    """Types `transform`, on JSON bodies and DICOM identifiers, and `metadata_transform`, on metadata: JOLT
+    specifications."""
 
     spec_path: Name
-    """The specification, relative to `proxy.transforms_path`."""
+    """The specification, relative to `proxy.transforms_path`, or else to the main file's folder."""
     apply: Side = "left"
     """On the request (left), on the response (right), or on both."""
     fail_on_error: bool = True
-    """Whether a transformation that fails fails the exchange."""
+    """Whether a transformation that fails fails the exchange: 400 for a request, 502 for a response. Otherwise what
+    was to be transformed passes as it is, and the log line of the exchange says so."""
     debug: bool = False
-    """Whether to log what goes in and what comes out. It may hold patients' data."""
-    transform_target: str = ""
-    """What is transformed, when it is not the whole."""
+    """Whether to log what goes in and what comes out, without credentials. It holds patients' data."""
+    transform_target: Literal["", "data", "metadata", "target_details"] = ""
+    """What is transformed. `transform`: `data`, the body, and nothing else. `metadata_transform`: `target_details`,
+    what is asked of the backend (path, query, headers, metadata), unless it is `metadata` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +159,13 @@ class LogDumpOptions:
     redact_headers: tuple[str, ...] = ()
     """Header fields whose values are left out, beside those of credentials."""
     redact_metadata: tuple[str, ...] = ()
-    """Metadata whose values are left out."""
+    """Metadata (see `metadata_transform`) whose values are left out."""
     redact_data_fields: tuple[str, ...] = ()
-    """Keys of a JSON body whose values are left out; dots lead into objects."""
+    """Keys of a JSON body, or keywords or tags of DICOM attributes, whose values are left out: one word wherever it is;
+    dots lead into objects and sequences."""
+    show_patient_identifiers: bool = False
+    """Whether what identifies a patient is logged: names, identifiers, birth dates, and bodies that are not JSON.
+    Otherwise these are left out; a debugging log is nobody's patient record."""
     label: str = ""
     """A word to find the entry by."""
 
@@ -176,9 +183,12 @@ class WebhookOptions:
     redact_headers: tuple[str, ...] = ()
     """Header fields whose values are left out, beside those of credentials."""
     redact_metadata: tuple[str, ...] = ()
-    """Metadata whose values are left out."""
+    """Metadata (see `metadata_transform`) whose values are left out."""
     redact_data_fields: tuple[str, ...] = ()
-    """Keys of a JSON body whose values are left out; dots lead into objects."""
+    """Keys of a JSON body, or keywords or tags of DICOM attributes, whose values are left out: one word wherever it is;
+    dots lead into objects and sequences."""
+    show_patient_identifiers: bool = False
+    """Whether what identifies a patient is sent: names, identifiers, birth dates. Otherwise these are left out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,8 @@ class Proxy:
     required_env_vars: tuple[str, ...] = ()
     """Environment variables that must be set when the gateway starts."""
     sensitive_field_patterns: tuple[str, ...] = ()
-    """Names of fields whose values are redacted in logs, with `*` for any characters."""
+    """Names of fields whose values are left out of logs and webhooks, in any letter case: with `*` for any
+    characters, or, when there is other punctuation in it, a regular expression that is found in the name."""
     content_limits: ContentLimits = field(default_factory=ContentLimits)
     """Limits of what is held whole."""
     drain_delay_secs: Leeway = 0.0
@@ -215,7 +216,10 @@ class StorageSettingsOptions:
     path: Name = "./tmp"
     """The folder, relative to the working directory."""
     max_age_secs: Seconds = 3600.0
-    """Seconds after which the files of an answered `get` or `move` are deleted."""
+    """Seconds after which the files of an answered `get` or `move` are deleted. They end with the gateway too."""
+    max_bytes: Count = 10737418240
+    """Bytes of such files at a time, as many as a few dozen studies have; what would need more is 503. Lower it for
+    `memory`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +227,8 @@ class StorageSettings:
     """Where files lie that outlive one exchange."""
 
     backend: Literal["filesystem", "memory", "s3"] = "filesystem"
-    """The kind of storage. `s3` is not in this build."""
+    """The kind of storage: a folder, or for `memory` the file system in memory that Linux has at `/dev/shm`. `s3` is
+    not in this build."""
     options: StorageSettingsOptions = field(default_factory=StorageSettingsOptions)
     """Options of the storage."""
 

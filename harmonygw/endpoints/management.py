@@ -2,53 +2,55 @@
 
 `info`, `pipelines`, `routes`, `targets`, `targets/<name>`, `middleware` and `middleware/<name>` below its prefix answer
 GET and HEAD. What they say is what the gateway says of itself, which holds no secret. DELETE of
-`middleware/<name>/studies/<StudyInstanceUID>` purges a study from a cache.
+`middleware/<name>/studies/<StudyInstanceUID>` purges a study from a cache. As an endpoint of a pipeline it stands
+behind that pipeline's middleware.
 """
-# mypy: allow-untyped-calls
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET
-from zope.interface import implementer
 
 from harmonygw.dicom.web.resources import check_uid
-from harmonygw.endpoints.dicomweb import UNFORESEEN, status_of
-from harmonygw.errors import HarmonyError, NotFound
-from harmonygw.net.http.tree import Problem, Text
+from harmonygw.endpoints.http_exchanges import EndpointOverHTTP
+from harmonygw.endpoints.http_exchanges.arrival import Arrival
+from harmonygw.endpoints.http_exchanges.problems import Settled, unless_allowed
+from harmonygw.errors import NotFound
+from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.pipeline import EndpointContext
+from harmonygw.streams import Body
 
-log = Logger()
+NOTHING: Final = "There is nothing at this path."
 
 
-@implementer(IResource)
-class ManagementEndpoint(Resource):
-    """The management API of the gateway that `context.describe` describes: a leaf for every path below its own."""
-
-    isLeaf = True
+class ManagementEndpoint(EndpointOverHTTP):
+    """The management API of the gateway that `context.describe` describes."""
 
     def __init__(self, context: EndpointContext) -> None:
-        super().__init__()
+        super().__init__(context, proceed=context.around(self.respond))
         self._describe = context.describe
         self._purge = context.purge
 
-    def resource(self) -> IResource:
-        """Return the resource, to be put below any path of a site."""
-        return self
+    def settled(self, arrival: Arrival) -> Settled:
+        """Return what is said to another method than that of the path, and to a path at which there is nothing."""
+        path = arrival.origin.path
+        if not _names_study(path) and self._find(path) is None:
+            return NotFound(NOTHING)
+        allowed = ("DELETE",) if _names_study(path) else ("GET",)
+        return unless_allowed(arrival.origin.method, allowed, "The resource does not answer this method.")
 
-    def render(self, request: Any) -> Any:
-        """Answer with the part of the description that the path names, or do what DELETE asks for."""
-        path = tuple(segment.decode("utf-8", "replace") for segment in request.postpath if segment)
-        if len(path) == 4 and (path[0], path[2]) == ("middleware", "studies"):
-            return self._forget(request, path[1], path[3])
+    async def respond(self, request: Request) -> Reply:
+        """Return the part of the description that the path names, or do what DELETE asks for."""
+        path = request.origin.path if isinstance(request.origin, HTTPOrigin) else ()
+        request.record.operation = "management"
+        if _names_study(path):
+            check_uid(path[3], "StudyInstanceUID")
+            if self._purge is None:
+                raise NotFound(NOTHING)
+            return _told({"removed_instances": await self._purge(path[1], path[3])})
         found = self._find(path)
         if found is None:
-            return Problem(404, "There is nothing at this path.").render(request)
-        document = orjson.dumps(found, default=str)
-        return Text(lambda: (200, "application/json", document)).render(request)
+            raise NotFound(NOTHING)
+        return _told(found)
 
     def _find(self, path: tuple[str, ...]) -> Any:
         description = self._describe()
@@ -59,32 +61,11 @@ class ManagementEndpoint(Resource):
                 return description[part].get(name)
         return None
 
-    def _forget(self, request: Any, middleware: str, study_instance_uid: str) -> Any:
-        if request.method != b"DELETE":
-            request.setHeader(b"allow", b"DELETE")
-            return Problem(405, "The resource does not answer this method.").render(request)
-        purging = Deferred.fromCoroutine(self._purged(request, middleware, study_instance_uid))
-        request.notifyFinish().addErrback(lambda _: purging.cancel())
-        purging.addErrback(lambda failure: failure.trap(CancelledError))
-        return NOT_DONE_YET
 
-    async def _purged(self, request: Any, middleware: str, study_instance_uid: str) -> None:
-        try:
-            check_uid(study_instance_uid, "StudyInstanceUID")
-            if self._purge is None:
-                raise NotFound("There is nothing at this path.")
-            removed = await self._purge(middleware, study_instance_uid)
-        except CancelledError:
-            raise
-        except HarmonyError as error:
-            content = Problem(status_of(error), error.detail).render(request)
-        except Exception:  # noqa: BLE001 - a third party's middleware may raise anything
-            log.failure("a study could not be purged")
-            content = Problem(500, UNFORESEEN).render(request)
-        else:
-            request.setHeader(b"content-type", b"application/json")
-            request.setHeader(b"cache-control", b"no-store")
-            content = orjson.dumps({"removed_instances": removed})
-        request.setHeader(b"content-length", b"%d" % len(content))
-        request.write(content)
-        request.finish()
+def _names_study(path: tuple[str, ...]) -> bool:
+    return len(path) == 4 and (path[0], path[2]) == ("middleware", "studies")
+
+
+def _told(document: Any) -> Reply:
+    headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
+    return Reply(headers=headers, body=Body.of(orjson.dumps(document, default=str)))

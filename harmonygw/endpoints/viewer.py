@@ -4,12 +4,11 @@ Page and images have one origin, so that no CORS is needed. OHIF's build expects
 is served below any prefix, because wherever its files name that root the path of the viewer is put in on the way out.
 `app-config.js` is made here. A path that names no file is a page of the application, which finds its way by itself.
 """
-# mypy: allow-untyped-calls
 
 import re
 from base64 import b64encode
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import formatdate, mktime_tz, parsedate_tz
 from hashlib import sha256
 from mmap import ACCESS_READ, mmap
@@ -19,14 +18,12 @@ from urllib.parse import urlsplit
 from zlib import crc32
 
 import orjson
-from twisted.web.resource import IResource, Resource
-from twisted.web.server import NOT_DONE_YET
-from zope.interface import implementer
 
-from harmonygw.endpoints.dicomweb import DICOMwebEndpoint
-from harmonygw.errors import ConfigurationError, MethodNotAllowed, NotFound
+from harmonygw.endpoints.http_exchanges import EndpointOverHTTP
+from harmonygw.endpoints.http_exchanges.arrival import Arrival
+from harmonygw.endpoints.http_exchanges.problems import Settled, unless_allowed
+from harmonygw.errors import ConfigurationError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.net.http.authority import authority
 from harmonygw.pipeline import EndpointContext
 from harmonygw.streams import Body, Pieces
 
@@ -161,11 +158,11 @@ class _Found:
     """Offsets of the slashes that the path is put before."""
 
 
-class ViewerEndpoint(DICOMwebEndpoint):
+class ViewerEndpoint(EndpointOverHTTP):
     """One viewer. Raises `ConfigurationError` when its folder has no `index.html`."""
 
     def __init__(self, context: EndpointContext) -> None:
-        super().__init__(replace(context, proceed=context.around(self.respond)))
+        super().__init__(context, proceed=context.around(self.respond))
         options = context.settings.options
         self._prefix: str = options.path_prefix
         self._dicomweb_prefix: str = options.dicomweb_prefix
@@ -178,9 +175,9 @@ class ViewerEndpoint(DICOMwebEndpoint):
         if self._page_path.stat().st_size > MAX_PAGE_BYTES:
             raise ConfigurationError((f"options.root: its {PAGE} is larger than {MAX_PAGE_BYTES} bytes",))
 
-    def resource(self) -> IResource:
-        """Return the resource, to be put below any path of a `twisted.web` site."""
-        return _Entrance(self)
+    def settled(self, arrival: Arrival) -> Settled:
+        """Return what is said to another method than GET and HEAD."""
+        return unless_allowed(arrival.origin.method, ("GET",), "A viewer's files can only be read.")
 
     async def respond(self, request: Request) -> Reply:
         """Return a file, the settings, or the page; raises `NotFound`."""
@@ -269,33 +266,6 @@ class ViewerEndpoint(DICOMwebEndpoint):
         """Whether the files were built for the root; what was built for another path must be served there."""
         built_for = _BUILT_FOR.search(page)
         return built_for is None or built_for[1] == b"/"
-
-
-@implementer(IResource)
-class _Entrance(Resource):
-    """Every path below the prefix, which can only be read."""
-
-    isLeaf = True
-
-    def __init__(self, endpoint: ViewerEndpoint) -> None:
-        super().__init__()
-        self._endpoint = endpoint
-
-    def render(self, http_request: Any) -> int:
-        """Begin."""
-        http_request.postpath = [segment for segment in http_request.postpath if segment]
-        arrival = self._endpoint.arrived(http_request, authority(http_request))
-        self._endpoint.begin(arrival, _settled(http_request.method))
-        return NOT_DONE_YET
-
-
-def _settled(method: bytes) -> Reply | MethodNotAllowed | None:
-    """Return what is said to another method than GET and HEAD."""
-    if method in (b"GET", b"HEAD"):
-        return None
-    if method == b"OPTIONS":
-        return Reply(204, (("Allow", "GET, HEAD, OPTIONS"),))
-    return MethodNotAllowed("A viewer's files can only be read.", allowed=("GET",))
 
 
 def _whole(content: bytes, suffix: str, *more: tuple[str, str]) -> Reply:

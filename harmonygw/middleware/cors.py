@@ -5,12 +5,14 @@ fields that let a page read an answer go with each one, so that it can also read
 """
 
 import re
+from dataclasses import replace
 from typing import Final
 
 from zope.interface import implementer
 
 from harmonygw.errors import Denied
 from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.net.http.fields import without
 from harmonygw.pipeline import Context, IForEveryRequest, Proceed
 
 METHODS: Final = ("GET", "HEAD", "POST", "OPTIONS")
@@ -71,7 +73,7 @@ class CORS:
             return Reply(204, (*self._preflight, *self._to_private_network(origin)))
         if permission:
             _add(request, self._exposed)
-        return await proceed(request)
+        return _without_others(await proceed(request))
 
     def _permission(self, named: str) -> tuple[tuple[str, str], ...]:
         """Return the fields that let an origin read an answer; none for one that may not."""
@@ -86,6 +88,12 @@ class CORS:
         if self._private_network and origin.headers.get("access-control-request-private-network") == "true":
             return (("Access-Control-Allow-Private-Network", "true"),)
         return ()
+
+
+def _without_others(reply: Reply) -> Reply:
+    """Drop what a server behind the gateway has said of the same: two permissions are none, and this one counts."""
+    others = {name.lower() for name, _ in reply.headers if name.lower().startswith("access-control-")}
+    return replace(reply, headers=without(reply.headers, others)) if others else reply
 
 
 def _add(request: Request, *fields: tuple[str, str]) -> None:

@@ -15,11 +15,13 @@ from harmonygw.config.model import Rule
 from harmonygw.config.options import IPOptions, MethodOptions, PathOptions, RateLimitOptions
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import HTTPOrigin, Request
+from harmonygw.middleware.paths import PathPattern, is_ambiguous
 from harmonygw.operations import (
     CheckCommitment,
     Echo,
     Find,
     FindWorklist,
+    Move,
     Operation,
     RequestCommitment,
     Retrieve,
@@ -42,6 +44,7 @@ METHODS: Final[dict[type[Operation], str]] = {
     Find: "GET",
     FindWorklist: "GET",
     Retrieve: "GET",
+    Move: "GET",
     Store: "POST",
     RequestCommitment: "POST",
     CheckCommitment: "GET",
@@ -66,7 +69,7 @@ def condition_of(rule: Rule) -> Condition:
     raise ConfigurationError((f"rules.{rule.name}: rules of type {rule.type} are not in this build yet",))
 
 
-def _pattern(rule: Rule, path: str) -> "PathPattern":
+def _pattern(rule: Rule, path: str) -> PathPattern:
     try:
         return PathPattern.parse(path)
     except ConfigurationError as error:
@@ -118,38 +121,6 @@ def by_methods(methods: Iterable[str]) -> Condition:
     return matches
 
 
-@dataclass(frozen=True, slots=True)
-class PathPattern:
-    """A path after the endpoint's prefix: words, `{id}` for any one segment, and a last `{*path}` for all the rest."""
-
-    segments: tuple[str | None, ...]
-    """None for any segment."""
-    with_rest: bool
-    """Whether more segments may follow, or none."""
-
-    @classmethod
-    def parse(cls, text: str) -> "PathPattern":
-        """Read `/studies/{study}/{*path}`; raises `ConfigurationError` for braces around anything but a segment."""
-        parts = [part for part in text.split("/") if part]
-        with_rest = bool(parts) and parts[-1].startswith("{*") and parts[-1].endswith("}")
-        if with_rest:
-            parts.pop()
-        segments = [None if _is_variable(part) else part for part in parts]
-        if any(part is not None and ("{" in part or "}" in part) for part in segments):
-            raise ConfigurationError((f"{text!r} is not a path with {{id}} for a segment and a last {{*path}}",))
-        return cls(tuple(segments), with_rest)
-
-    def matches(self, path: tuple[str, ...]) -> bool:
-        """Whether a path, in decoded segments, is of this pattern; upper and lower case differ."""
-        if len(path) < len(self.segments) or (len(path) > len(self.segments) and not self.with_rest):
-            return False
-        return all(wanted is None or wanted == found for wanted, found in zip(self.segments, path, strict=False))
-
-
-def _is_variable(part: str) -> bool:
-    return part.startswith("{") and part.endswith("}") and part[1:-1].isidentifier()
-
-
 def on_paths(patterns: Iterable[PathPattern]) -> Condition:
     """Match the path of an HTTP request.
 
@@ -162,7 +133,7 @@ def on_paths(patterns: Iterable[PathPattern]) -> Condition:
         if not isinstance(request.origin, HTTPOrigin):
             return False
         path = request.origin.path
-        if "." in path or ".." in path:
+        if is_ambiguous(path):
             return None
         return any(pattern.matches(path) for pattern in wanted)
 

@@ -134,9 +134,7 @@ class Gateway(Service):
                 for route in routes
             ],
             "targets": {name: backend.state() for name, backend in self._house.backends.items()},
-            "middleware": {
-                name: step.state() for name, step in self._house.middleware.items() if hasattr(step, "state")
-            },
+            "middleware": {name: step.state() for name, step in self._house.all_middleware() if hasattr(step, "state")},
         }
 
     # Beginning

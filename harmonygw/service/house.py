@@ -40,6 +40,16 @@ log = Logger()
 
 T = TypeVar("T")
 
+DIMSE_BACKENDS: Final = frozenset({"dicom_scu"})
+"""The backends before which the requests of an `http` endpoint become operations. To `storage` such a request is an
+upload."""
+
+DIMSE_OVER_HTTP: Final = "harmonygw.middleware.dimse_over_http:DIMSEOverHTTP"
+"""What makes them so, behind the middleware that a pipeline names."""
+
+IMPLICIT: Final = "(dimse_over_http)"
+"""What that is called where it is described: no name that a table of a configuration is likely to have."""
+
 OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
 """The backends that carry out operations, and nothing else."""
 
@@ -89,6 +99,10 @@ class House:
         self.middleware = self._built(
             "middleware", (name for one in users for name in one.middleware_names), self._step
         )
+        self.dimse_over_http: Any = None
+        """Makes operations of HTTP requests that are not DICOMweb, for all pipelines that need it."""
+        if any(map(self._needs_dimse_over_http, users)):
+            self.dimse_over_http = self._built("middleware", (IMPLICIT,), self._dimse_over_http).get(IMPLICIT)
         sound = self._built("pipelines", configuration.pipelines, self._checked)
         self.several = {
             name: Several(one, configuration.backends, self.backends, reactor)
@@ -116,11 +130,17 @@ class House:
         """Yield what starts and stops, in the order of starting, with where it is in the configuration."""
         for name, backend in self.backends.items():
             yield f"backends.{name}", backend
-        for name, step in self.middleware.items():
+        for name, step in self.all_middleware():
             if hasattr(step, "start"):
                 yield f"middleware.{name}", step
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
+
+    def all_middleware(self) -> Iterator[tuple[str, Any]]:
+        """Yield what pipelines name, and what the house has put there by itself, each with a name."""
+        yield from self.middleware.items()
+        if self.dimse_over_http is not None:
+            yield IMPLICIT, self.dimse_over_http
 
     async def purge(self, middleware: str, study_instance_uid: str) -> int:
         """Let a middleware forget a study; raises `NotFound` when there is none that keeps any, and what it raises."""
@@ -166,6 +186,20 @@ class House:
         step: IMiddleware = kind(Context(settings, self._configuration, self._reactor))
         return step
 
+    def _dimse_over_http(self, name: str) -> IMiddleware:
+        settings = MiddlewareSettings(name, "dimse_over_http", None, None)
+        step: IMiddleware = load(DIMSE_OVER_HTTP)(Context(settings, self._configuration, self._reactor))
+        return step
+
+    def _needs_dimse_over_http(self, pipeline: Pipeline) -> bool:
+        """Whether an `http` endpoint leads to a PACS, and nobody says that its requests are DICOMweb."""
+        configuration = self._configuration
+        return (
+            any(configuration.endpoints[name].service == "http" for name in pipeline.endpoints)
+            and any(configuration.backends[name].service in DIMSE_BACKENDS for name in pipeline.backends)
+            and not any(configuration.middleware[name].type == BRIDGE for name in pipeline.middleware_names)
+        )
+
     def _checked(self, name: str) -> Pipeline:
         pipeline = self._configuration.pipelines[name]
         if len(pipeline.backends) > 1:
@@ -180,7 +214,10 @@ class House:
 
     def _chain(self, pipeline: Pipeline) -> Proceed:
         backend = self._end(pipeline)
-        return self._around(pipeline, _nobody if backend is None else backend.respond)
+        respond: Respond = _nobody if backend is None else backend.respond
+        if self._needs_dimse_over_http(pipeline) and self.dimse_over_http is not None:
+            respond = chain([self.dimse_over_http], respond)
+        return self._around(pipeline, respond)
 
     def _end(self, pipeline: Pipeline) -> IBackend | None:
         """Return what answers at the end of a pipeline: its backend, or what stands for several."""
@@ -213,10 +250,10 @@ class House:
         configuration = self._configuration
         backends = {configuration.backends[name].service for name in pipeline.backends}
         endpoints = {configuration.endpoints[name].service for name in pipeline.endpoints}
-        if backends & OPERATIONS_BACKENDS and "dicomweb" in endpoints:
+        kinds = {configuration.middleware[name].type for name in pipeline.middleware_names}
+        if backends & OPERATIONS_BACKENDS and ("dicomweb" in endpoints or ("http" in endpoints and BRIDGE in kinds)):
             self._need(pipeline, BRIDGE, "a dicomweb endpoint needs before such a backend")
         if backends & HTTP_BACKENDS:
-            kinds = {configuration.middleware[name].type for name in pipeline.middleware_names}
             if "dicom_scp" in endpoints:
                 self._need(pipeline, INVERSE, "a dicom_scp endpoint needs before a backend that speaks HTTP")
             elif BRIDGE in kinds:
@@ -245,6 +282,7 @@ class House:
             self._reactor,
             describe=self._describe,
             purge=self.purge,
+            makes_operations=self._needs_dimse_over_http(pipeline),
             backend=self._end(pipeline),
             sources=self._sources(pipeline),
             destinations=partial(self._offered, "destination"),
@@ -257,8 +295,13 @@ class House:
         options = settings.options
         prefix = path_prefix(options.get("path_prefix", "")) if isinstance(options, Mapping) else options.path_prefix
         for network in pipeline.networks:
-            write_timeout = self._configuration.networks[network].limits.write_timeout_secs
-            entrance = kind(replace(context, write_timeout=write_timeout))
+            limits = self._configuration.networks[network].limits
+            max_bytes = limits.max_request_bytes
+            if max_bytes is None:
+                max_bytes = self._configuration.proxy.content_limits.max_body_size
+            entrance = kind(
+                replace(context, write_timeout=limits.write_timeout_secs, max_request_bytes=max_bytes),
+            )
             self._tree(network).put(prefix, entrance.resource())
             self.entrances.append(entrance)
 

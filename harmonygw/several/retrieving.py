@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IReactorTime
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS, Level
 from harmonygw.errors import HarmonyError, Incomplete, NotAcceptable, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.operations import Find, InstanceStream, Retrieve
+from harmonygw.operations import Find, InstanceStream, Move, MoveResult, Retrieve
 from harmonygw.several.absences import Absences
 from harmonygw.several.searching import missing, warning
 from harmonygw.several.source import Source, ask, following, together
@@ -79,15 +79,44 @@ class Retrieval:
             self._absences.note(request, source, error)
         return verdict
 
-    async def _from_holders(self, request: Request, retrieve: Retrieve, verdict: Verdict) -> Reply:
+    async def move(self, request: Request, move: Move, sources: Sequence[Source]) -> Reply:
+        """Let the sources that have it send something to somebody else, one after another.
+
+        Raises what `respond` raises. What one of them fails at fails the whole, whatever has been sent by then.
+        """
+        retrieve = Retrieve(move.level, move.study_instance_uid, move.series_instance_uid, move.sop_instance_uids)
+        verdict = await self._located(request, retrieve, sources)
+        holders, gone = self._holders(verdict)
+        parts = [Part(holders[0], retrieve)]
+        if len(holders) > 1:
+            parts = await self._parts(request, retrieve, holders, gone)
+        results: list[MoveResult] = []
+        for part in parts:
+            asked = replace(
+                move,
+                level=part.retrieve.level,
+                series_instance_uid=part.retrieve.series_instance_uid,
+                sop_instance_uids=part.retrieve.sop_instance_uids,
+            )
+            reply: Reply = await part.source.backend.respond(replace(request, operation=asked))
+            results.append(reply.result)
+        warn_of(request, map(missing, gone))
+        completed, warned = ([getattr(one, name) for one in results] for name in ("completed", "warning"))
+        return Reply(result=MoveResult(_sum(completed), _sum(warned)))
+
+    def _holders(self, verdict: Verdict) -> tuple[list[Source], dict[Source, HarmonyError]]:
+        """Return who has a study, one at least, and who could not be asked."""
         if verdict.contested:
             raise conflict(verdict)
-        holders = list(verdict.holders)
-        gone = dict(verdict.missing)
+        holders, gone = list(verdict.holders), dict(verdict.missing)
         if gone and (self._fails or not holders):
             raise next(iter(gone.values()))
         if not holders:
             raise NotFound(NOTHING)
+        return holders, gone
+
+    async def _from_holders(self, request: Request, retrieve: Retrieve, verdict: Verdict) -> Reply:
+        holders, gone = self._holders(verdict)
         if len(holders) == 1:
             reply: Reply = await holders[0].backend.respond(request)
         else:
@@ -102,11 +131,7 @@ class Retrieval:
     ) -> Reply:
         if not retrieve.whole_otherwise:
             raise NotAcceptable(IN_PARTS)
-        parts = await Listing(request, retrieve, holders, self._clock).parts(gone)
-        if gone and (self._fails or not parts):
-            raise next(iter(gone.values()))
-        if not parts:
-            raise NotFound(NOTHING)
+        parts = await self._parts(request, retrieve, holders, gone)
         if len(parts) == 1:
             return await _asked(request, parts[0])
         stream = _chained(request, parts)
@@ -114,6 +139,16 @@ class Retrieval:
         request.record.target = titles(dict.fromkeys(part.source for part in parts))
         request.record.note(f"retrieved in parts from {titles(dict.fromkeys(part.source for part in parts))}")
         return Reply(result=begun)
+
+    async def _parts(
+        self, request: Request, retrieve: Retrieve, holders: Sequence[Source], gone: dict[Source, HarmonyError]
+    ) -> list[Part]:
+        parts = await Listing(request, retrieve, holders, self._clock).parts(gone)
+        if gone and (self._fails or not parts):
+            raise next(iter(gone.values()))
+        if not parts:
+            raise NotFound(NOTHING)
+        return parts
 
 
 class Listing:
@@ -263,6 +298,10 @@ async def _chained(request: Request, parts: Sequence[Part]) -> AsyncGenerator[In
 async def _asked(request: Request, part: Part) -> Reply:
     reply: Reply = await part.source.backend.respond(replace(request, operation=part.retrieve))
     return reply
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    return None if None in counts else sum(count or 0 for count in counts)
 
 
 def warn_of(request: Request, sentences: Iterable[str]) -> None:

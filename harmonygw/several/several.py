@@ -11,7 +11,7 @@ from zope.interface import implementer
 from harmonygw.config.model import Backend, Pipeline
 from harmonygw.errors import ConfigurationError, HarmonyError, NotFound
 from harmonygw.exchange import SOURCE, Reply, Request
-from harmonygw.operations import Echo, Find, Retrieve, Store
+from harmonygw.operations import Echo, Find, Move, Retrieve, Store
 from harmonygw.pipeline import IBackend
 from harmonygw.several.absences import Absences
 from harmonygw.several.failover import first_reachable
@@ -61,6 +61,7 @@ class Several:
             Echo: self._echo,
             Find: self._find,
             Retrieve: self._retrieve,
+            Move: self._move,
             Store: self._store,
         }
         store_to = options.store_to or options.default
@@ -143,6 +144,12 @@ class Several:
         if len(candidates) == 1:
             return await self._alone(request, candidates[0])
         return await self._retrieval.respond(request, retrieve, candidates)
+
+    async def _move(self, request: Request, move: Move) -> Reply:
+        candidates = self._candidates(request)
+        if self._options.strategy == "failover" or len(candidates) == 1:
+            return await self._alone(request, candidates[0])
+        return await self._retrieval.move(request, move, candidates)
 
     async def _store(self, request: Request, store: Store) -> Reply:
         routes = self._routes

@@ -184,6 +184,17 @@ def test_a_pipeline_is_open_when_others_reach_it_and_nobody_asks_who_they_are(
     assert len(configuration.warnings) == is_open
 
 
+@pytest.mark.parametrize("service", ["http", "echo", "management", "viewer"])
+def test_every_service_over_http_is_as_open_as_its_network(configure: Configure, service: str) -> None:
+    configuration = configure(
+        '[proxy]\nid = "x"\n[network.n.http]\n'
+        '[pipelines.p]\nnetworks = ["n"]\nendpoints = ["e"]\nbackends = ["b"]\n'
+        f'[endpoints.e]\nservice = "{service}"\n[backends.b]\nservice = "echo"\n'
+    )
+    assert configuration.unauthenticated == ("p",)
+    assert "whoever reaches 0.0.0.0:8080" in configuration.warnings[0]
+
+
 def test_an_open_scp_is_named_with_its_own_address(configure: Configure) -> None:
     configuration = configure(scp('options.bind_addr = "0.0.0.0"'))
     assert configuration.unauthenticated == ("p",)

@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 
 from harmonygw import errors
 from harmonygw.dicom.web.resources import TRANSACTIONS
-from harmonygw.endpoints.dicomweb import STATUSES, status_of
 from harmonygw.exchange import Reply, Request
 from tests.endpoints.dicomweb_service import Respond, Service, answered
 from tests.net.http.wire import Source
@@ -317,12 +316,6 @@ def test_a_refusal_says_what_would_be_right() -> None:
     assert got.headers["content-range"] == "bytes */100"
     got = Service(raising(errors.RangeNotSatisfiable("why"))).ask("/dicom/studies")
     assert "content-range" not in got.headers
-
-
-def test_every_error_has_a_status_of_its_own_row() -> None:
-    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.HarmonyError)}
-    assert kinds == {kind for kind, _ in STATUSES} | {errors.HarmonyError}
-    assert status_of(errors.HarmonyError("what nobody made a class for")) == 500
 
 
 def test_a_refusal_does_not_say_why_to_the_client(lines: list[dict[str, Any]]) -> None:

@@ -13,10 +13,11 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from harmonygw.endpoints.management import ManagementEndpoint
-from harmonygw.errors import NotFound, TransportError
+from harmonygw.errors import Denied, NotFound, TransportError
+from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import PrefixTree
-from harmonygw.pipeline import EndpointContext
+from harmonygw.pipeline import EndpointContext, Proceed, Respond, chain
 
 DESCRIPTION: dict[str, Any] = {
     "info": {"id": "gateway", "ready": True, "unauthenticated": False},
@@ -31,7 +32,7 @@ def tree(**others: Any) -> PrefixTree:
     """A site with the API below `/admin`."""
     configuration: Any = SimpleNamespace()
     proceed: Any = None
-    context = EndpointContext(None, proceed, configuration, None, describe=lambda: DESCRIPTION, **others)
+    context = EndpointContext(None, proceed, configuration, Clock(), describe=lambda: DESCRIPTION, **others)
     site = PrefixTree()
     site.put("/admin", ManagementEndpoint(context).resource())
     return site
@@ -84,7 +85,7 @@ def test_targets_are_listed_by_their_names() -> None:
     assert list(json.loads(content)) == ["pacs", "a/b ü"]
 
 
-@pytest.mark.parametrize("path", ["", "/", "/secrets", "/info/id", "/targets/ris", "/targets/pacs/ready", "/%ff"])
+@pytest.mark.parametrize("path", ["", "/", "/secrets", "/info/id", "/targets/ris", "/targets/pacs/ready"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_any_other_path_is_not_found(method: str, path: str) -> None:
     status, header, content = ask(f"{method} /admin{path}")
@@ -93,12 +94,32 @@ def test_any_other_path_is_not_found(method: str, path: str) -> None:
     assert json.loads(content)["status"] == 404
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_a_path_that_is_not_utf_8_is_a_bad_request() -> None:
+    assert ask("GET /admin/%ff")[0] == 400
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_it_can_only_be_read(method: str) -> None:
     status, header, content = ask(f"{method} /admin/info")
     assert status == 405
-    assert header["allow"] == "GET, HEAD"
+    assert header["allow"] == "GET, HEAD, OPTIONS"
     assert json.loads(content)["status"] == 405
+
+
+def test_options_says_so_too() -> None:
+    status, header, _ = ask("OPTIONS /admin/info")
+    assert (status, header["allow"]) == (204, "GET, HEAD, OPTIONS")
+
+
+def test_it_stands_behind_the_middleware_of_its_pipeline() -> None:
+    def closed(respond: Respond) -> Proceed:
+        async def refuse(request: Request) -> Reply:
+            raise Denied("not from there")
+
+        return chain((), refuse)
+
+    assert ask("GET /admin/info", around=closed)[0] == 403
+    assert ask("DELETE /admin/middleware/cache/studies/1.2", purge=purge, around=closed)[0] == 403
 
 
 @pytest.mark.parametrize(("path", "status"), [("info", 200), ("nothing", 404)])
@@ -139,7 +160,7 @@ def test_nothing_is_purged_where_nobody_keeps_anything() -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
 def test_a_study_of_a_middleware_can_only_be_deleted(method: str) -> None:
     status, header, _ = ask(f"{method} /admin/middleware/cache/studies/1.2", purge=purge)
-    assert (status, header["allow"]) == (405, "DELETE")
+    assert (status, header["allow"]) == (405, "DELETE, OPTIONS")
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,6 @@ def test_a_route_of_the_application_is_the_page(root: Path, path: str) -> None:
         "/link.js",
         "/.secret",
         "/app.js%00",
-        "/%ff.js",
         "/assets/.",
         "/" + "x" * 300,
     ],
@@ -231,6 +230,10 @@ def test_what_is_not_in_the_folder_is_not_found(root: Path, path: str) -> None:
     answer = Served(root).ask(f"/viewer{path}")
     assert answer.status == 404
     assert answer.problem["detail"] == "There is no such file of the viewer."
+
+
+def test_a_path_that_is_not_utf_8_is_a_bad_request(root: Path) -> None:
+    assert Served(root).ask("/viewer/%ff.js").status == 400
 
 
 def test_a_folder_is_no_file(root: Path) -> None:

@@ -172,6 +172,9 @@ class House:
     anything but an idle association, and when all is stopped no socket and no delayed call is left.
     """
 
+    more = ""
+    """Further tables of the configuration."""
+
     def __init__(self, folder: Path, pacs: PACS, **options: Any) -> None:
         self.pacs = pacs
         self.folder = folder
@@ -191,7 +194,12 @@ class House:
         options = "\n".join(f"{name} = {json.dumps(value)}" for name, value in self._options.items())
         main = self.folder / "config.toml"
         self.port = free_port()
-        text = CONFIGURATION.replace("HTTP_PORT", str(self.port)) + options + TARGET.format(port=self.pacs.port)
+        text = (
+            CONFIGURATION.replace("HTTP_PORT", str(self.port))
+            + options
+            + TARGET.format(port=self.pacs.port)
+            + self.more
+        )
         main.write_text(text, encoding="utf-8")
         globalLogPublisher.addObserver(self._observe)
         self.gateway = Gateway(load(main, environ={}, available=available()), reactor)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,8 @@ from harmonygw.backends.storage.samples import (
     HEART_SOP_INSTANCE_UID,
     HEART_STUDY_INSTANCE_UID,
 )
+from tests.interop.embedded import image
+from tests.interop.stow import Module, file_of
 from tests.interop.viewed import PATIENCE_SECS, need_node, pictures, run, viewed
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(PATIENCE_SECS)]
@@ -70,10 +73,18 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
         "retrieveInstanceFramesThumbnail",
         {**HEART, "frameNumbers": [3], "mediaTypes": [{"mediaType": "image/jpeg"}]},
     ),
+    "store": ("storeInstances", {"datasets": ["STORED", "STORED AS WELL"]}),
+    "store into a study": ("storeInstances", {"datasets": ["STORED"], "studyInstanceUID": "1.2"}),
+    "what was stored": ("retrieveStudyMetadata", {"studyInstanceUID": "1.2"}),
     "bulk data": ("retrieveBulkData", {"BulkDataURI": "PIXEL_DATA"}),
     "bulk data of a range": ("retrieveBulkData", {"BulkDataURI": "PIXEL_DATA", "headers": {"Range": "bytes=100-199"}}),
 }
 """By name: the method, and its options."""
+
+STORED = {
+    "STORED": base64.b64encode(file_of(image(1))).decode(),
+    "STORED AS WELL": base64.b64encode(file_of(image(2))).decode(),
+}
 
 CODED = {
     "jpeg": ("colour-jpeg", "image/jpeg", str(JPEGBaseline8Bit)),
@@ -114,7 +125,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]
             {
                 "name": name,
                 "method": method,
-                "options": {key: pixel_data if one == "PIXEL_DATA" else one for key, one in options.items()},
+                "options": {
+                    **{key: pixel_data if one == "PIXEL_DATA" else one for key, one in options.items()},
+                    **({"datasets": [STORED[one] for one in options["datasets"]]} if "datasets" in options else {}),
+                },
                 # As OHIF makes it: the range is a header field then, and the answer one part.
                 "singlepart": "bulkdata" if name == "bulk data of a range" else "",
             }
@@ -134,6 +148,15 @@ def content(part: dict[str, Any]) -> bytes:
 
 def instance_of(part: dict[str, Any]) -> pydicom.FileDataset:
     return pydicom.dcmread(io.BytesIO(content(part)))
+
+
+def test_instances_are_stored(results: dict[str, Any]) -> None:
+    for name, uids in (("store", ["1.2.3.1", "1.2.3.2"]), ("store into a study", ["1.2.3.1"])):
+        answer = value(results, name)
+        module = Module(answer if isinstance(answer, str) else json.dumps(answer))
+        assert (module.stored, module.failed, module.other) == (uids, {}, [])
+    stored = value(results, "what was stored")
+    assert sorted(one["00080018"]["Value"][0] for one in stored) == ["1.2.3.1", "1.2.3.2"]
 
 
 def test_studies_are_searched(results: dict[str, Any]) -> None:

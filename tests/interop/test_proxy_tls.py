@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from harmonygw.errors import Incomplete, TimedOut, TransportError
 from harmonygw.net.http.tls import server_options
+from harmonygw.streams import Body, Pieces
 from tests.backends.http.served import backend, request
 from tests.interop.web_server import Peer, WebServer, good, reactor
 from tests.net.http.certificates import Identity, identity
@@ -43,10 +45,12 @@ class Place:
 
 
 @asynccontextmanager
-async def behind(folder: Path, server: WebServer, text: str, host: str = "127.0.0.1") -> AsyncGenerator[Any, None]:
+async def behind(
+    folder: Path, server: WebServer, text: str, host: str = "127.0.0.1", connect_secs: float = 5
+) -> AsyncGenerator[Any, None]:
     """A backend in front of a server."""
     options = f'max_retries = 0\n{text}\n[backends.server.options]\nbase_url = "https://{host}:{server.port}"\n'
-    options += "connect_timeout_secs = 0.3\n"
+    options += f"connect_timeout_secs = {connect_secs}\n"
     made = backend(folder, reactor, options)
     try:
         yield made
@@ -121,7 +125,7 @@ async def test_a_server_that_never_agrees_is_given_up_at_the_connect_time_out(tm
         await Deferred()
 
     server = WebServer(silent)
-    async with behind(tmp_path, server, "") as made:
+    async with behind(tmp_path, server, "", connect_secs=0.3) as made:
         with pytest.raises(TimedOut, match="connect_timeout_secs"):
             await made.respond(request("GET", "a"))
         assert await server.peers[0].gone
@@ -157,3 +161,31 @@ async def test_a_body_cut_short_below_tls_is_incomplete(tmp_path: Path) -> None:
         server.peers[0].transport.transport.loseConnection()  # the TCP connection, without TLS's own end
         with pytest.raises(Incomplete):
             await reply.body.__anext__()
+
+
+@ensureDeferred
+async def test_a_body_goes_out_at_the_servers_pace_below_tls_too(tmp_path: Path) -> None:
+    place, size = Place(tmp_path), 16 * 1024 * 1024  # more than the kernel holds
+    seen: list[int] = []
+
+    async def take(peer: Peer) -> None:
+        await peer.request()
+        peer.transport.pauseProducing()
+        await deferLater(reactor, 0.05)
+        seen.append(source.size)
+        peer.transport.resumeProducing()
+        await peer.until(lambda data: len(data) == size)
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+
+    async def pieces() -> AsyncGenerator[Pieces, None]:
+        for _ in range(size // 65536):
+            await deferLater(reactor, 0)
+            yield (bytes(65536),)
+
+    server = SecureServer(server_options(*place.signed("server")))
+    server.script = take
+    source = Body(pieces(), length=size)
+    async with behind(tmp_path, server, f'connection.ca_cert_path = "{place.ca_path}"') as made:
+        reply = await made.respond(request("POST", "a", body=source))
+        assert await body(reply) == b"good"
+        assert seen[0] < size

@@ -61,10 +61,10 @@ class Peer(Protocol):
 
     def __init__(self, server: "WebServer") -> None:
         self._server = server
-        self.received = b""
+        self.received = bytearray()
         self.gone: Deferred[bool] = Deferred()
         """Fires when the connection is over, with whether it was reset."""
-        self._waiting: list[tuple[Callable[[bytes], bool], Deferred[None]]] = []
+        self._waiting: list[tuple[Callable[[bytearray], bool], Deferred[None]]] = []
 
     def connectionMade(self) -> None:
         self.transport.setTcpNoDelay(True)
@@ -82,7 +82,7 @@ class Peer(Protocol):
         self._server.open.discard(self)
         self.gone.callback(not isinstance(reason.value, ConnectionDone))
 
-    async def until(self, condition: Callable[[bytes], bool]) -> bytes:
+    async def until(self, condition: Callable[[bytearray], bool]) -> bytearray:
         """Wait until what has come meets a condition; five seconds at most."""
         if not condition(self.received):
             waiter: Deferred[None] = Deferred()
@@ -94,8 +94,8 @@ class Peer(Protocol):
         """Wait for the next request's header; return it, and leave what follows it."""
         await self.until(lambda data: b"\r\n\r\n" in data)
         head, blank, self.received = self.received.partition(b"\r\n\r\n")
-        self._server.requests.append(head + blank)
-        return head + blank
+        self._server.requests.append(bytes(head + blank))
+        return bytes(head + blank)
 
     def send(self, *data: bytes) -> None:
         for one in data:

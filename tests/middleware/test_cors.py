@@ -213,3 +213,11 @@ def test_the_fields_are_there_though_the_answer_is_not_yet() -> None:
     asked = request()
     chain([cors(VIEWER)], waiting)(asked)
     assert ("Access-Control-Allow-Origin", VIEWER) in asked.common_headers
+
+
+def test_what_a_server_behind_says_of_the_same_is_dropped() -> None:
+    async def permissive(request: Request) -> Reply:
+        return Reply(200, (("Access-Control-Allow-Origin", "*"), ("access-control-expose-headers", "X"), ("ETag", "x")))
+
+    for origin in (VIEWER, "https://evil.example.org"):
+        assert ask(chain([cors(VIEWER)], permissive), request(origin)).headers == (("ETag", "x"),)

@@ -409,3 +409,114 @@ def test_what_a_policy_forbids_is_forbidden_below_each_archives_name_too(build: 
     root = gateway.resource("default")
     assert [ask(root, f"/dicom/{path}").status for path in ("series", "aets/second/series")] == [403, 403]
     assert ask(root, "/dicom/aets/second/studies").status == 200
+
+
+# An http endpoint in front of a PACS
+
+DIMSE = """
+[pipelines.dimse]
+networks = ["default"]
+endpoints = ["api"]
+middleware = {middleware}
+backends = ["pacs"]
+
+[endpoints.api]
+service = "http"
+options = {{ path_prefix = "/dimse" }}
+
+[backends.pacs]
+{backend}
+
+[middleware.mine]
+type = "signing"
+
+[middleware.bridge]
+type = "dicomweb_bridge"
+
+[network.default.limits]
+{limits}
+"""
+
+SCU = 'service = "dicom_scu"\noptions = { host = "192.0.2.9", aet = "PACS" }'
+
+
+def dimse(middleware: str = "[]", backend: str = SCU, limits: str = "") -> str:
+    return DIMSE.format(middleware=middleware, backend=backend, limits=limits)
+
+
+def parts_of(gateway: Gateway) -> list[str]:
+    return [name for name, _ in gateway._house.parts()]
+
+
+@pytest.mark.parametrize("middleware", ["[]", '["mine"]', '{ left = ["mine"], right = [] }'])
+def test_an_http_endpoint_before_a_pacs_needs_no_bridge_of_the_configurations(middleware: str, build: Build) -> None:
+    gateway = build(dimse(middleware))
+    assert "middleware.(dimse_over_http)" in parts_of(gateway)
+    assert gateway.describe()["middleware"]["(dimse_over_http)"]["answers"] == 0
+    answered = ask(gateway.resource("default"), "/dimse/nothing", method="POST")
+    assert (answered.status, answered.document["detail"][:36]) == (404, "There is nothing at this path; DIMSE")
+
+
+def test_it_stands_behind_the_middleware_that_is_named(build: Build) -> None:
+    answered = ask(build(dimse('["mine"]')).resource("default"), "/dimse/find", method="OPTIONS")
+    assert (answered.status, answered.header["x-signed"]) == (204, "mine")
+
+
+@pytest.mark.parametrize(
+    ("middleware", "backend"),
+    [
+        ('["bridge"]', SCU),
+        ("[]", 'service = "storage"'),
+        ("[]", 'service = "telling"'),
+        ("[]", 'service = "echo"'),
+    ],
+)
+def test_what_is_dicomweb_or_leads_to_no_pacs_makes_no_operations(middleware: str, backend: str, build: Build) -> None:
+    assert "middleware.(dimse_over_http)" not in parts_of(build(dimse(middleware, backend)))
+
+
+def test_one_bridge_serves_every_pipeline(build: Build) -> None:
+    second = dimse().replace("pipelines.dimse", "pipelines.other").replace('"/dimse"', '"/other"')
+    second = second.replace('["api"]', '["other"]').replace("endpoints.api", "endpoints.other")
+    second = second[: second.index("[backends.pacs]")]
+    gateway = build(dimse(), second)
+    assert parts_of(gateway).count("middleware.(dimse_over_http)") == 1
+    assert ask(gateway.resource("default"), "/other/nothing", method="POST").status == 404
+
+
+@pytest.mark.parametrize(
+    ("limits", "main", "size", "status"),
+    [
+        ("", "max_body_size = 8", 8, 200),
+        ("", "max_body_size = 8", 9, 413),
+        ("max_request_bytes = 9", "max_body_size = 8", 9, 200),
+        ("max_request_bytes = 9", "max_body_size = 100", 10, 413),
+        ("max_request_bytes = 0", "max_body_size = 8", 5000, 200),
+    ],
+)
+def test_a_body_is_as_long_as_the_network_says_else_as_what_may_be_held_whole(
+    limits: str, main: str, size: int, status: int, build: Build
+) -> None:
+    gateway = build(
+        dimse("[]", 'service = "echo"', limits),
+        main=MAIN.replace("[network", f"[proxy.content_limits]\n{main}\n\n[network", 1),
+    )
+    answered = ask(gateway.resource("default"), "/dimse", f"Content-Length: {size}", method="POST", body=b"x" * size)
+    assert answered.status == status
+
+
+def test_an_echo_endpoint_answers_without_a_backend_and_with_one(build: Build) -> None:
+    for backends in ("", 'backends = ["archive"]'):
+        gateway = build(
+            f'[pipelines.web]\nnetworks = ["default"]\nendpoints = ["basic_echo"]\n{backends}',
+            '[endpoints.basic_echo]\nservice = "echo"\noptions = { path_prefix = "/echo" }',
+            '[backends.archive]\nservice = "telling"',
+        )
+        assert ask(gateway.resource("default"), "/echo/a").document["path"] == "/a"
+
+
+def test_dicomweb_over_an_http_endpoint_needs_its_bridge_on_both_sides_too(
+    problems: Callable[..., tuple[str, ...]],
+) -> None:
+    [problem] = problems(dimse('{ left = ["bridge"], right = [] }'))
+    assert '"dicomweb_bridge" is missing on both sides' in problem

@@ -14,7 +14,8 @@ from harmonygw.errors import (
     TimedOut,
     TransportError,
 )
-from harmonygw.operations import Level, Retrieve
+from harmonygw.exchange import Reply, Request
+from harmonygw.operations import Level, Move, MoveResult, Retrieve
 from harmonygw.several import retrieving, whereabouts
 from tests.several.archives import (
     PACS,
@@ -428,3 +429,53 @@ def test_patients_that_are_corrected_one_after_another_are_no_conflict_of_what_w
     a.studies, b.studies = [one("1", PatientID="Z", StudyDescription="new")], [one("1", PatientID="Z")]
     asked, _ = hospital.begin(find(StudyDescription="new"))
     assert asked.record.notes == []
+
+
+# To somebody else
+
+
+class Moving(PACS):
+    """Tells what it moved."""
+
+    moved: list[Move]
+    counts: tuple[int | None, int | None] = (2, 1)
+
+    async def respond(self, request: Request) -> Reply:
+        if isinstance(request.operation, Move) and self.error is None:
+            self.moved = [*getattr(self, "moved", []), request.operation]
+            return Reply(result=MoveResult(*self.counts))
+        return await super().respond(request)
+
+
+MOVE = Move(Level.STUDY, "1", "ELSEWHERE")
+
+
+def test_a_move_is_asked_of_the_source_that_has_the_study() -> None:
+    hospital = Hospital({"A": Moving(one("2")), "B": Moving(one("1"))})
+    assert hospital.respond(MOVE).result == MoveResult(2, 1)
+    assert hospital.pacs["B"].moved == [MOVE]  # type: ignore[attr-defined]
+    with pytest.raises(NotFound):
+        hospital.respond(Move(Level.STUDY, "9", "ELSEWHERE"))
+    with pytest.raises(Conflict):
+        clash().respond(MOVE)
+
+
+def test_of_a_study_in_parts_each_source_moves_its_own() -> None:
+    a, b = (Moving(*pacs.studies) for pacs in two_parts().pacs.values())
+    hospital = Hospital({"A": a, "B": b})
+    assert hospital.respond(MOVE).result == MoveResult(8, 4)
+    assert a.moved == [MOVE]
+    assert b.moved == [
+        Move(Level.SERIES, "1", "ELSEWHERE", "1.3"),
+        Move(Level.SERIES, "1", "ELSEWHERE", "1.4"),
+        Move(Level.IMAGE, "1", "ELSEWHERE", "1.2", ("1.2.3",)),
+    ]
+    b.counts = (None, 0)
+    assert hospital.respond(MOVE).result == MoveResult(None, 1)
+
+
+def test_behind_failover_and_by_name_a_move_is_one_sources_alone() -> None:
+    a, b = Moving(one("1")), Moving(one("1"))
+    Hospital({"A": a, "B": b}, strategy="failover").respond(MOVE)
+    Hospital({"A": a, "B": b}).respond(MOVE, source="B")
+    assert (a.moved, b.moved) == ([MOVE], [MOVE])

@@ -1,5 +1,6 @@
 """Beginning C-GETs and C-MOVEs: which of them the archive has, and the association that each one takes."""
 
+from functools import partial
 from typing import Any
 
 from harmonygw.backends.dicom_scu import contexts
@@ -11,13 +12,13 @@ from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.upperlayer.negotiation import TRANSFER_SYNTAXES_NOT_SUPPORTED, AssociateRQ, ProposedContext
-from harmonygw.errors import RejectedError
+from harmonygw.errors import NotAcceptable, RejectedError
 from harmonygw.exchange import Request
 from harmonygw.net.association.destination import MoveDestination
 from harmonygw.net.association.pool import AssociationPool
 from harmonygw.net.association.receiving import Admit
 from harmonygw.net.association.requestor import Association
-from harmonygw.operations import Level, Retrieve
+from harmonygw.operations import Level, Move, Retrieve
 
 
 class Attempts:
@@ -54,14 +55,17 @@ class Attempts:
     ) -> Attempt:
         """Begin a C-GET for these SOP classes and transfer syntaxes, or a C-MOVE when the archive has no C-GET.
 
-        Raises `RejectedError` when it has neither, `NoContextError` when it accepts no storage presentation context,
-        and what a lease of an association raises.
+        Raises `RejectedError` when it has neither, or not the one that is named, `NoContextError` when it accepts no
+        storage presentation context, and what a lease of an association raises.
         """
-        if self.get_works is not False:
+        get = partial(
+            self._get, request, model.get, unique_keys(model, retrieve), classes, transfer_syntaxes, admit, fresh
+        )
+        if retrieve.service == "get":
+            return await get()
+        if not retrieve.service and self.get_works is not False:
             try:
-                attempt = await self._get(
-                    request, model.get, _unique_keys(model, retrieve), classes, transfer_syntaxes, admit, fresh
-                )
+                attempt = await get()
             except NoContextError:
                 self.get_works = True
                 raise
@@ -123,6 +127,8 @@ class Attempts:
     async def _move(
         self, request: Request, model: InformationModel, retrieve: Retrieve, admit: Admit, fresh: bool
     ) -> Attempt:
+        if self._options.incoming_store_port is None:
+            raise NotAcceptable("there is no port for what a C-MOVE to the gateway brings (incoming_store_port)")
         rq = self._requesting.rq(ProposedContext(1, model.move, (IMPLICIT_VR_LITTLE_ENDIAN,)))
         association = await self._acquire(request, rq, fresh)
         try:
@@ -134,7 +140,7 @@ class Attempts:
                     await self._incoming.move_begins(move)
                 operation = association.move(
                     model.move,
-                    _unique_keys(model, retrieve),
+                    unique_keys(model, retrieve),
                     destination=self._options.local_aet,
                     message_id=move.message_id,
                     on_final=move.final,
@@ -174,7 +180,8 @@ def _enumerated(uids: tuple[str, ...], most: int) -> str:
     return " or ".join(uids[:most]) + (f" or {others} others" if others > 0 else "")
 
 
-def _unique_keys(model: InformationModel, retrieve: Retrieve) -> dict[str, Any]:
+def unique_keys(model: InformationModel, retrieve: Retrieve | Move) -> dict[str, Any]:
+    """Return the identifier of a C-GET or C-MOVE: the level, and the unique keys down to it (PS3.4 §C.4.2.1.4)."""
     keys: dict[str, Any] = {
         "00080052": {"vr": "CS", "Value": [retrieve.level.value]},
         "0020000D": {"vr": "UI", "Value": [retrieve.study_instance_uid]},

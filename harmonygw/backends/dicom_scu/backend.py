@@ -15,8 +15,9 @@ from harmonygw.backends.dicom_scu.expectation import Expectations
 from harmonygw.backends.dicom_scu.finding import PACSMatches, identifier
 from harmonygw.backends.dicom_scu.incoming import IncomingStore, is_shared
 from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_ROOT, InformationModel
+from harmonygw.backends.dicom_scu.moving import move_elsewhere
 from harmonygw.backends.dicom_scu.patient_root import PatientRootMatches
-from harmonygw.backends.dicom_scu.requesting import MODALITY_WORKLIST_FIND, Requesting
+from harmonygw.backends.dicom_scu.requesting import Requesting
 from harmonygw.backends.dicom_scu.retrieval import ALWAYS_WHOLE, Retrieval
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
@@ -37,7 +38,7 @@ from harmonygw.exchange import Record, Reply, Request
 from harmonygw.net.association.destination import MoveDestination, Unclaimed
 from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.pool import AssociationPool, PoolLimits
-from harmonygw.net.association.requestor import VERIFICATION, Association
+from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION, Association
 from harmonygw.operations import (
     CheckCommitment,
     Commitment,
@@ -46,6 +47,8 @@ from harmonygw.operations import (
     FindWorklist,
     Level,
     Matches,
+    Move,
+    MoveResult,
     Operation,
     RequestCommitment,
     Retrieve,
@@ -160,6 +163,8 @@ class DicomSCU:
                 return Reply(result=await self._find(request, operation))
             case Retrieve():
                 return Reply(result=self._watched(request, await self._retrieve(request, operation)))
+            case Move():
+                return Reply(result=await self._move(request, operation))
             case Store():
                 return Reply(result=self._watched(request, self._store(request, operation)))
             case FindWorklist():
@@ -322,6 +327,14 @@ class DicomSCU:
             begin_without_bulk_data=partial(self._attempts.begin_without_bulk_data, request) if without else None,
             forget=partial(self._expectations.forget, retrieve.study_instance_uid),
         ).instances()
+
+    async def _move(self, request: Request, move: Move) -> MoveResult:
+        if move.destination == self._options.local_aet:
+            raise NotAcceptable("the gateway itself is no destination of a move to somebody else (local_aet)")
+        model = await self._information_model(request)
+        if model is PATIENT_ROOT and not move.patient_id:
+            raise NotAcceptable("the archive is asked in Patient Root, where a move names the patient (PatientID)")
+        return await move_elsewhere(self.pool, self._requesting, request, model, move)
 
     # Store
 

@@ -10,11 +10,8 @@ from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext, UserIdentity
 from harmonygw.errors import RejectedError
 from harmonygw.net.association.operations import Timing
-from harmonygw.net.association.requestor import VERIFICATION, Association
+from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION, Association
 from harmonygw.net.connecting import target_endpoint
-
-MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
-"""The Modality Worklist Information Model - FIND SOP class (PS3.4 §K.7)."""
 
 USER_NAME = 1
 USER_NAME_AND_PASSCODE = 2

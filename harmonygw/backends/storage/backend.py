@@ -45,6 +45,7 @@ from harmonygw.operations import (
     Echo,
     Find,
     FindWorklist,
+    Move,
     RequestCommitment,
     Retrieve,
     Store,
@@ -156,6 +157,8 @@ class Storage:
                 return Reply(result=await self._retrieve(archive, retrieve))
             case Store() as store:
                 return Reply(result=self._ahead(self._store(archive, store.instances), limit=RESULTS_AHEAD))
+            case Move():
+                raise NotAcceptable("a folder sends nothing to other application entities")
             case RequestCommitment(_, references):
                 failed = await self._ask(failures, archive.index, references)
                 return Reply(result=Commitment(references, failed))

@@ -52,7 +52,8 @@ def written(data_set: Mapping[str, Any], find: Find, *, encapsulated: bool = Fal
 
     With `encapsulated`, outermost Pixel Data that is given by BulkDataURI becomes a sequence of fragments, one a frame,
     with an empty Basic Offset Table (PS3.5 §A.4). Raises `BadRequest` as `from_json` does, for a VR that the attribute
-    cannot have, and for a value that `find` does not find.
+    cannot have, and for a value that `find` does not find. It names the attribute and no value: those are the
+    patient's, and the error goes to the log.
     """
     pieces: list[bytes | Segment] = []
     run: list[bytes] = []
@@ -113,7 +114,13 @@ class _Streaming:
             elif vr == "SQ" and attribute.get("Value"):
                 yield from self._sequence(tag, attribute["Value"], depth + 1)
             else:
-                yield self._writer.element(tag, attribute, depth)
+                yield self._element(tag, vr, attribute, depth)
+
+    def _element(self, tag: int, vr: str, attribute: Any, depth: int) -> bytes:
+        try:
+            return self._writer.element(tag, attribute, depth)
+        except BadRequest as error:
+            raise BadRequest(f"{tag_name(tag)} {vr}: its value cannot be encoded") from error
 
     def _sequence(self, tag: int, items: Any, depth: int) -> Iterator[bytes | Segment]:
         if depth > MAX_NESTING_DEPTH:

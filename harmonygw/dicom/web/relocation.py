@@ -183,13 +183,14 @@ def _ends_with(before: bytes, words: Sequence[bytes]) -> bool:
 
 def _is_named_in_xml(before: bytes) -> bool:
     """Tell whether the attribute or the text that begins behind `before` is a URL of the service."""
-    tag = before.rfind(b"<")
-    if tag >= 0 and _BULK_DATA.fullmatch(before, tag):
-        return True
+    if before.endswith((b'uri="', b"uri='")):
+        tag = before.rfind(b"<")
+        return tag >= 0 and _BULK_DATA.fullmatch(before, tag) is not None
     for pattern in (_VALUE, _RETRIEVE_URL):
         before = before.rstrip(_SPACE)
         tag = before.rfind(b"<")
-        if tag < 0 or not pattern.fullmatch(before, tag):
+        # Without the look at its end a tag that has none would be gone through once for each of its attributes.
+        if tag < 0 or not before.endswith(b">") or not pattern.fullmatch(before, tag):
             return False
         before = before[:tag]
     return True

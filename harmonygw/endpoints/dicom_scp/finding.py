@@ -7,12 +7,13 @@ from harmonygw.dicom.dimse.commands import CFindRQ, CFindRSP
 from harmonygw.dicom.dimse.statuses import PENDING, SUCCESS
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext
 from harmonygw.endpoints.dicom_scp.exchange import Circumstances, Exchange
-from harmonygw.endpoints.dicom_scp.identifiers import Matches, decode_identifier, find_of
+from harmonygw.endpoints.dicom_scp.identifiers import Matches, decode_identifier, find_of, worklist_of
 from harmonygw.endpoints.dicom_scp.offer import MODELS
 from harmonygw.endpoints.dicom_scp.patients import Patients, studies_of
 from harmonygw.endpoints.dicom_scp.statuses import Service
 from harmonygw.errors import NotAcceptable
-from harmonygw.operations import Find, Level
+from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND
+from harmonygw.operations import DataSet, Level
 from harmonygw.operations import Matches as Found
 
 
@@ -37,7 +38,9 @@ class FindExchange(Exchange[CFindRQ]):
         self._retrieve_ae_title = retrieve_ae_title
 
     def is_of(self, sop_class_uid: str) -> bool:
-        """Whether it is the FIND of an information model."""
+        """Whether it is the FIND of an information model, or of the worklist."""
+        if sop_class_uid == MODALITY_WORKLIST_FIND:
+            return True
         model = MODELS.get(sop_class_uid)
         return model is not None and model.find == sop_class_uid
 
@@ -45,12 +48,12 @@ class FindExchange(Exchange[CFindRQ]):
         """Send a pending response for each match."""
         syntax = self.context.transfer_syntax
         identifier = decode_identifier(self._identifier, syntax)
-        query = find_of(identifier, MODELS[self.context.abstract_syntax])
-        encoded = Matches(identifier, syntax, self._retrieve_ae_title)
+        of_worklist = self.context.abstract_syntax == MODALITY_WORKLIST_FIND
+        encoded = Matches(identifier, syntax, "" if of_worklist else self._retrieve_ae_title)
         pending = self._response(PENDING, has_data_set=True)
         record = self.request.record
         sent = 0
-        found, patients = await self._find(query)
+        found, patients = await self._find(identifier)
         async with aclosing(found) as matches:
             async for match in matches:
                 if patients is not None and not patients.is_new(match):
@@ -63,8 +66,11 @@ class FindExchange(Exchange[CFindRQ]):
             self.warn(sentence)
         return SUCCESS
 
-    async def _find(self, query: Find) -> tuple[Found, Patients | None]:
+    async def _find(self, identifier: DataSet) -> tuple[Found, Patients | None]:
         """Return the matches; and, when they are studies in the place of patients, who tells the patients."""
+        if self.context.abstract_syntax == MODALITY_WORKLIST_FIND:
+            return await self.ask(worklist_of(identifier)), None
+        query = find_of(identifier, MODELS[self.context.abstract_syntax])
         try:
             return await self.ask(query), None
         except NotAcceptable:

@@ -15,7 +15,7 @@ from harmonygw.dicom.web.attributes import (
 )
 from harmonygw.endpoints.dicom_scp.offer import InformationModel
 from harmonygw.errors import BadRequest, Incomplete, PeerError
-from harmonygw.operations import DataSet, Find, Level, Retrieve
+from harmonygw.operations import DataSet, Find, FindWorklist, Level, Retrieve
 from harmonygw.streams import Match
 
 QUERY_RETRIEVE_VIEW: Final = "00080053"
@@ -66,6 +66,11 @@ def find_of(identifier: DataSet, model: InformationModel) -> Find:
     return Find(level, keys, return_keys, relational=relational)
 
 
+def worklist_of(identifier: DataSet) -> FindWorklist:
+    """Return the query of a worklist C-FIND identifier (PS3.4 §K.4.1)."""
+    return FindWorklist({tag: attribute for tag, attribute in identifier.items() if tag not in _NO_KEYS})
+
+
 class Matches:
     """Encodes matches as the identifiers of pending responses: what was asked for, and where to retrieve it.
 
@@ -80,7 +85,7 @@ class Matches:
         self._blank: dict[str, Any] = {
             tag: {"vr": attribute["vr"]} for tag, attribute in identifier.items() if tag not in _NO_KEYS
         }
-        self._fixed: dict[str, Any] = {QUERY_RETRIEVE_LEVEL: identifier[QUERY_RETRIEVE_LEVEL]}
+        self._fixed: dict[str, Any] = {tag: level for tag, level in identifier.items() if tag == QUERY_RETRIEVE_LEVEL}
         if retrieve_ae_title:
             self._fixed[RETRIEVE_AE_TITLE] = {"vr": "AE", "Value": [retrieve_ae_title]}
 

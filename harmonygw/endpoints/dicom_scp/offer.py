@@ -18,7 +18,7 @@ from harmonygw.net.association.listener import (
     CALLED_AE_TITLE_NOT_RECOGNIZED,
     CALLING_AE_TITLE_NOT_RECOGNIZED,
 )
-from harmonygw.net.association.requestor import VERIFICATION
+from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION
 from harmonygw.operations import Level
 
 
@@ -70,6 +70,8 @@ def supported_contexts(
     supported: dict[str, SupportedContext] = {}
     if options.enable_echo:
         supported[VERIFICATION] = query
+    if options.enable_worklist:
+        supported[MODALITY_WORKLIST_FIND] = query
     for model in (STUDY_ROOT, PATIENT_ROOT):
         for enabled, sop_class in (
             (options.enable_find, model.find),

@@ -97,9 +97,11 @@ class StoreTransaction:
 
 
 def _broken_off(error: HarmonyError, stored: int) -> HarmonyError:
-    """Return an error with what had been stored by then, since no report will say so."""
-    if stored:
-        error.args = (f"{error.detail.rstrip('.')}; {_stored(stored)}.",)
+    """Return what broke the request off, with what had been stored by then, since no report will say so.
+
+    It went through the archive, which may have put its own name to it.
+    """
+    error.args = (f"{error.detail.rstrip('.')}; {_stored(stored)}." if stored else error.detail,)
     return error
 
 

@@ -148,6 +148,7 @@ class Metadata:
         """Return the instance of a data set, its bulk data in its place; raises `DataSetError`."""
         if not isinstance(data_set, Mapping):
             raise DataSetError("a data set is an object with its tags as names (PS3.18 §F.2)")
+        data_set = {tag.upper(): attribute for tag, attribute in data_set.items()}
         uids = {keyword: _uid(data_set, tag) for keyword, tag in _UIDS.items()}
         try:
             for keyword, uid in uids.items():
@@ -198,7 +199,7 @@ class Metadata:
             raise BadRequest("frames of one instance are in different transfer syntaxes")
         described = describe(syntax)
         if described.encapsulated and not described.video:
-            frames = _text(data_set, _NUMBER_OF_FRAMES) or "1"
+            frames = _text(data_set, _NUMBER_OF_FRAMES).strip() or "1"
             if frames != str(len(parts)):
                 raise BadRequest(f"NumberOfFrames is {frames[:16]}, and {len(parts)} frames came")
         return syntax, described.encapsulated

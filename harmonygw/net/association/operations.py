@@ -436,15 +436,19 @@ class GetOperation(_RetrieveOperation[CGetRSP]):
 class MoveOperation(_RetrieveOperation[CMoveRSP]):
     """C-MOVE (PS3.7 §9.1.4, PS3.4 §C.4.2): its objects arrive on other associations, and may do so after its end.
 
-    `done` fires with the outcome, or with why the association was lost before it.
+    `done` fires with the outcome, or with why the association was lost before it. When they arrive `elsewhere`, pending
+    responses are the answers that `Timing.first_answer` waits for.
     """
 
     name = "C-MOVE"
     response = CMoveRSP
 
-    def __init__(self, invocation: Invocation, *, on_final: Callable[[], None]) -> None:
+    def __init__(self, invocation: Invocation, *, on_final: Callable[[], None], elsewhere: bool = False) -> None:
         super().__init__(invocation)
         self._on_final = on_final
+        self._elsewhere = elsewhere
+        self.answered = False
+        """Whether any response has come."""
         self.done: Deferred[Outcome] = Deferred()
         self.delivers: Callable[[], bool] = lambda: False
         """Asked whether an object is on its way, or waits for its reader: then nothing is due on this association."""
@@ -462,6 +466,14 @@ class MoveOperation(_RetrieveOperation[CMoveRSP]):
 
     def _answered_elsewhere(self) -> bool:
         return self.delivers()
+
+    def _responded(self, response: CMoveRSP) -> None:
+        self.answered = True
+        super()._responded(response)
+
+    def _pending(self, response: CMoveRSP) -> None:
+        if self._elsewhere:
+            self._answered()
 
     def _finished(self, outcome: Outcome) -> None:
         self._on_final()

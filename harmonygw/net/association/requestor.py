@@ -31,6 +31,9 @@ from harmonygw.streams import Instance
 AnyOperation = ActionOperation | EchoOperation | FindOperation | GetOperation | MoveOperation | StoreOperation
 
 VERIFICATION = "1.2.840.10008.1.1"
+MODALITY_WORKLIST_FIND = "1.2.840.10008.5.1.4.31"
+"""The Modality Worklist Information Model - FIND SOP class (PS3.4 §K.7)."""
+
 EXPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
 MAX_MESSAGE_ID = 65_535
@@ -187,11 +190,15 @@ class Association:
         destination: str,
         message_id: int,
         on_final: Callable[[], None],
+        elsewhere: bool = False,
     ) -> MoveOperation:
-        """C-MOVE to the AE title `destination`, under a message ID that is unique among the moves of this process."""
+        """C-MOVE to the AE title `destination`, under a message ID that is unique among the moves of this process.
+
+        `elsewhere` says that the destination is not ours.
+        """
         context = self.context_for(sop_class_uid)
         data = from_json(identifier, context.transfer_syntax, character_set=())
-        operation = MoveOperation(self._invocation(context, message_id), on_final=on_final)
+        operation = MoveOperation(self._invocation(context, message_id), on_final=on_final, elsewhere=elsewhere)
         self._ask(operation, CMoveRQ(message_id, sop_class_uid, destination), data)
         return operation
 

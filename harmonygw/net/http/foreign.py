@@ -8,6 +8,8 @@ An embedder's `twisted.web.server.Site` has no limits of ours and reads a body b
 from collections.abc import AsyncGenerator
 from typing import Any, BinaryIO, Final
 
+from harmonygw.errors import TooLarge
+from harmonygw.net.http.limits import BODY_LIMIT_KEYS
 from harmonygw.streams import Body, Pieces
 
 PIECE_BYTES: Final = 64 * 1024
@@ -22,7 +24,8 @@ class ForeignRequest:
         self._lost = False
         self.aborted = False
         """Whether `abort()` was called."""
-        self.body = _body(request)
+        self._max_bytes = 0
+        self.body = self._whole_body()
         """What the client has sent; None when it sent nothing."""
         request.notifyFinish().addErrback(self._connection_lost)
 
@@ -38,6 +41,10 @@ class ForeignRequest:
     def disconnected(self) -> bool:
         """Whether the client has gone, or the connection was reset by us: nothing can be sent any more."""
         return self.aborted or self._lost
+
+    def limit_body(self, max_bytes: int) -> None:
+        """Let the body be at most `max_bytes`, 0 for any number; reading a longer one raises `TooLarge`."""
+        self._max_bytes = max_bytes
 
     def abort(self) -> None:
         """Reset the connection, or the stream of HTTP/2, so that what was sent cannot be taken for all of it."""
@@ -74,14 +81,14 @@ class ForeignRequest:
     def _connection_lost(self, reason: object) -> None:
         self._lost = True
 
+    def _whole_body(self) -> Body | None:
+        content: BinaryIO = self._request.content
+        length = content.seek(0, 2)
+        content.seek(0)
+        return Body(self._pieces(content, length), length=length) if length else None
 
-def _body(request: Any) -> Body | None:
-    content: BinaryIO = request.content
-    length = content.seek(0, 2)
-    content.seek(0)
-    return Body(_pieces(content), length=length) if length else None
-
-
-async def _pieces(content: BinaryIO) -> AsyncGenerator[Pieces, None]:
-    while piece := content.read(PIECE_BYTES):
-        yield (piece,)
+    async def _pieces(self, content: BinaryIO, length: int) -> AsyncGenerator[Pieces, None]:
+        if 0 < self._max_bytes < length:
+            raise TooLarge(f"the request's body is larger than {self._max_bytes} bytes ({BODY_LIMIT_KEYS})")
+        while piece := content.read(PIECE_BYTES):
+            yield (piece,)

@@ -37,6 +37,9 @@ WRITE_BEHIND_BYTES: Final = 128 * 1024
 With one read on top it is what a client that never reads costs of our memory. More is slower: what gathers is
 copied once more before it leaves (measured with reads of 256 KiB: 512 KiB here halves the rate)."""
 
+BODY_LIMIT_KEYS: Final = "limits.max_request_bytes of the network, or else max_body_size"
+"""Where the operator says how long a body may be: what a refusal names."""
+
 SEND_BYTES: Final = 1024 * 1024
 """Bytes offered to the socket at a time (Twisted: 128 KiB): what has gathered leaves in one system call."""
 

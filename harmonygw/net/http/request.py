@@ -17,7 +17,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request
 
 from harmonygw.errors import HarmonyError, TooLarge, TransportError
-from harmonygw.net.http.limits import LINGER_BYTES, WINDOW_BYTES
+from harmonygw.net.http.limits import BODY_LIMIT_KEYS, LINGER_BYTES, WINDOW_BYTES
 from harmonygw.net.sending import flush
 from harmonygw.streams import Body, Cancelled, Feed, Pieces
 
@@ -106,10 +106,13 @@ class StreamingRequest(Request):
             self._upload.fail(Cancelled("the reply was complete before the body was read"))
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell whoever reads the body, and whoever asked by `notifyFinish`."""
+        """Tell whoever asked by `notifyFinish`, and then whoever still reads the body.
+
+        An exchange that ends with its client is cancelled by the former, and has nobody to tell of a body cut short.
+        """
+        super().connectionLost(reason)
         if self._upload is not None:
             self._upload.fail(TransportError("the client has gone away"))
-        super().connectionLost(reason)
 
     # What the reader of the body tells
 
@@ -139,7 +142,7 @@ class StreamingRequest(Request):
             self._upload.fail(error)
 
     def _too_large(self) -> None:
-        self.fail_body(TooLarge(f"the request's body is larger than {self._max_bytes} bytes"))
+        self.fail_body(TooLarge(f"the request's body is larger than {self._max_bytes} bytes ({BODY_LIMIT_KEYS})"))
 
     # The reply
 

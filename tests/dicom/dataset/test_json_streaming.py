@@ -125,7 +125,8 @@ def test_only_the_outermost_pixel_data_has_frames() -> None:
         ({"0010": {"vr": "SQ"}}, "not a tag"),
         ({"00100010": {"vr": "XX"}}, "not a VR"),
         ({"00280010": {"vr": "LO", "Value": ["3"]}}, r"\(0028,0010\) has VR US, not LO"),
-        ({"00280010": {"vr": "US", "Value": [70000]}}, r"\(0028,0010\) US"),
+        ({"00280010": {"vr": "US", "Value": [70000]}}, r"^\(0028,0010\) US: its value cannot be encoded$"),
+        ({"00100010": {"vr": "PN", "Value": ["Doe\\Jane"]}}, r"^\(0010,0010\) PN: its value cannot be encoded$"),
     ],
 )
 def test_what_cannot_be_written_is_refused(data_set: dict[str, Any], what: str) -> None:

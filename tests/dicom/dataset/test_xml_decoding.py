@@ -23,6 +23,21 @@ def attributes(content: str) -> dict[str, Any]:
     return from_xml(document(content))
 
 
+def as_xml_has_it(model: dict[str, Any]) -> dict[str, Any]:
+    """The same without the delimiters of a person's last components, when those are empty; and numbers as text, which
+    is not rounded to the sixteen characters of a DS."""
+    for element in model.values():
+        values = element.get("Value", [])
+        if element["vr"] == "SQ":
+            element["Value"] = [as_xml_has_it(item) for item in values]
+        elif element["vr"] == "PN" and values:
+            stripped = [{group: text.rstrip("^") for group, text in (one or {}).items()} for one in values]
+            element["Value"] = [one if any(one.values()) else None for one in stripped]
+        elif element["vr"] == "DS" and values:
+            element["Value"] = [one if one is None else str(one) for one in values]
+    return model
+
+
 FULL = {
     "00080005": {"vr": "CS", "Value": ["ISO_IR 192"]},
     "00080008": {"vr": "CS", "Value": ["ORIGINAL", "PRIMARY"]},
@@ -60,7 +75,8 @@ def test_every_object_means_the_same_in_xml(name: str, syntax: str, data: bytes)
     def find(uri: str) -> list[Segment]:
         return [Segment(0, 8)] if uri == "http://a" else []
 
-    assert written(from_xml(to_xml(model)), find, encapsulated=True) == written(model, find, encapsulated=True)
+    expected = written(as_xml_has_it(model), find, encapsulated=True)
+    assert written(from_xml(to_xml(model)), find, encapsulated=True) == expected
 
 
 @given(st.text())

@@ -109,6 +109,9 @@ XML = [
     (b'<DicomAttribute tag="00104000" vr="LT"><Value number="1">OLD/x</Value>', False),
     (b'<Value number="1">&lt;BulkData uri="OLD/x"</Value>', False),
     (b'<BulkDatum uri="OLD/x"/>', False),
+    (b'uri="OLD/x"/>', False),
+    (b'<DicomAttribute tag="00081190" <Value>OLD/x', False),
+    (b"<DicomAttribute tag='00081190'><Value>text OLD/x", False),
     (b'<BulkData xuri="OLD/x"/>', False),
     (b'<BulkData uri="OLDER/x"/>', False),
 ]

@@ -4,12 +4,13 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
 
+from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dataset.json_encoding import to_json
 from harmonygw.dicom.dimse.commands import CCancelRQ, CFindRQ, CFindRSP, encode_command
 from harmonygw.dicom.upperlayer.negotiation import ProposedContext
 from harmonygw.errors import Busy, Denied, NotAcceptable, NotFound, RejectedError, TransportError
 from harmonygw.exchange import AssociationOrigin
-from harmonygw.operations import Find, Level
+from harmonygw.operations import Find, FindWorklist, Level
 from harmonygw.streams import Feed, Match
 from tests.endpoints.dicom_scp.scripted import (
     AE_TITLE,
@@ -26,6 +27,7 @@ from tests.endpoints.dicom_scp.scripted import (
 )
 from tests.net.association.scripted_peer import Message
 
+WORKLIST = "1.2.840.10008.5.1.4.31"
 NAME, STUDY = "00100010", "0020000D"
 RQ = CFindRQ(7, FIND)
 QUERY = identifier("STUDY", _0020000D=key("UI"), _00100010=key("PN", {"Alphabetic": "Doe*"}))
@@ -284,3 +286,21 @@ def test_what_an_archive_warns_of_is_said_with_the_success() -> None:
     script.pipeline.answer = lambda operation: found
     [last] = script.asking(FIND).send(CFindRQ(7, FIND), identifier())
     assert last.command == CFindRSP(7, FIND, 0x0000, False, "archive b did not answer")
+
+
+def test_a_worklist_query_has_no_level_and_its_steps_come_as_they_are() -> None:
+    script = Script(enable_worklist=True)
+    step = {"00400100": key("SQ", {"00080060": key("CS", "CT")}), "00100020": key("LO", "P1")}
+    script.pipeline.answer = lambda operation: stream(step)
+    query = {"00400100": key("SQ", {"00080060": key("CS", "CT")}), "00100020": key("LO")}
+    data = from_json(query, EXPLICIT, character_set=())
+    match, last = script.asking(WORKLIST).send(CFindRQ(7, WORKLIST), data)
+    assert to_json(match.data or b"", EXPLICIT) == step
+    assert last == Message(CFindRSP(7, WORKLIST, 0x0000, False))
+    assert script.pipeline.operations == [FindWorklist(query)]
+
+
+def test_the_worklist_is_offered_when_it_is_enabled_only() -> None:
+    answer = Script().connect().associate(ProposedContext(1, WORKLIST, (EXPLICIT,)))
+    assert answer is not None
+    assert [one.result for one in answer.contexts] == [3]

@@ -1,5 +1,5 @@
 // Calls of the npm package dicomweb-client: node client.mjs <service URL>, with a list of {name, method, options, singlepart}
-// as JSON on its input. Prints the result of each, buffers in Base64, or the status with which it was refused.
+// as JSON on its input; data sets to be stored are in Base64 there. Prints the result of each, buffers in Base64, or the status with which it was refused.
 
 import { createRequire } from 'node:module';
 import { text } from 'node:stream/consumers';
@@ -25,6 +25,9 @@ function plain(value) {
 
 const results = {};
 for (const { name, method, options, singlepart } of JSON.parse(await text(process.stdin))) {
+  if (options.datasets) {
+    options.datasets = options.datasets.map((one) => new Uint8Array(Buffer.from(one, 'base64')).buffer);
+  }
   const client = new api.DICOMwebClient({ url, singlepart, verbose: false });
   try {
     results[name] = { value: plain(await client[method](options)) };

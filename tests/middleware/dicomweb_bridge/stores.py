@@ -18,7 +18,7 @@ from harmonygw.middleware.dicomweb_bridge.storing import StoreTransaction
 from harmonygw.operations import Store, StoreResult
 from harmonygw.streams import Body, Feed, Instance, Pieces
 from tests.interop.embedded import image
-from tests.interop.storing import MULTIPART, Module, file_of, multipart
+from tests.interop.stow import MULTIPART, Module, file_of, multipart
 
 reactor: Any = _reactor
 

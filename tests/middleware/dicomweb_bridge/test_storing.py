@@ -25,7 +25,7 @@ from harmonygw.middleware.dicomweb_bridge import storing_metadata, storing_repor
 from harmonygw.operations import Store, StoreResult
 from harmonygw.streams import Body, Cancelled, Instance
 from tests.interop.embedded import CT, encoded, image
-from tests.interop.storing import BOUNDARY, MULTIPART, related
+from tests.interop.stow import BOUNDARY, MULTIPART, related
 from tests.middleware.dicomweb_bridge.stores import Archive, Coming, bridge, content_of, file_of, files, multipart
 
 FILES = files(3)
@@ -260,6 +260,7 @@ async def test_what_breaks_the_request_off_comes_before_what_the_archive_makes_o
                 async for result in super().results(store):
                     yield result
             except HarmonyError as error:
+                error.args = (f"PACS: {error.detail}",)
                 raise PeerError("something happened") from error
 
     for archive in (Wrapping(), Wrapping([0])):
@@ -268,7 +269,7 @@ async def test_what_breaks_the_request_off_comes_before_what_the_archive_makes_o
             reply = one.store(coming.body)
             coming.send(BODY[:100] if not archive.answers else BODY[: BODY.index(FILES[1])])
             coming.fail(TooLarge("long"))
-            with pytest.raises(TooLarge):
+            with pytest.raises(TooLarge, match=r"^long"):
                 await reply
 
 

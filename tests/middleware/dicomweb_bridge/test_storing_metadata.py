@@ -11,7 +11,7 @@ from harmonygw.dicom.dataset.json_encoding import to_json
 from harmonygw.operations import StoreResult
 from harmonygw.streams import Instance
 from tests.interop.embedded import EXPLICIT, encoded, image
-from tests.interop.storing import BOUNDARY, Module, related
+from tests.interop.stow import BOUNDARY, Module, related
 from tests.middleware.dicomweb_bridge.stores import Archive, bridge
 
 JSON = f'multipart/related; type="application/dicom+json"; boundary={BOUNDARY}'
@@ -139,6 +139,21 @@ async def test_what_cannot_be_joined_is_refused_with_its_reason(
 async def test_one_object_need_not_stand_in_an_array(tmp_path: Path) -> None:
     status, module, _, _ = await stored(tmp_path, model(), part(b"pixels", "application/octet-stream"))
     assert (status, module.stored) == (200, ["1.2.3.1"])
+
+
+@ensureDeferred
+async def test_tags_may_be_in_lower_case(tmp_path: Path) -> None:
+    lower = {tag.lower(): attribute for tag, attribute in model().items()}
+    status, module, archive, _ = await stored(tmp_path, [lower], part(b"x", "image/jls"))
+    assert (status, module.stored, archive.syntaxes) == (200, ["1.2.3.1"], [f"{JPEG}80"])
+
+
+@ensureDeferred
+async def test_no_value_of_a_patient_gets_into_the_log(tmp_path: Path) -> None:
+    bad = {**model(), "00100010": {"vr": "PN", "Value": ["Doe\\Jane"]}}
+    _, module, _, notes = await stored(tmp_path, [bad], part(b"x", "application/octet-stream"))
+    assert (list(module.failed), any("Doe" in note for note in notes)) == (["1.2.3.1"], False)
+    assert any("(0010,0010) PN" in note for note in notes)
 
 
 @ensureDeferred

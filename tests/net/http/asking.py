@@ -53,6 +53,7 @@ def ask(
     peer: str = "192.0.2.1",
     version: str = "1.1",
     plain: bool = False,
+    body: bytes = b"",
 ) -> Answered:
     """Ask a root for a target; without a Host among the fields it is `h`."""
     site = Site(root, reactor=Clock()) if plain else HTTPSite(root, reactor=Clock())
@@ -61,7 +62,7 @@ def ask(
     channel.makeConnection(transport)
     named = () if any(field.startswith("Host:") for field in fields) else ("Host: h",)
     lines = (f"{method} {target} HTTP/{version}", *named, *fields, "Connection: close", "", "")
-    channel.dataReceived("\r\n".join(lines).encode("latin-1"))
+    channel.dataReceived("\r\n".join(lines).encode("latin-1") + body)
     head, _, body = transport.value().partition(b"\r\n\r\n")
     status, *rest = head.decode("latin-1").split("\r\n")
     header = {name.lower(): value for name, _, value in (field.partition(": ") for field in rest)}

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from harmonygw.errors import TooLarge
 from harmonygw.net.http.foreign import PIECE_BYTES, ForeignRequest
 
 
@@ -46,6 +47,14 @@ def test_what_is_not_said_is_the_requests_own() -> None:
     assert (request.method, request.uri, request.isSecure()) == (b"POST", b"/", False)
     with pytest.raises(AttributeError):
         _ = request.nothing_of_the_kind
+
+
+@pytest.mark.parametrize(("max_bytes", "fits"), [(0, True), (4, True), (3, False)])
+def test_a_body_has_the_limit_that_it_is_given_before_it_is_read(max_bytes: int, fits: bool) -> None:
+    request, _, _ = arrived(b"abcd")
+    request.limit_body(max_bytes)
+    with pytest.raises(StopIteration if fits else TooLarge):
+        collected(request).send(None)
 
 
 def test_a_body_comes_in_pieces() -> None:

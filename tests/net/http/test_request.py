@@ -117,7 +117,8 @@ def test_a_declared_length_over_the_limit_is_too_large_before_a_byte_arrives():
     wire.receive(post(11))
     read = reading(wire.request)
     read.addErrback(lambda failure: str(failure.value))
-    assert read.result == "the request's body is larger than 10 bytes"
+    told = "the request's body is larger than 10 bytes (limits.max_request_bytes of the network, or else max_body_size)"
+    assert read.result == told
 
 
 @pytest.mark.parametrize("expect", [(), (b"Expect: 100-continue",)])
@@ -268,3 +269,23 @@ def test_the_query_is_there_by_name():
     assert wire.request.args == {b"a": [b"1", b" "], b"b": [b""]}
     wire.request.args[b"c"] = []
     assert b"c" in wire.request.args
+
+
+def test_who_is_told_that_the_client_has_gone_is_told_before_the_body_fails(wire):
+    """Or a reply would be made of the failure, on a connection that is closed already."""
+    told = []
+
+    async def answer(request):
+        request.notifyFinish().addErrback(lambda _: told.append("gone"))
+        try:
+            await reading(request)
+        except TransportError:
+            told.append("failed")
+            await wire.reply(request, b"too late")
+
+    wire.app.answer = answer
+    wire.receive(post(10), b"12345")
+    wire.lose()
+    assert told == ["gone"]
+    assert wire.sent == b""
+    assert wire.clock.getDelayedCalls() == []

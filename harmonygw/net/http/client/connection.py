@@ -14,7 +14,7 @@ from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, IReactorTime, ISSLTransport
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from harmonygw.errors import HarmonyError, Incomplete, PeerError, TimedOut, TransportError
 from harmonygw.net.http.client.limits import (
+    MAX_EVENTS,
     MAX_HEADER_BYTES,
     MAX_HEADER_FIELDS,
     MAX_INFORMATIONAL,
@@ -72,6 +73,8 @@ class Connection(TwistedProtocol):
         self._response: Response | None = None  # there until its body has ended
         self._producer: IBodyProducer | None = None  # there while a body is being sent
         self._stall: StallTimer | None = None
+        self._wanted = False  # somebody reads the response, and is ready for more of it
+        self._later: IDelayedCall | None = None  # there while what one read brought is not yet taken apart
         self._heard = False  # a byte of an answer has come
         self._informational = 0
         self._over = False
@@ -118,7 +121,8 @@ class Connection(TwistedProtocol):
         self._over = True
         if self._response is not None and reason.check(ConnectionDone):
             self._h11.receive_data(b"")
-            self._take_events()
+            while self._take_events():
+                pass
         self._settle(self._loss(reason))
         self._deadline.close()
         self._home.closed(self)
@@ -134,6 +138,9 @@ class Connection(TwistedProtocol):
         """Let whoever waits for something get `reason`."""
         self._deadline.stop()
         self._stop_upload()
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         answer, self._answer = self._answer, None
         response, self._response = self._response, None
         if not self.opened.called:
@@ -224,14 +231,25 @@ class Connection(TwistedProtocol):
             return
         self._heard = True
         self._h11.receive_data(data)
-        self._take_events()
+        if self._take_events() and self._later is None:
+            self.transport.pauseProducing()
+            self._later = self._clock.callLater(0, self._go_on)
 
-    def _take_events(self) -> None:
-        """Take what there is; the body's part of it goes on in one piece."""
+    def _go_on(self) -> None:
+        """Take more of what a read brought, and read on when nothing of it is left."""
+        self._later = None
+        if self._take_events():
+            self._later = self._clock.callLater(0, self._go_on)
+        elif self._wanted:
+            self.transport.resumeProducing()
+
+    def _take_events(self) -> bool:
+        """Take what there is; the body's part of it goes on in one piece. Return whether there may be more."""
         parts: list[bytes] = []
         ended = False
+        more = True
         try:
-            while not ended:
+            for _ in range(MAX_EVENTS):
                 event = self._h11.next_event()
                 if isinstance(event, h11.Data):
                     parts.append(event.data)
@@ -239,16 +257,16 @@ class Connection(TwistedProtocol):
                     self._begin(event)
                 elif isinstance(event, h11.InformationalResponse):
                     self._informed()
-                elif isinstance(event, h11.EndOfMessage):
-                    ended = True
-                else:  # NEED_DATA
+                else:  # EndOfMessage or NEED_DATA
+                    ended = isinstance(event, h11.EndOfMessage)
+                    more = False
                     break
         except h11.RemoteProtocolError as error:
             self.abort(self._fault(error))
-            return
+            return False
         except HarmonyError as error:
             self.abort(error)
-            return
+            return False
         response, answer = self._response, None
         if response is not None:
             if self._answer is not None:
@@ -259,9 +277,11 @@ class Connection(TwistedProtocol):
             self._end(response)
         if answer is not None and response is not None:
             answer.callback(response)
+        return more and response is self._response
 
     def _deliver(self, response: Response, parts: list[bytes], *, begins: bool) -> None:
         if begins:
+            self._wanted = False
             self.transport.pauseProducing()  # until somebody reads the body
         elif self._deadline.running:
             self._deadline.start(self._limits.silence_secs, self._silent)
@@ -324,14 +344,17 @@ class Connection(TwistedProtocol):
     def pause(self, response: Response) -> None:
         """Read no more: the reader has enough. Its slowness is not the server's."""
         if response is self._response:
+            self._wanted = False
             self._deadline.stop()
             self.transport.pauseProducing()
 
     def resume(self, response: Response) -> None:
         """Read on."""
         if response is self._response:
+            self._wanted = True
             self._deadline.start(self._limits.silence_secs, self._silent)
-            self.transport.resumeProducing()
+            if self._later is None:
+                self.transport.resumeProducing()
 
     def give_up(self, response: Response) -> None:
         """Break a response off."""

@@ -13,6 +13,10 @@ MAX_HEADER_FIELDS: Final = 200
 MAX_INFORMATIONAL: Final = 20
 """Informational responses (1xx) before the final one; a server that sends more is not answering."""
 
+MAX_EVENTS: Final = 1000
+"""Chunks of a body that are taken apart before the reactor has its turn: 5 ms. A server that sends chunks of one byte
+could hold everybody up for a tenth of a second with every read."""
+
 WINDOW_BYTES: Final = 256 * 1024
 """Bytes of a response's body that wait for whoever reads it, before the server is slowed down through TCP."""
 

@@ -11,7 +11,13 @@ from twisted.web.iweb import UNKNOWN_LENGTH
 
 from harmonygw.errors import HarmonyError, Incomplete, PeerError, TimedOut, TransportError
 from harmonygw.net.http.client.connection import Unanswered
-from harmonygw.net.http.client.limits import MAX_HEADER_BYTES, MAX_HEADER_FIELDS, MAX_INFORMATIONAL, WINDOW_BYTES
+from harmonygw.net.http.client.limits import (
+    MAX_EVENTS,
+    MAX_HEADER_BYTES,
+    MAX_HEADER_FIELDS,
+    MAX_INFORMATIONAL,
+    WINDOW_BYTES,
+)
 from harmonygw.streams import Body
 from tests.net.http.client.wire import GET_BYTES, Source, Wire
 
@@ -141,6 +147,60 @@ def test_a_server_that_does_not_close_is_not_waited_for() -> None:
     wire.end()
     assert wire.clock.getDelayedCalls() == []
     assert wire.homecomings == ["closed"]
+
+
+def test_chunks_of_a_byte_hold_nobody_up() -> None:
+    wire = Wire()
+    asked = wire.get()
+    wire.receive(CHUNKED)
+    read = asked.body()
+    chunks = MAX_EVENTS * 3 + 7
+    wire.receive(b"1\r\nx\r\n" * chunks)
+    assert len(read.data) == MAX_EVENTS
+    assert wire.transport.paused
+    assert asked.response is not None
+    asked.response.pauseProducing()
+    asked.response.resumeProducing()
+    assert wire.transport.paused
+    wire.clock.advance(0)  # turn after turn, until all is taken apart
+    assert (len(read.data), wire.transport.paused) == (chunks, False)
+    wire.receive(b"0\r\n\r\n")
+    assert (read.outcome, wire.homecomings) == ("whole", ["idle"])
+
+
+def test_chunks_that_were_not_yet_taken_apart_go_with_the_connection() -> None:
+    for how in ("end", "reset"):
+        wire = Wire()
+        asked = wire.get()
+        wire.receive(CHUNKED)
+        read = asked.body()
+        wire.receive(b"1\r\nx\r\n" * MAX_EVENTS * 2 + b"0\r\n\r\n")
+        getattr(wire, how)()
+        assert (read.outcome == "whole") is (how == "end")
+        assert isinstance(read.outcome, str | Incomplete)
+        assert wire.clock.getDelayedCalls() == []
+    wire = Wire()
+    asked = wire.get()
+    wire.receive(CHUNKED)
+    asked.body()
+    wire.receive(b"1\r\nx\r\n" * MAX_EVENTS * 2)
+    asked.download.feed.abort(HarmonyError("enough"))
+    assert wire.transport.aborted
+    assert not [call for call in wire.clock.getDelayedCalls() if call.getTime() == 0]
+
+
+def test_a_reader_who_waits_is_not_read_on_for() -> None:
+    wire = Wire()
+    asked = wire.get()
+    wire.receive(CHUNKED)
+    asked.body()
+    wire.receive(b"1\r\nx\r\n" * (MAX_EVENTS + 1))
+    assert asked.response is not None
+    asked.response.pauseProducing()
+    wire.clock.advance(0)
+    assert wire.transport.paused
+    asked.response.resumeProducing()
+    assert not wire.transport.paused
 
 
 # A response that is not whole

@@ -1,0 +1,45 @@
+"""Patterns of paths after the endpoint's prefix, as `path` rules and path filters have them."""
+
+from dataclasses import dataclass
+
+from harmonygw.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class PathPattern:
+    """A path after the endpoint's prefix: words, `{id}` for any one segment, and a last `{*path}` for all the rest."""
+
+    segments: tuple[str | None, ...]
+    """None for any segment."""
+    with_rest: bool
+    """Whether more segments may follow, or none."""
+
+    @classmethod
+    def parse(cls, text: str) -> "PathPattern":
+        """Read `/studies/{study}/{*path}`; raises `ConfigurationError` for braces around anything but a segment.
+
+        A segment that is `*` alone is refused too: it would be that one character, which nobody means.
+        """
+        parts = [part for part in text.split("/") if part]
+        with_rest = bool(parts) and parts[-1].startswith("{*") and parts[-1].endswith("}")
+        if with_rest:
+            parts.pop()
+        segments = [None if _is_variable(part) else part for part in parts]
+        if any(part is not None and ("{" in part or "}" in part or part == "*") for part in segments):
+            raise ConfigurationError((f"{text!r} is not a path with {{id}} for a segment and a last {{*path}}",))
+        return cls(tuple(segments), with_rest)
+
+    def matches(self, path: tuple[str, ...]) -> bool:
+        """Whether a path, in decoded segments, is of this pattern; upper and lower case differ."""
+        if len(path) < len(self.segments) or (len(path) > len(self.segments) and not self.with_rest):
+            return False
+        return all(wanted is None or wanted == found for wanted, found in zip(self.segments, path, strict=False))
+
+
+def _is_variable(part: str) -> bool:
+    return part.startswith("{") and part.endswith("}") and part[1:-1].isidentifier()
+
+
+def is_ambiguous(path: tuple[str, ...]) -> bool:
+    """Whether whoever serves a path may read it otherwise than we do: it has the segments `.` or `..`."""
+    return "." in path or ".." in path

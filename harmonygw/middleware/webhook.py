@@ -1,0 +1,97 @@
+"""The `webhook` middleware: a description of each exchange to a URL, which no exchange waits for."""
+
+from base64 import b64encode
+from typing import Any, Final
+
+import orjson
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from harmonygw.errors import ConfigurationError
+from harmonygw.exchange import Reply, Request
+from harmonygw.middleware.deliveries import Deliveries
+from harmonygw.middleware.redaction import Redaction
+from harmonygw.middleware.watching import Watching
+from harmonygw.pipeline import Context, IMiddleware, Proceed
+
+MAX_BODY_BYTES: Final = 65_536
+"""Bytes of a JSON body, or of matches, that are in a description."""
+
+EXTRA: Final = "webhook."
+"""What the name of the metadata begins with that is sent as `extra`; the name of the middleware follows."""
+
+MAX_EXTRA: Final = 65_536
+"""Characters of that metadata."""
+
+
+@implementer(IMiddleware)
+class Webhook:
+    """Sends the request (left), the reply with how it went (right), or each, by POST; and changes nothing."""
+
+    def __init__(self, context: Context, agent: Any = None) -> None:
+        """`agent` sends in the place of a client of our own."""
+        options = context.options
+        redaction = Redaction(options, context.configuration.proxy.sensitive_field_patterns)
+        self._name = context.name
+        self._deliveries = Deliveries(
+            options.endpoint,
+            _credentials(context),
+            timeout=options.timeout_secs,
+            name=context.name,
+            reactor=context.reactor,
+            agent=agent,
+        )
+        self._watching = Watching(redaction, options.apply, MAX_BODY_BYTES, context.reactor, self._send)
+
+    def start(self) -> None:
+        """Begin to send."""
+        self._deliveries.start()
+
+    def stop(self) -> "Deferred[None]":
+        """Send what is waiting, for a short time, and end."""
+        return self._deliveries.stop()
+
+    def state(self) -> dict[str, object]:
+        """Say how many descriptions were delivered, failed, were dropped, and wait."""
+        return self._deliveries.state()
+
+    async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+        """Proceed, and send."""
+        return await self._watching.intercept(request, proceed)
+
+    def _send(self, told: dict[str, Any]) -> None:
+        extra = told["request"]["metadata"].get(EXTRA + self._name)
+        self._deliveries.send(
+            orjson.dumps({"middleware": "webhook", "name": self._name, **told, "extra": _document_of(extra)})
+        )
+
+
+def _document_of(text: str | None) -> Any:
+    """Return the JSON in a text, or the text."""
+    if text is None or len(text) > MAX_EXTRA:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _credentials(context: Context) -> dict[str, str]:
+    """Return the header fields that say who we are; raises `ConfigurationError` for a method that cannot."""
+    name = context.settings.authentication
+    if name is None:
+        return {}
+    authentication = context.configuration.authentications[name]
+    options = authentication.options
+    match authentication.method:
+        case "basic" if options.username and options.password:
+            pair = b64encode(f"{options.username}:{options.password}".encode()).decode("ascii")
+            return {"Authorization": f"Basic {pair}"}
+        case "bearer":
+            return {"Authorization": f"Bearer {options.token}"}
+        case "api_key":
+            return {"X-API-Key": options.token}
+        case "none":
+            return {}
+    sentence = "a webhook proves who it is by basic (with username and password), bearer or api_key"
+    raise ConfigurationError((f'middleware.{context.name}.authentication: "{name}": {sentence}',))
