@@ -160,7 +160,9 @@ MIDDLEWARE: dict[str, str] = {
 }
 """The middleware types of this build."""
 
-RULE_TYPES: frozenset[str] = frozenset(("ip_allow", "ip_deny", "path", "method", "rate_limit", "allow_all", "deny_all"))
+RULE_TYPES: frozenset[str] = frozenset(
+    ("ip_allow", "ip_deny", "path", "method", "content_type", "rate_limit", "allow_all", "deny_all")
+)
 """The rule types that the `policies` of this build know."""
 
 

@@ -65,12 +65,16 @@ def test_the_curl_lines_of_the_readme_are_those_that_the_demonstration_prints() 
     assert commands(README.read_text(encoding="utf-8")) == printed
 
 
+ENVIRONMENT = {"ARCHIVE_PASSWORD": "of a reader", "ARCHIVE_TOKEN": "of a reader"}
+"""What the examples take from the environment: secrets."""
+
+
 @pytest.mark.parametrize("files", EXAMPLES)
 def test_a_configuration_in_the_documents_loads(files: dict[str, str], tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text, encoding="utf-8")
-    configuration = load(tmp_path / "config.toml", environ={}, available=available())
+    configuration = load(tmp_path / "config.toml", environ=ENVIRONMENT, available=available())
     assert configuration.pipelines
     assert [warning for warning in configuration.warnings if OPEN not in warning] == []
 

@@ -179,4 +179,7 @@ class StorageOptions:
 
 @dataclass(frozen=True, slots=True)
 class EchoBackendOptions:
-    """Service `echo`: answers with what it was sent, and C-ECHO. It has no options."""
+    """Service `echo`: answers with what it was sent, and C-ECHO."""
+
+    path_prefix: str = ""
+    """Accepted, without effect: the endpoint's prefix counts."""

@@ -107,4 +107,5 @@ def _gate(rule: Rule, policy: Policy) -> _Gate:
     if isinstance(rule.options, RateLimitOptions):
         return _Gate(rule, RateLimit(rule.options), denies=False, group=rule.type)
     denies = rule.type in DENYING_TYPES or getattr(rule.options, "mode", None) == "deny"
-    return _Gate(rule, condition_of(rule), denies, "" if policy.combine == "any" else rule.type)
+    any_one = policy.combine == "any"
+    return _Gate(rule, condition_of(rule, alone_suffices=any_one), denies, "" if any_one else rule.type)

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 from harmonygw.config.model import Rule
-from harmonygw.config.options import IPOptions, MethodOptions, PathOptions, RateLimitOptions
+from harmonygw.config.options import ContentTypeOptions, IPOptions, MethodOptions, PathOptions, RateLimitOptions
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import HTTPOrigin, Request
 from harmonygw.middleware.paths import PathPattern, is_ambiguous
@@ -52,10 +52,12 @@ METHODS: Final[dict[type[Operation], str]] = {
 """The HTTP method that a DIMSE operation amounts to, so that "reading only" means the same at every door."""
 
 
-def condition_of(rule: Rule) -> Condition:
+def condition_of(rule: Rule, *, alone_suffices: bool = False) -> Condition:
     """Return the condition of a rule of any type but `rate_limit`.
 
-    Raises `ConfigurationError` for a type that has none, and for a path that is no pattern.
+    `alone_suffices` says that a request which this rule allows is let in, whatever others say (`combine = "any"`): what
+    the rule has nothing to say of does not match then. Raises `ConfigurationError` for a type that has none, and for a
+    path that is no pattern.
     """
     match rule.options:
         case IPOptions(ip_addresses=blocks):
@@ -64,6 +66,8 @@ def condition_of(rule: Rule) -> Condition:
             return on_paths([_pattern(rule, path) for path in paths])
         case MethodOptions(methods=methods):
             return by_methods(methods)
+        case ContentTypeOptions(content_types=media_types, mode=mode):
+            return by_content_type(media_types, without_body=mode == "allow" and not alone_suffices)
     if rule.type in ("allow_all", "deny_all"):
         return lambda request: True
     raise ConfigurationError((f"rules.{rule.name}: rules of type {rule.type} are not in this build yet",))
@@ -117,6 +121,29 @@ def by_methods(methods: Iterable[str]) -> Condition:
         else:
             return None
         return method in named or (method == "HEAD" and "GET" in named)
+
+    return matches
+
+
+def by_content_type(media_types: Iterable[str], *, without_body: bool) -> Condition:
+    """Match the media type of an HTTP request's body, without its parameters; `*` stands for any subtype, or any type.
+
+    A body without a Content-Type, or with several, cannot be told; `without_body` is what is said of a request that has
+    none. An association has no media type: as with paths, none matches it.
+    """
+    wanted = [media_type.strip().lower() for media_type in media_types]
+
+    def matches(request: Request) -> bool | None:
+        origin = request.origin
+        if not isinstance(origin, HTTPOrigin):
+            return False
+        if origin.body is None:
+            return without_body
+        found = origin.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not found or "," in found:
+            return None
+        kind = found.partition("/")[0]
+        return any(one in (found, f"{kind}/*", "*/*") for one in wanted)
 
     return matches
 

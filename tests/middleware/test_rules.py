@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from harmonygw.config.constraints import ip_block
 from harmonygw.config.model import Rule
 from harmonygw.config.options import (
+    ContentTypeOptions,
     EveryRequestOptions,
     IPOptions,
     MethodOptions,
@@ -22,6 +23,7 @@ from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Request
 from harmonygw.middleware import rules
 from harmonygw.middleware.rules import MAX_TRACKED_CLIENTS, WINDOW_PARTS, RateLimit, condition_of
 from harmonygw.operations import Echo, Find, Level, Operation, Retrieve, Store
+from harmonygw.streams import Body
 
 
 def http(method: str = "GET", path: tuple[str, ...] = ("studies",), peer: str = "192.0.2.1") -> Request:
@@ -69,6 +71,49 @@ class TestAddresses:
 
     def test_no_block_holds_nobody(self) -> None:
         assert judge("ip_allow", IPOptions(()), http()) is False
+
+
+def sending(content_type: str | None, *, body: bool = True) -> Request:
+    headers = {} if content_type is None else {"content-type": content_type}
+    return replace(
+        http(), origin=HTTPOrigin("POST", ("studies",), headers=headers, body=Body.of(b"x") if body else None)
+    )
+
+
+class TestContentTypes:
+    @pytest.mark.parametrize(
+        ("media_type", "sent", "expected"),
+        [
+            ("application/json", "application/json", True),
+            ("application/json", "Application/JSON; charset=utf-8", True),
+            ("Application/JSON", "application/json", True),
+            ("application/json", "application/dicom+json", False),
+            ("application/json", "text/plain; x=application/json", False),
+            ("application/*", "application/dicom", True),
+            ("application/*", "applications/dicom", False),
+            ("*/*", "text/plain", True),
+            ("*/*", None, None),
+            ("*/*", "", None),
+            ("application/json", "application/json, text/plain", None),
+        ],
+    )
+    def test_a_body_matches_by_its_media_type(self, media_type: str, sent: str | None, expected: bool | None) -> None:
+        for mode in ("allow", "deny"):
+            options = ContentTypeOptions((media_type,), mode)
+            assert judge("content_type", options, sending(sent)) is expected
+
+    @pytest.mark.parametrize(
+        ("mode", "alone", "expected"), [("allow", False, True), ("allow", True, False), ("deny", False, False)]
+    )
+    def test_a_request_without_a_body_does_not_fail(self, mode: Any, alone: bool, expected: bool) -> None:
+        rule = Rule(
+            "r", "content_type", weight=0, enabled=True, options=ContentTypeOptions(("application/json",), mode)
+        )
+        condition = condition_of(rule, alone_suffices=alone)
+        assert condition(sending("text/plain", body=False)) is expected
+
+    def test_an_association_has_no_media_type(self) -> None:
+        assert judge("content_type", ContentTypeOptions(("*/*",), "allow"), association(Echo())) is False
 
 
 class TestMethods:
