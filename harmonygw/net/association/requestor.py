@@ -314,19 +314,13 @@ class Association:
 
 
 async def send_instance(protocol: AssociationProtocol, context_id: int, command: CStoreRQ, instance: Instance) -> None:
-    """Send a C-STORE-RQ and its data set as it arrives, one read held back so that the last fragment is marked.
-
-    Every other fragment has an even number of bytes, whatever the reads had (PS3.8 §E.1).
-    """
+    """Send a C-STORE-RQ and its data set as it arrives: fragments that are full, and the last when it has ended."""
     protocol.send(context_id, command)
-    held = b""
+    outgoing = protocol.data_set()
     async for pieces in instance.data_set:
-        even = len(held) & ~1
-        if even:
-            protocol.send_fragment(context_id, held[:even], is_last=False)
-            await protocol.drained()
-        held = b"".join((held[even:], *pieces))
-    protocol.send_fragment(context_id, held, is_last=True)
+        protocol.send_fragments(context_id, outgoing.feed(pieces))
+        await protocol.drained()
+    protocol.send_fragments(context_id, (outgoing.finish(),), is_last=True)
     await protocol.drained()
 
 
