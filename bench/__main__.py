@@ -10,6 +10,7 @@ from bench.stand import stand
 MEASUREMENTS = (
     *("throughput", "study", "first_byte", "memory", "search", "fairness", "data_set"),
     *("cold", "warm", "large", "decoding"),
+    *("proxy", "forward", "stow"),
 )
 
 
