@@ -184,16 +184,23 @@ class AssociationProtocol(protocol.Protocol):
             self._regulate()
         self._write()
 
-    def data_set(self) -> OutgoingDataSet:
-        """Return what cuts a data set into fragments that the peer takes."""
-        return OutgoingDataSet(self._upper_layer.max_send_length)
+    def begin_message(self, context_id: int, command: Command) -> OutgoingDataSet:
+        """Begin to send a message whose data set is still to come: its command goes out with the first of that.
+
+        Returns what cuts the data set into fragments that the peer takes.
+        """
+        length = self._upper_layer.max_send_length
+        if self._upper_layer.may_send:
+            encoded = encode_command(command)
+            self._upper_layer.send(pdvs(context_id, encoded, is_command=True, max_length=length), self._clock.seconds())
+        return OutgoingDataSet(length)
 
     def send_fragments(self, context_id: int, fragments: Sequence[Sequence[Buffer]], *, is_last: bool = False) -> None:
-        """Send what has been cut of a data set whose command has been sent, in one write and uncopied.
+        """Send what has been cut of the data set of a message that has begun, in one write and uncopied.
 
         `is_last` says that it is one fragment, and that it ends the data set.
         """
-        if fragments and self._upper_layer.may_send:
+        if self._upper_layer.may_send:
             self._upper_layer.send_fragments(context_id, fragments, self._clock.seconds(), is_last=is_last)
             self._write()
 

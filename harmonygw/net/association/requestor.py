@@ -315,8 +315,7 @@ class Association:
 
 async def send_instance(protocol: AssociationProtocol, context_id: int, command: CStoreRQ, instance: Instance) -> None:
     """Send a C-STORE-RQ and its data set as it arrives: fragments that are full, and the last when it has ended."""
-    protocol.send(context_id, command)
-    outgoing = protocol.data_set()
+    outgoing = protocol.begin_message(context_id, command)
     async for pieces in instance.data_set:
         protocol.send_fragments(context_id, outgoing.feed(pieces))
         await protocol.drained()

@@ -196,11 +196,13 @@ def test_fragments_of_a_data_set_are_cut_to_what_the_peer_takes_and_sent_in_a_si
     writes: list[bytes] = []
     requestor.transport.write = writes.append
     room = 16384 - 6
-    outgoing = requestor.protocol.data_set()
+    outgoing = requestor.protocol.begin_message(3, store_rq())
+    assert writes == []
     requestor.protocol.send_fragments(3, outgoing.feed((b"a" * room, b"b" * (room + 2))))
-    assert writes == [p_data(3, b"a" * room, is_last=False) + p_data(3, b"b" * room, is_last=False)]
-    requestor.protocol.send_fragments(3, (outgoing.finish(),), is_last=True)
+    full = p_data(3, b"a" * room, is_last=False) + p_data(3, b"b" * room, is_last=False)
+    assert writes == [p_data(3, encode_command(store_rq()), is_command=True) + full]
     requestor.protocol.send_fragments(3, ())
+    requestor.protocol.send_fragments(3, (outgoing.finish(),), is_last=True)
     assert writes[1:] == [p_data(3, b"bb")]
     requestor.over()
 
@@ -247,6 +249,7 @@ def test_what_was_read_before_a_pause_is_delivered_all_the_same(acceptor: Wire) 
 def test_an_answer_comes_too_late_when_the_association_ended_in_the_same_read(acceptor: Wire, end: bytes) -> None:
     def answer() -> None:
         acceptor.protocol.send(1, CEchoRSP(7, ECHO, 0))
+        acceptor.protocol.begin_message(1, store_rq())
         acceptor.protocol.send_fragments(1, ((b"ab",),), is_last=True)
 
     acceptor.user.on["command"] = answer

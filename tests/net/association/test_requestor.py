@@ -275,9 +275,9 @@ def test_an_instance_goes_out_as_it_comes_in_fragments_that_are_full(network: Ne
     association, peer = network.associate(STORAGE_RQ)
     source: Feed[Pieces] = Feed(limit=1 << 20)
     done = spawn(association.store(instance(source)))
-    assert peer.new == message(1, CStoreRQ(1, CT, "1.2.3.4"))
-    source.put((b"a" * 1017,))
     assert peer.new == b""
+    source.put((b"a" * 1017,))
+    assert peer.new == message(1, CStoreRQ(1, CT, "1.2.3.4"))
     source.put((b"b", memoryview(b"c" * 3)))
     assert peer.new == p_data(1, b"a" * 1017 + b"b", is_last=False)
     source.put((b"d" * 3000,))
