@@ -190,14 +190,20 @@ class _Lease:
         kind = instance.sop_class_uid, instance.transfer_syntax_uid
         storage.contexts.include(kind)
         before = self._association
-        if before is not None and not before.is_closed and kind in self._proposed:
+        if before is not None and before.is_established and kind in self._proposed:
             return before
         rq = storage.requesting.storage_rq(storage.contexts.proposed)
         # Who waited by the request's own deadline does so once; later it is the pool's time that counts.
         deadline, self._deadline = self._deadline, None
-        association = await storage.pool.acquire(
-            rq, client=self._request.client, light=False, deadline=deadline, instead_of=before
-        )
+        self._association = None
+        try:
+            association = await storage.pool.acquire(
+                rq, client=self._request.client, light=False, deadline=deadline, instead_of=before
+            )
+        except BaseException:
+            if before is not None:
+                storage.pool.give_back(before)
+            raise
         self._association = association
         self._proposed = frozenset((one.abstract_syntax, uid) for one in rq.contexts for uid in one.transfer_syntaxes)
         return association

@@ -143,6 +143,11 @@ class AssociationProtocol(protocol.Protocol):
         """Whether the association is over."""
         return self._closed
 
+    @property
+    def is_established(self) -> bool:
+        """Whether the association is there, and nothing has arrived that ends it: its user may be told so later."""
+        return not self._closed and self._upper_layer.state is State.Sta6
+
     def associate(self, request: AssociateRQ) -> None:
         """Request an association; it is sent as soon as the transport is connected."""
         self.request = request

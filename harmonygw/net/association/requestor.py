@@ -92,6 +92,11 @@ class Association:
         return self.protocol.is_closed
 
     @property
+    def is_established(self) -> bool:
+        """Whether it is there, and nothing has arrived that ends it."""
+        return self.protocol.is_established
+
+    @property
     def busy(self) -> bool:
         """Whether an operation is under way."""
         return self._operation is not None
