@@ -69,6 +69,10 @@ class TimedOut(HarmonyError):
     """The other side did not answer within a configured time. The message names the time-out's key."""
 
 
+class RequestTimedOut(TimedOut):
+    """A client did not send its request in time. Look at its network; the message names the time-out's key."""
+
+
 class Busy(HarmonyError):
     """A limit of ours is reached: a quota, a queue, a rate. `retry_after` is in seconds, at least 1."""
 
@@ -115,6 +119,10 @@ class BadRequest(HarmonyError):
 
 class TooLarge(BadRequest):
     """A body, header or object exceeds a limit; the message names the limit's key."""
+
+
+class UnsupportedMediaType(BadRequest):
+    """The request's body has a media type, or a content coding, that is not taken; the message names those that are."""
 
 
 class Conflict(HarmonyError):

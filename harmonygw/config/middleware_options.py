@@ -51,7 +51,13 @@ class DICOMwebBridgeOptions:
     rendering_memory_bytes: Count = 2_147_483_648
     """Bytes of address space that such a process may have."""
     spool_path: str = ""
-    """The folder for temporary files of what is read by parts without a cache behind; unless given, the system's."""
+    """The folder for temporary files: of what is read by parts without a cache behind, and of bulk data that a Store
+    brings apart from its metadata. Unless given, the system's."""
+    store_metadata_bytes: Count = 10_485_760
+    """Bytes of the metadata, in JSON or XML, of one Store; it is held in memory. More is 413."""
+    store_bulk_bytes: Count = 4_294_967_296
+    """Bytes of the bulk data of one Store whose metadata comes apart from it; it waits in a temporary file, since the
+    metadata says only at its end what belongs where. More is 413. DICOM files stream, and have no such limit."""
     partial: Literal["abort", "report"] = "abort"
     """A Retrieve of which the PACS fails a part: the connection is aborted, or what there is is gathered and
     sent as 206 with a list of what is missing."""

@@ -37,6 +37,7 @@ log = Logger()
 
 STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TooLarge, 413),
+    (errors.UnsupportedMediaType, 415),
     (errors.BadRequest, 400),
     (errors.NotFound, 404),
     (errors.MethodNotAllowed, 405),
@@ -46,6 +47,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.Denied, 403),
     (errors.RateLimited, 429),
     (errors.Busy, 503),
+    (errors.RequestTimedOut, 408),
     (errors.TimedOut, 504),
     (errors.RejectedError, 502),
     (errors.PeerError, 502),

@@ -192,7 +192,7 @@ def test_what_was_led_before_leads_no_other_path_with_it(path: str, status: int)
     assert service.ask(f"/dicom/{path}").status == status
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT"])
+@pytest.mark.parametrize("method", ["DELETE", "PUT"])
 def test_what_was_led_before_leads_no_other_method_with_it(method: str) -> None:
     service = Service()
     assert [service.ask("/dicom/studies/1", one).status for one in ("GET", method)] == [200, 405]
@@ -214,9 +214,9 @@ def test_an_unknown_path_is_a_problem_document_that_the_log_has(path: str, lines
 @pytest.mark.parametrize(
     ("path", "method", "allow"),
     [
-        ("studies", "DELETE", "GET, HEAD, OPTIONS"),
-        ("studies", "POST", "GET, HEAD, OPTIONS"),
-        ("studies/1", "PUT", "GET, HEAD, OPTIONS"),
+        ("studies", "DELETE", "GET, HEAD, OPTIONS, POST"),
+        ("series", "POST", "GET, HEAD, OPTIONS"),
+        ("studies/1", "PUT", "GET, HEAD, OPTIONS, POST"),
         ("", "POST", "GET, HEAD, OPTIONS"),
         ("studies/1/metadata", "PATCH", "GET, HEAD, OPTIONS"),
     ],
@@ -251,7 +251,7 @@ def test_options_on_the_prefix_asks_for_the_capabilities() -> None:
 def test_options_anywhere_else_says_which_methods_there_are(lines: list[dict[str, Any]]) -> None:
     service = Service()
     got = service.ask("/dicom/studies/1", "OPTIONS")
-    assert (got.status, got.headers["allow"], got.body) == (204, "GET, HEAD, OPTIONS", b"")
+    assert (got.status, got.headers["allow"], got.body) == (204, "GET, HEAD, OPTIONS, POST", b"")
     assert service.requests == []
     assert [(line["outcome"], line["status"]) for line in lines] == [("complete", 204)]
     assert service.ask("/dicom/nothing", "OPTIONS").status == 404

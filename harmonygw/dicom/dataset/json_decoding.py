@@ -67,11 +67,11 @@ def from_json(
     unknown VR, a type or number that the VR has no place for, a character that the set lacks, a BulkDataURI
     (to be resolved before), sequences beyond `MAX_NESTING_DEPTH`.
     """
-    writer = _Writer(encoding_of(transfer_syntax_uid), character_sets.character_set(character_set))
+    writer = DataSetWriter(encoding_of(transfer_syntax_uid), character_sets.character_set(character_set))
     return writer.data_set(data_set)
 
 
-class _Writer:
+class DataSetWriter:
     """Writes data sets in one encoding and one character set."""
 
     def __init__(self, encoding: Encoding, character_set: CharacterSet) -> None:
@@ -86,9 +86,14 @@ class _Writer:
 
     def data_set(self, data_set: Mapping[str, Any]) -> bytes:
         """Write the outermost data set."""
-        return self._elements(data_set, self._character_set.terms, depth=0)
+        return self._elements(data_set, outermost=True, depth=0)
 
-    def _elements(self, data_set: Mapping[str, Any], terms: tuple[str, ...], *, depth: int) -> bytes:
+    def attributes(self, data_set: Mapping[str, Any], *, outermost: bool) -> list[tuple[int, Any]]:
+        """Return the attributes that are written, by ascending tag; the outermost data set says its character set.
+
+        Raises `BadRequest` for a key that is no tag.
+        """
+        terms = self._character_set.terms if outermost else ()
         attributes: dict[int, Any] = {}
         for key, attribute in data_set.items():
             if not _TAG.fullmatch(key):
@@ -97,32 +102,40 @@ class _Writer:
         attributes.pop(_SPECIFIC_CHARACTER_SET, None)
         if terms:
             attributes[_SPECIFIC_CHARACTER_SET] = {"vr": "CS", "Value": list(terms)}
+        return [(tag, attributes[tag]) for tag in sorted(attributes) if tag & 0xFFFF and tag >> 16 != _FILE_META_GROUP]
+
+    def _elements(self, data_set: Mapping[str, Any], *, outermost: bool, depth: int) -> bytes:
         return b"".join(
-            self._element(tag, attributes[tag], depth)
-            for tag in sorted(attributes)
-            if tag & 0xFFFF and tag >> 16 != _FILE_META_GROUP
+            self.element(tag, attribute, depth) for tag, attribute in self.attributes(data_set, outermost=outermost)
         )
 
-    def _element(self, tag: int, attribute: Any, depth: int) -> bytes:
+    def vr_of(self, tag: int, attribute: Any) -> str:
+        """Return the VR of an attribute; raises `BadRequest` when it is none, or can be in no data set."""
         if not isinstance(attribute, Mapping) or tag >> 16 in _NO_DATA_SET_GROUPS:
             raise BadRequest(f"{tag_name(tag)}: {_shown(attribute)} is not an attribute of a data set")
         vr = attribute.get("vr")
         if not isinstance(vr, str) or vr not in _VRS:
             raise BadRequest(f"{tag_name(tag)}: {_shown(vr)} is not a VR")
+        return vr
+
+    def element(self, tag: int, attribute: Any, depth: int) -> bytes:
+        """Return an element of a data set that lies within `depth` sequences; raises `BadRequest`."""
+        vr = self.vr_of(tag, attribute)
         if len(attribute) == 1:
-            return self._header(tag, vr, 0)
+            return self.header(tag, vr, 0)
         try:
             value = self._value(vr, attribute, depth)
             if len(value) % 2:
                 value += b"\0" if vr == "UI" or vr in BINARY_VRS else b" "
-            return self._header(tag, vr, len(value)) + value
+            return self.header(tag, vr, len(value)) + value
         except BadRequest as error:
             raise BadRequest(f"{tag_name(tag)} {vr}: {error.detail}") from None
         except (ValueError, TypeError, OverflowError, StructError) as error:
             content = attribute.get("Value", attribute.get("InlineBinary"))
             raise BadRequest(f"{tag_name(tag)} {vr}: {_shown(content)}: {error}") from None
 
-    def _header(self, tag: int, vr: str, length: int) -> bytes:
+    def header(self, tag: int, vr: str, length: int) -> bytes:
+        """Return the header of an element; raises `ValueError` when its VR has no room for the length."""
         if not self._explicit_vr:
             return self._implicit_header(tag >> 16, tag & 0xFFFF, length)
         if vr in LONG_FORM_VRS:
@@ -155,7 +168,7 @@ class _Writer:
             raise BadRequest(f"sequences exceed MAX_NESTING_DEPTH ({MAX_NESTING_DEPTH})")
         if not isinstance(item, Mapping):
             raise TypeError("an item is an object")
-        content = self._elements(item, (), depth=depth)
+        content = self._elements(item, outermost=False, depth=depth)
         return self._implicit_header(ITEM >> 16, ITEM & 0xFFFF, len(content)) + content
 
     def _binary(self, vr: str, encoded: Any) -> bytes:

@@ -18,11 +18,15 @@ from harmonygw.dicom.dataset.dictionary import keyword_of
 
 NAMESPACE: Final = "http://dicom.nema.org/PS3.19/models/NativeDICOM"
 
-_START: Final = f'<?xml version="1.0" encoding="UTF-8"?>\n<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">'
-_END: Final = "</NativeDicomModel>"
+START: Final = f'<?xml version="1.0" encoding="UTF-8"?>\n<NativeDicomModel xmlns="{NAMESPACE}" xml:space="preserve">'
+"""What stands before the attributes of a document."""
+
+END: Final = "</NativeDicomModel>"
+"""What stands behind them."""
+
 _NO_NAME: Final[Mapping[str, str]] = {}
-_COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
-_GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
+COMPONENTS: Final = ("FamilyName", "GivenName", "MiddleName", "NamePrefix", "NameSuffix")
+GROUPS: Final = ("Alphabetic", "Ideographic", "Phonetic")
 
 
 def to_xml(metadata: Mapping[str, Any]) -> bytes:
@@ -31,16 +35,20 @@ def to_xml(metadata: Mapping[str, Any]) -> bytes:
     Its attributes are in the order of `metadata`. `metadata` is as `json_encoding.to_json` makes it: nothing of its
     structure is checked. Items can be nested as deep as memory allows.
     """
-    written = [_START]
-    nested = [_attributes(metadata, written)]
+    return "".join((START, attributes_of(metadata), END)).encode()
+
+
+def attributes_of(data_set: Mapping[str, Any]) -> str:
+    """Return what stands for the attributes of a data set, or of an item, in a document."""
+    written: list[str] = []
+    nested = [_attributes(data_set, written)]
     while nested:
         item = next(nested[-1], None)
         if item is None:
             nested.pop()
         else:
             nested.append(_attributes(item, written))
-    written.append(_END)
-    return "".join(written).encode()
+    return "".join(written)
 
 
 def _attributes(data_set: Mapping[str, Any], written: list[str]) -> Iterator[Mapping[str, Any]]:
@@ -109,11 +117,11 @@ def _values(values: Sequence[Any]) -> str:
 def _person_name(number: int, value: Mapping[str, str] | None) -> str:
     """Return one value of a PN, whose component groups and components are left out where they are empty."""
     groups: list[str] = []
-    for group in _GROUPS:
+    for group in GROUPS:
         if name := (value or _NO_NAME).get(group):
             components = "".join(
                 f"<{component}>{_text(part)}</{component}>"
-                for component, part in zip(_COMPONENTS, name.split("^", 4), strict=False)
+                for component, part in zip(COMPONENTS, name.split("^", 4), strict=False)
                 if part
             )
             groups.append(f"<{group}>{components}</{group}>")

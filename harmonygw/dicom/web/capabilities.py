@@ -16,11 +16,13 @@ from harmonygw.dicom.web.media_types import (
     ONE_MODEL_OFFERS,
     RETRIEVE_INSTANCE_OFFERS,
     RETRIEVE_OFFERS,
+    STORE_OFFERS,
     Offer,
 )
 from harmonygw.dicom.web.pixel_media_types import BULK_DATA_OFFERS, FRAME_OFFERS, PIXEL_DATA_OFFERS
 from harmonygw.dicom.web.rendered_media_types import RENDERED_OFFERS, THUMBNAIL_OFFERS, URI_OFFERS
 from harmonygw.dicom.web.resources import SERVED, TRANSACTIONS, URI_TRANSACTION, Kind, Transaction
+from harmonygw.dicom.web.store_media_types import TAKEN as STORED_MEDIA_TYPES
 
 _WADL_NAMESPACE: Final = "http://wadl.dev.java.net/2009/02"
 
@@ -67,6 +69,8 @@ class _Answer(NamedTuple):
     parameters: tuple[tuple[str, str], ...]
     offers: tuple[Offer, ...]
     """Of a resource that one part can answer."""
+    taken: tuple[str, ...] = ()
+    """The media types of what the request brings."""
 
 
 _ANSWERS: Final = {
@@ -82,6 +86,7 @@ _ANSWERS: Final = {
     Kind.FRAMES: _Answer("10.4", _ACCEPT, FRAME_OFFERS),
     Kind.RENDERED: _Answer("10.4", _RENDERING_PARAMETERS, RENDERED_OFFERS),
     Kind.THUMBNAIL: _Answer("10.4", _VIEWPORT, THUMBNAIL_OFFERS),
+    Kind.STORE: _Answer("10.5", _ACCEPT, STORE_OFFERS, STORED_MEDIA_TYPES),
 }
 
 _OF_SEVERAL_PARTS: Final = {
@@ -108,6 +113,7 @@ def as_json(base_url: str) -> bytes:
                     "path": f"/{transaction.path}",
                     "query": [name for name, _ in answer.parameters],
                     "mediaTypes": [str(offer) for offer in answer.offers],
+                    **({"requestMediaTypes": answer.taken} if answer.taken else {}),
                 }
                 for transaction, answer in _served()
             ],
@@ -164,6 +170,8 @@ def _add_method(resource: ElementTree.Element, transaction: Transaction, answer:
     request = ElementTree.SubElement(method, "request")
     accept = {"name": "Accept", "style": "header", "type": "xs:string", "default": str(answer.offers[0])}
     options = ElementTree.SubElement(request, "param", accept)
+    for media_type in answer.taken:
+        ElementTree.SubElement(request, "representation", {"mediaType": media_type})
     response = ElementTree.SubElement(method, "response", {"status": "200"})
     for offer in answer.offers:
         ElementTree.SubElement(options, "option", {"value": str(offer)})

@@ -111,6 +111,8 @@ MODEL_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON), Offer(DICOM_XML, multipar
 ONE_MODEL_OFFERS: Final = (*MODEL_OFFERS, Offer(DICOM_XML))
 """What is one item by nature may be sent by itself (PS3.18 §10.4.4)."""
 CAPABILITIES_OFFERS: Final = (Offer(JSON), Offer(WADL))
+STORE_OFFERS: Final = (Offer(DICOM_JSON), Offer(JSON), Offer(DICOM_XML))
+"""PS3.18 §10.5.3.2: the Store Instances Response Module."""
 _RETRIEVE_MEDIA: Final = {
     Offer(DICOM, multipart=True): RetrieveMedia.MULTIPART,
     Offer(DICOM): RetrieveMedia.SINGLE,
@@ -119,6 +121,8 @@ _RETRIEVE_MEDIA: Final = {
 RETRIEVE_INSTANCE_OFFERS: Final = tuple(_RETRIEVE_MEDIA)
 RETRIEVE_OFFERS: Final = tuple(offer for offer in RETRIEVE_INSTANCE_OFFERS if offer != Offer(DICOM))
 """PS3.18 §8.7.3: `application/dicom` by itself is for exactly one instance; a ZIP file holds any number."""
+
+_MEDIA_TYPE: Final = re.compile(r"[^\s/;,\"]+/[^\s/;,\"]+").fullmatch
 
 KNOWN_ACCEPTS: Final = 64
 """Accept headers whose reading is kept: each client sends a handful, the same with every request."""
@@ -138,7 +142,7 @@ def parse_accept(text: str) -> tuple[MediaRange, ...]:
             break
         media_type, *rest = _split(element, ";") or [""]
         media_type = _media_type(media_type)
-        if not re.fullmatch(r"[^\s/;,\"]+/[^\s/;,\"]+", media_type):
+        if not _MEDIA_TYPE(media_type):
             continue
         parameters = tuple(_parameters(rest))
         q = next((value for name, value in parameters if name == "q"), "1")
@@ -151,6 +155,15 @@ def parse_accept(text: str) -> tuple[MediaRange, ...]:
             )
         )
     return tuple(ranges)
+
+
+def parse_content_type(text: str) -> MediaRange | None:
+    """Return the media type of a Content-Type header, read as leniently as `parse_accept` reads; None if it is none."""
+    media_type, *rest = _split(text, ";") or [""]
+    media_type = media_type.lower()
+    if not _MEDIA_TYPE(media_type):
+        return None
+    return MediaRange(media_type, tuple(_parameters(rest)))
 
 
 def select(accept_header: str | None, accept_params: Sequence[str], offers: Sequence[Offer]) -> list[Selection]:
@@ -197,6 +210,11 @@ def negotiate_models(
     may be XML by itself; otherwise XML is multipart. Raises NotAcceptable.
     """
     return select(accept_header, accept_params, ONE_MODEL_OFFERS if one_instance else MODEL_OFFERS)[0].offer
+
+
+def negotiate_store(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:
+    """Return the media type of the answer to a Store, PS3.18 §10.5.3.2; raises NotAcceptable."""
+    return select(accept_header, accept_params, STORE_OFFERS)[0].offer.media_type
 
 
 def negotiate_capabilities(accept_header: str | None, accept_params: Sequence[str] = ()) -> str:

@@ -50,7 +50,7 @@ class Kind(Enum):
 SEARCHES: Final = frozenset({Kind.SEARCH_STUDIES, Kind.SEARCH_SERIES, Kind.SEARCH_INSTANCES})
 """The Search transaction, PS3.18 §10.6."""
 
-SERVED: Final = frozenset(Kind) - {Kind.STORE}
+SERVED: Final = frozenset(Kind)
 """What this build answers; the rest is recognised, so that it can be refused by its name."""
 
 

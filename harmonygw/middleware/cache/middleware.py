@@ -1,7 +1,7 @@
 """What the cache answers from, and what it joins: an entry, a retrieve under way, or a new one."""
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -21,8 +21,9 @@ from harmonygw.middleware.cache.joining import Joining
 from harmonygw.middleware.cache.landings import Wanted
 from harmonygw.middleware.cache.shelf import CacheFailed, Shelf
 from harmonygw.middleware.cache.store import SeriesKey
+from harmonygw.middleware.cache.storing import Results, StoredStudies
 from harmonygw.middleware.cache.validation import UNREACHABLE, Validation
-from harmonygw.operations import Find, InstanceStream, Level, Retrieve
+from harmonygw.operations import Find, InstanceStream, Level, Retrieve, Store
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.streams import Instance
 
@@ -64,6 +65,8 @@ class Cache:
         )
         self._validation = Validation(self._shelf, revalidate_secs=options.revalidate_secs, clock=context.reactor)
         self._fetches: dict[tuple[str, str], Fetch] = {}
+        self._outdated: set[Fetch] = set()
+        """Retrieves of what has been stored into since they began: nobody joins them."""
         self._listing: Joining[SeriesKey, bool] = Joining()
         self._archive_strips: bool | None = None
         """Whether the archive can send instances without their bulk data; None until it was asked."""
@@ -75,7 +78,7 @@ class Cache:
 
     async def stop(self) -> None:
         """Break off what is under way, and close the folder."""
-        await _end(list(self._fetches.values()), "the gateway is being stopped")
+        await _end([*self._fetches.values(), *self._outdated], "the gateway is being stopped")
         await self._shelf.stop()
 
     def state(self) -> dict[str, object]:
@@ -84,14 +87,20 @@ class Cache:
 
     async def purge(self, study_instance_uid: str) -> int:
         """Forget a study; return how many of its instances were removed."""
-        fetches = [one for one in self._fetches.values() if one.study_instance_uid == study_instance_uid]
+        under_way = (*self._fetches.values(), *self._outdated)
+        fetches = [one for one in under_way if one.study_instance_uid == study_instance_uid]
         await _end(fetches, "the study was purged from the cache while it was retrieved")
         self._validation.forget(study_instance_uid)
         return await self._shelf.purge(study_instance_uid)
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
-        """Answer a Retrieve from files, or from a retrieve that fills them; everything else passes."""
+        """Answer a Retrieve from files, or from a retrieve that fills them; everything else passes.
+
+        What a Store touches is forgotten.
+        """
         retrieve = request.operation
+        if isinstance(retrieve, Store):
+            return await self._stored(request, proceed, retrieve)
         if not isinstance(retrieve, Retrieve):
             return await proceed(request)
         if self._shelf.is_open:
@@ -103,6 +112,26 @@ class Cache:
                 pass
         self._counts["passed_by"] += 1
         return await proceed(request)
+
+    async def _stored(self, request: Request, proceed: Proceed, store: Store) -> Reply:
+        studies = StoredStudies(store.instances, self._outdate)
+        try:
+            reply = await proceed(replace(request, operation=Store(studies)))
+        except BaseException:
+            await studies.end()
+            raise
+        return replace(reply, result=Results(reply.result, studies))
+
+    async def _outdate(self, study_instance_uid: str) -> None:
+        """Forget a study that has changed. Retrieves of it go on for who is reading; nobody joins them, and what they
+        bring is forgotten again when they end."""
+        for key, fetch in list(self._fetches.items()):
+            if fetch.study_instance_uid == study_instance_uid:
+                del self._fetches[key]
+                self._outdated.add(fetch)
+        self._validation.forget(study_instance_uid)
+        with suppress(CacheFailed):  # nothing is served of a cache that fails
+            await self._shelf.purge(study_instance_uid)
 
     async def _answer(self, request: Request, proceed: Proceed, retrieve: Retrieve) -> Answer:
         whole = retrieve.random_access or retrieve.without_bulk_data
@@ -305,6 +334,9 @@ class Cache:
     def _ended(self, key: SeriesKey, fetch: Fetch) -> None:
         if self._fetches.get(key) is fetch:
             del self._fetches[key]
+        if fetch in self._outdated:
+            self._outdated.remove(fetch)
+            Deferred.fromCoroutine(self._outdate(fetch.study_instance_uid))
 
     async def _landed(self, entry: Entry) -> None:
         """Forget what a rejection note rejects."""

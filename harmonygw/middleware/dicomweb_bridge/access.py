@@ -17,6 +17,7 @@ from harmonygw.disk import Disk
 from harmonygw.errors import NotFound, PeerError, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.middleware.dicomweb_bridge.retrieving import NOTHING, operation_for
+from harmonygw.middleware.dicomweb_bridge.spooling import Spool
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, InstanceStream
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Instance, Pieces, RandomAccess
@@ -57,6 +58,10 @@ class Access:
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def new_spool(self) -> Spool:
+        """Return room for what has to wait; raises `TransportError` when the gateway starts or stops."""
+        return Spool(self._disk, self._open_folder)
 
     async def one(self, request: Request, resource: Resource, proceed: Proceed) -> Readable:
         """Return the instance that a resource names or lies in; raises what a Retrieve raises."""
@@ -113,9 +118,13 @@ class Access:
 
     def _path(self) -> Path:
         self._sequence += 1
+        return self._open_folder / f"{self._sequence:x}.part"
+
+    @property
+    def _open_folder(self) -> Path:
         if self._folder is None:
             raise TransportError("there is no room for the object: the gateway starts or stops")
-        return self._folder / f"{self._sequence:x}.part"
+        return self._folder
 
 
 async def _converted(instance: Instance) -> AsyncGenerator[Pieces, None]:

@@ -8,7 +8,7 @@ from zope.interface import implementer
 
 from harmonygw.dicom.web import capabilities, media_types
 from harmonygw.dicom.web.resources import Kind, Resource, parse
-from harmonygw.errors import ConfigurationError, NotFound
+from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.files import DamagedFile
 from harmonygw.middleware.dicomweb_bridge.access import Access
@@ -19,6 +19,7 @@ from harmonygw.middleware.dicomweb_bridge.part10_files import Files
 from harmonygw.middleware.dicomweb_bridge.rendering import RenderingTransaction
 from harmonygw.middleware.dicomweb_bridge.retrieving import RetrieveTransaction
 from harmonygw.middleware.dicomweb_bridge.searching import SearchTransaction
+from harmonygw.middleware.dicomweb_bridge.storing import StoreTransaction
 from harmonygw.middleware.dicomweb_bridge.wado_uri import URITransaction
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 from harmonygw.rendering.limits import PIXELS_EXTRA, WorkerLimits
@@ -70,6 +71,7 @@ class DICOMwebBridge:
             Kind.BULKDATA: BulkDataTransaction(self._access, framing).run,
             Kind.RENDERED: rendering.rendered,
             Kind.THUMBNAIL: rendering.thumbnail,
+            Kind.STORE: StoreTransaction(options, self._access).run,
             Kind.WADO_URI: URITransaction(retrieving, rendering).run,
         }
 
@@ -103,9 +105,7 @@ class DICOMwebBridge:
         request.record.operation = resource.kind.value
         if resource.kind is Kind.CAPABILITIES:
             return _capabilities(origin)
-        transaction = self._transactions.get(resource.kind)
-        if transaction is None:
-            raise NotFound(f"The transaction {resource.kind.value} is not served by this version of the gateway.")
+        transaction = self._transactions[resource.kind]
         try:
             return await transaction(request, origin, resource, proceed)
         except DamagedFile:

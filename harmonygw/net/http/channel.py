@@ -27,7 +27,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
-from harmonygw.errors import BadRequest, TimedOut
+from harmonygw.errors import BadRequest, RequestTimedOut
 from harmonygw.net.http.connections import Admission, Connections
 from harmonygw.net.http.deadline import Deadline
 from harmonygw.net.http.limits import (
@@ -293,7 +293,7 @@ class Channel(HTTPChannel):
         if self._waitingForTransport:  # a client that does not read its reply is not read either
             self._await_body()
             return
-        self.requests[-1].fail_body(TimedOut("the request's body did not arrive in time (body_timeout_secs)"))
+        self.requests[-1].fail_body(RequestTimedOut("the request's body did not arrive in time (body_timeout_secs)"))
 
     # The reply
 

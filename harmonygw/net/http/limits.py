@@ -49,8 +49,8 @@ class HTTPLimits:
     """From a connection, or a later request's first byte, to the end of its header; then 408. The whole
     header has this time, so that a trickle gains nothing."""
     body_timeout_secs: float = 30
-    """Without progress of a request's body that we are ready to read; then reading it raises `TimedOut`
-    (408)."""
+    """Without progress of a request's body that we are ready to read; then reading it raises
+    `RequestTimedOut` (408)."""
     write_timeout_secs: float = 60
     """Without the client acknowledging a byte of its reply; then the connection is reset."""
     keepalive_timeout_secs: float = 60

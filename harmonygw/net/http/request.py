@@ -48,7 +48,7 @@ class StreamingRequest(Request):
 
     body: Body | None = None
     """What the client sends, as it arrives; None when it sends nothing. Reading it raises `TooLarge`,
-    `TimedOut`, `BadRequest` when its coding is malformed, and `TransportError` when the client goes away."""
+    `RequestTimedOut`, `BadRequest` when its coding is malformed, and `TransportError` when the client goes away."""
     aborted = False
     """Whether `abort()` was called."""
     expects_continue = False

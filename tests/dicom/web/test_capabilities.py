@@ -30,7 +30,7 @@ def test_the_json_description_lists_what_is_served_and_nothing_else() -> None:
     document = orjson.loads(as_json(BASE))
     assert document["base"] == BASE
     assert [(one["method"], one["path"]) for one in document["transactions"]] == expected()
-    by_path = {one["path"]: one for one in document["transactions"]}
+    by_path = {one["path"]: one for one in document["transactions"] if one["method"] == "GET"}
     xml = 'multipart/related; type="application/dicom+xml"'
     assert by_path["/studies"]["mediaTypes"] == ["application/dicom+json", "application/json", xml]
     assert "fuzzymatching" in by_path["/studies/{study}/series"]["query"]
@@ -49,8 +49,22 @@ def test_the_json_description_lists_what_is_served_and_nothing_else() -> None:
     assert (uri["path"], uri["reference"], uri["mediaTypes"][0]) == ("/", "PS3.18 §9", "image/jpeg")
 
 
+def test_a_store_says_what_it_takes_too() -> None:
+    stores = [one for one in orjson.loads(as_json(BASE))["transactions"] if one["method"] == "POST"]
+    assert [one["path"] for one in stores] == ["/studies", "/studies/{study}"]
+    for one in stores:
+        assert one["name"] == "Store Instances"
+        assert one["mediaTypes"] == ["application/dicom+json", "application/json", "application/dicom+xml"]
+        assert one["requestMediaTypes"][0] == 'multipart/related; type="application/dicom"'
+        assert "application/dicom" in one["requestMediaTypes"]
+    wadl = as_wadl(BASE).decode()
+    request = wadl[wadl.index('name="POST"') :].partition("</request>")[0]
+    assert '<representation mediaType="application/dicom+xml"' in request
+
+
 def test_what_one_part_can_answer_is_told_from_what_it_cannot() -> None:
-    by_path = {one["path"]: one["mediaTypes"] for one in orjson.loads(as_json(BASE))["transactions"]}
+    transactions = orjson.loads(as_json(BASE))["transactions"]
+    by_path = {one["path"]: one["mediaTypes"] for one in transactions if one["method"] == "GET"}
     instance = "/studies/{study}/series/{series}/instances/{instance}"
     for ending, one_part in (
         ("metadata", "application/dicom+xml"),

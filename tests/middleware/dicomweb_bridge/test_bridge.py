@@ -80,11 +80,6 @@ def test_a_description_that_cannot_be_made_is_refused() -> None:
         Gateway(Archive()).reply("", "text/html")
 
 
-def test_what_this_version_does_not_serve_is_named() -> None:
-    with pytest.raises(NotFound, match="Store Instances is not served by this version"):
-        Gateway(Archive()).reply("studies/1", method="POST")
-
-
 def test_a_path_that_is_none_and_a_uid_that_is_none_are_refused() -> None:
     with pytest.raises(NotFound):
         Gateway(Archive()).reply("patients")
