@@ -78,9 +78,10 @@ class DicomSCUOptions:
     is refused. Nothing is ever compressed with loss."""
     transcoding_processes: Count = 2
     """Worker processes for that, started when the first such instance comes."""
-    store_stall_secs: Seconds = 30.0
+    store_stall_secs: Seconds = 60.0
     """Seconds that the PACS is kept waiting, in the middle of an instance, for 16 KiB more of it from whoever
-    stores it; then A-ABORT, and the instance has failed."""
+    stores it; then A-ABORT, and the instance has failed. More than who stores is given for one byte
+    (`body_timeout_secs`)."""
     user_identity: UserIdentity | None = None
     """Who we say we are. Unless given, nothing is said."""
     connect_timeout_secs: Seconds = 10.0

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IDelayedCall
 
 from harmonygw.backends.dicom_scu.re_encoding import ReEncoding
@@ -31,8 +31,8 @@ HOLD_SECS: Final = 2.0
 of a client that sends as fast as it can there are milliseconds, and the place of one that does not is another's."""
 
 STALL_BYTES: Final = 16_384
-"""Bytes of an instance that must come within `store_stall_secs` of waiting for them. Default 16 KiB: the smallest PDU
-that archives send, and half a kilobyte a second with the default time, less than any line that carries images."""
+"""Bytes of an instance that must come within `store_stall_secs` of waiting for them. Default 16 KiB: a quarter
+of a kilobyte a second with the default time, less than any line that carries images."""
 
 
 class Storage:
@@ -156,18 +156,9 @@ class Results:
             await made.aclose()
 
     async def _send(self, association: Association, outgoing: Instance, source: "_Source") -> Outcome:
-        seconds = self._storage.stall_secs
-        sending: Deferred[Outcome] = Deferred.fromCoroutine(association.store(outgoing))
-        source.watch(seconds, sending)
+        source.watch(self._storage.stall_secs, association)
         try:
-            return await sending
-        except CancelledError:
-            if not source.has_stalled:
-                raise
-            raise TimedOut(
-                f"the instance did not come to its end: less than {STALL_BYTES} bytes in {seconds:g} s "
-                "(store_stall_secs)"
-            ) from None
+            return await association.store(outgoing)
         finally:
             source.watch_no_more()
 
@@ -240,8 +231,6 @@ class _Source:
         self._waited = 0.0
         self._came = 0
         self._watching: IDelayedCall | None = None
-        self.has_stalled = False
-        """Whether that was too long."""
 
     def __aiter__(self) -> "_Source":
         return self
@@ -262,25 +251,29 @@ class _Source:
         """Give it up."""
         await self._data_set.aclose()
 
-    def watch(self, seconds: float, sending: "Deferred[Any]") -> None:
-        """Cancel `sending` when so many seconds were waited for `STALL_BYTES`, from now on."""
+    def watch(self, seconds: float, association: Association) -> None:
+        """Abort the association when so many seconds were waited for `STALL_BYTES`, from now on.
+
+        Who stores the instance is not disturbed: the C-STORE fails when the next bytes come, or no more do.
+        """
         self._came, self._waited = 0, 0.0
-        self._watch(seconds, sending)
+        self._watch(seconds, association)
 
     def watch_no_more(self) -> None:
         """Let it take its time."""
         if self._watching is not None and self._watching.active():
             self._watching.cancel()
 
-    def _watch(self, seconds: float, sending: "Deferred[Any]") -> None:
+    def _watch(self, seconds: float, association: Association) -> None:
         waited = self._waited
         if self._waiting_since is not None:
             waited += self._clock.seconds() - self._waiting_since
         if waited < seconds:
-            self._watching = self._clock.callLater(seconds - waited, self._watch, seconds, sending)
+            self._watching = self._clock.callLater(seconds - waited, self._watch, seconds, association)
         else:
-            self.has_stalled = True
-            sending.cancel()
+            association.abort(
+                TimedOut(f"less than {STALL_BYTES} bytes of an instance came in {seconds:g} s (store_stall_secs)")
+            )
 
 
 def _status_of(error: HarmonyError) -> int:

@@ -294,11 +294,15 @@ async def test_who_keeps_the_pacs_waiting_amid_an_instance_loses_it() -> None:
     slow.put((Held(sop="1", size=100_000).data_set(),))
     async with Running(PACS(), store_stall_secs=0.1) as running:
         reply, _ = await running.ask(Store(stream_of(Instance(CT, "1", EXPLICIT, slow), to_store("2"))))
-        results = [one async for one in reply.result]
-        assert [one.status for one in results] == [0x0110, 0]
-        assert "less than 16384 bytes in 0.1 s (store_stall_secs)" in results[0].detail
+        waiting = Deferred.fromCoroutine(anext(reply.result))
+        await running.pacs.saw("A-ABORT 0 0")
+        await gone(running)
+        slow.put((b"at last",))
+        result = await waiting
+        assert result.status == 0x0110
+        assert result.detail == "less than 16384 bytes of an instance came in 0.1 s (store_stall_secs)"
         assert slow.done
-        assert "A-ABORT 0 0" in running.pacs.seen
+        assert (await anext(reply.result)).status == 0
 
 
 @ensureDeferred
