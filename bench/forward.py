@@ -7,10 +7,10 @@ the slower side, is in both. Each run has an archive that is empty.
 from collections.abc import Iterator
 
 from bench import objects
-from bench.gateway import AE_TITLE, Gateway
+from bench.gateway import AE_TITLE, BRIEF_IDLE_SECS, Gateway
 from bench.report import RUNS, Figure
 from bench.stand import Stand
-from bench.storing import files, storescu
+from bench.storing import empty, files, storescu
 
 TARGET = 1.2
 TARGET_MIB = 16.0
@@ -18,14 +18,18 @@ TARGET_MIB = 16.0
 
 def measure(stand: Stand) -> Iterator[Figure]:
     archive = stand.peers.orthanc
-    with files(objects.ct_study) as folder, files(objects.one_small) as small, Gateway(stand.peers) as gateway:
+    with (
+        files(objects.ct_study) as folder,
+        files(objects.one_small) as small,
+        Gateway(stand.peers, idle_association_secs=BRIEF_IDLE_SECS) as gateway,
+    ):
         port = gateway.dicom_ports["orthanc"]
         direct, forwarded, growth = [], [], []
         for _ in range(RUNS):
-            archive.empty()
+            empty(archive)
             storescu(archive.port, archive.ae_title, small)
             direct.append(storescu(archive.port, archive.ae_title, folder))
-            archive.empty()
+            empty(archive)
             storescu(port, AE_TITLE, small)
             gateway.forget_peak()
             before = gateway.resident()

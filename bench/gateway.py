@@ -16,6 +16,10 @@ from bench.wire import READ_SIZE
 MAX_ASSOCIATIONS = 4
 """Of each target."""
 
+BRIEF_IDLE_SECS = 0.5
+"""Seconds after which a gateway that is asked to lets an association go: Orthanc keeps others waiting when five are
+open, and dcmqrscp does not end before its associations have."""
+
 AE_TITLE = "HARMONYGW"
 """Its AE title, called and calling."""
 

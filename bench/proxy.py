@@ -6,20 +6,17 @@ Against `getscu` straight from Orthanc; both write the study to disk.
 from collections.abc import Iterator
 
 from bench import objects
-from bench.gateway import AE_TITLE, Gateway
+from bench.gateway import AE_TITLE, BRIEF_IDLE_SECS, Gateway
 from bench.report import RUNS, Figure
 from bench.stand import Stand
 from bench.study import getscu
 
 TARGET = 1.25
 
-IDLE_SECS = 0.5
-"""Seconds after which the gateway lets an association go: Orthanc keeps others waiting when five are open."""
-
 
 def measure(stand: Stand) -> Iterator[Figure]:
     archive = stand.peers.orthanc.holds(objects.ct_study)
-    with Gateway(stand.peers, idle_association_secs=IDLE_SECS) as gateway:
+    with Gateway(stand.peers, idle_association_secs=BRIEF_IDLE_SECS) as gateway:
         port = gateway.dicom_ports["orthanc"]
         getscu(archive.port, archive.ae_title), getscu(port, AE_TITLE)
         direct, proxied = [], []

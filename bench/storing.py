@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.gateway import BRIEF_IDLE_SECS
+from bench.peers import Archive
 from bench.processes import NO_DELAY
 
 STORE_SECS = 300.0
@@ -21,6 +23,12 @@ def files(write: Callable[[Path], Iterator[Path]]) -> Iterator[Path]:
         for _ in write(folder):
             pass
         yield folder
+
+
+def empty(archive: Archive) -> None:
+    """Let an archive begin anew with nothing in it, once the gateway has let its associations go."""
+    time.sleep(2 * BRIEF_IDLE_SECS)
+    archive.empty()
 
 
 def storescu(port: int, called_ae_title: str, folder: Path) -> float:

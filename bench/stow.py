@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench import objects
-from bench.gateway import Gateway
+from bench.gateway import BRIEF_IDLE_SECS, Gateway
 from bench.peers import Archive, Peers
 from bench.report import RUNS, Figure
 from bench.sender import Sending, send
 from bench.stand import Stand
-from bench.storing import files, storescu
+from bench.storing import empty, files, storescu
 
 TARGET = 1.2
 TARGET_MIB = 16.0
@@ -30,14 +30,18 @@ def measured(
 ) -> Iterator[Figure]:
     """Measure one filling by turns; the gateway's memory is compared with what it is after one small instance."""
     what = f"{instances} CT" if instances > 1 else "1 GB"
-    with files(write) as folder, files(objects.one_small) as small, Gateway(peers) as gateway:
+    with (
+        files(write) as folder,
+        files(objects.one_small) as small,
+        Gateway(peers, idle_association_secs=BRIEF_IDLE_SECS) as gateway,
+    ):
         through_gateway = Sending(gateway.port, f"/{name}/studies", str(folder))
         direct, stow, growth = [], [], []
         for _ in range(RUNS):
-            archive.empty()
+            empty(archive)
             storescu(archive.port, archive.ae_title, small)
             direct.append(storescu(archive.port, archive.ae_title, folder))
-            archive.empty()
+            empty(archive)
             send(Sending(gateway.port, f"/{name}/studies", str(small)), 1)
             gateway.forget_peak()
             before = gateway.resident()
