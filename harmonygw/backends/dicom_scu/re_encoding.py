@@ -1,16 +1,18 @@
 """What can be made of an instance that the PACS does not take as it is, and the worker processes that make it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import NATIVE, describe
-from harmonygw.net.association.outgoing import MADE_OF_NATIVE, native_alternatives
+from harmonygw.errors import NotAcceptable
+from harmonygw.net.association.outgoing import MADE_OF_NATIVE, OutgoingData, native_alternatives
 from harmonygw.rendering.data_sets import in_transfer_syntax
 from harmonygw.rendering.limits import WorkerLimits
 from harmonygw.rendering.transfer_syntaxes import DECODABLE, JPEG_2000_LOSSLESS, JPEG_LS_LOSSLESS, RLE_LOSSLESS
 from harmonygw.rendering.workers import Workers
-from harmonygw.streams import Instance, Pieces
+from harmonygw.streams import Instance, Pieces, Stream
 
 RE_ENCODED: Final = (JPEG_LS_LOSSLESS, JPEG_2000_LOSSLESS, RLE_LOSSLESS)
 """The lossless transfer syntaxes that are made here, in the order in which they are preferred: the first takes a fifth
@@ -35,16 +37,35 @@ class ReEncoding:
             return ()
         return (*(uid for uid in RE_ENCODED if uid != transfer_syntax_uid), *MADE_OF_NATIVE)
 
-    def data_set(self, instance: Instance, transfer_syntax_uid: str, client: str) -> AsyncGenerator[Pieces, None]:
-        """Return the data set of an instance in one of the alternatives, made while it is read.
+    async def begin(self, instance: Instance, transfer_syntaxes: Sequence[str], client: str) -> Instance:
+        """Begin to make an instance in the first of these alternatives that its pixels can be brought into.
 
-        Reading it raises `NotAcceptable` when the pixels cannot be brought into it, `PeerError` for a malformed object,
-        and `RenderingFailed` or `Busy` when the worker processes do not do it.
+        What was read for one is kept until its first bytes are made, which is up to the first frame, and then let go.
+        `client` is who waits. Raises `NotAcceptable` when its pixels can be brought into none, `PeerError` for a
+        malformed object, and `RenderingFailed` or `Busy` when the worker processes do not do it; so does reading on.
         """
         if not self._started and instance.transfer_syntax_uid not in NATIVE:
             self._started = True
             self._workers.start()
-        return in_transfer_syntax(instance, transfer_syntax_uid, self._workers, client=client)
+        source = _Repeatable(instance.data_set)
+        *others, last = transfer_syntaxes
+        for uid in others:
+            try:
+                return await self._begin(instance, source, uid, client)
+            except NotAcceptable:  # JPEG-LS has no samples of 32 bits, for one
+                continue
+        return await self._begin(instance, source, last, client)
+
+    async def _begin(self, instance: Instance, source: "_Repeatable", uid: str, client: str) -> Instance:
+        held = replace(instance, data_set=source.read())
+        made = OutgoingData(in_transfer_syntax(held, uid, self._workers, client=client))
+        try:
+            await made.begin()
+        except BaseException:
+            await made.aclose()
+            raise
+        source.forget()
+        return replace(instance, transfer_syntax_uid=uid, data_set=made)
 
     async def stop(self) -> None:
         """End the worker processes."""
@@ -53,3 +74,24 @@ class ReEncoding:
     def state(self) -> dict[str, int]:
         """Describe the worker processes."""
         return self._workers.state()
+
+
+class _Repeatable:
+    """A data set that can be read from its beginning again, until that is forgotten."""
+
+    def __init__(self, source: Stream[Pieces]) -> None:
+        self._source = source
+        self._kept: list[Pieces] | None = []
+
+    async def read(self) -> AsyncGenerator[Pieces, None]:
+        """Yield all of it."""
+        for pieces in tuple(self._kept or ()):
+            yield pieces
+        async for pieces in self._source:
+            if self._kept is not None:
+                self._kept.append(pieces)
+            yield pieces
+
+    def forget(self) -> None:
+        """Keep no more of it: whoever reads now reads to the end."""
+        self._kept = None

@@ -20,7 +20,7 @@ from harmonygw.dicom.dimse.statuses import Category, category
 from harmonygw.errors import Busy, HarmonyError, NotAcceptable, PeerError, TimedOut
 from harmonygw.exchange import Record, Request
 from harmonygw.net.association.operations import Outcome
-from harmonygw.net.association.outgoing import Kind, OutgoingData, StorageContexts, context_for
+from harmonygw.net.association.outgoing import Kind, OutgoingData, StorageContexts, contexts_for
 from harmonygw.net.association.pool import AssociationPool
 from harmonygw.net.association.requestor import Association
 from harmonygw.operations import Store, StoreResult
@@ -143,17 +143,16 @@ class Results:
         outgoing = replace(instance, data_set=data_set)
         association = await self._lease.association(instance)
         re_encoding = self._storage.re_encoding
-        context = context_for(instance, association.protocol.contexts.values(), re_encoding.alternatives)
-        if context.transfer_syntax == instance.transfer_syntax_uid:
+        contexts = contexts_for(instance, association.protocol.contexts.values(), re_encoding.alternatives)
+        syntaxes = [one.transfer_syntax for one in contexts]
+        if syntaxes[0] == instance.transfer_syntax_uid:
             return await self._send(association, outgoing, source)
-        made = OutgoingData(re_encoding.data_set(outgoing, context.transfer_syntax, self._client))
+        made = await re_encoding.begin(outgoing, syntaxes, self._client)
         try:
-            await made.begin()
             association = await self._lease.association(instance)  # the one before may be gone by now
-            outgoing = replace(outgoing, transfer_syntax_uid=context.transfer_syntax, data_set=made)
-            return await self._send(association, outgoing, source)
+            return await self._send(association, made, source)
         finally:
-            await made.aclose()
+            await made.data_set.aclose()
 
     async def _send(self, association: Association, outgoing: Instance, source: "_Source") -> Outcome:
         source.watch(self._storage.stall_secs, association)

@@ -15,7 +15,7 @@ from harmonygw.dicom.dimse.commands import CStoreRQ, CStoreRSP
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
 from harmonygw.errors import HarmonyError, Incomplete, PeerError
 from harmonygw.net.association.operations import Timing
-from harmonygw.net.association.outgoing import OutgoingData, StorageContexts, context_for
+from harmonygw.net.association.outgoing import OutgoingData, StorageContexts, contexts_for
 from harmonygw.net.association.protocol import AssociationProtocol
 from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance, target_endpoint
 from harmonygw.operations import ANY_TRANSFER_SYNTAX
@@ -74,7 +74,7 @@ class SubOperations:
 
     async def store(self, instance: Instance) -> int:
         """Send an instance on an accepted context of its SOP class."""
-        context = context_for(instance, self._contexts)
+        context = contexts_for(instance, self._contexts)[0]
         data_set = await OutgoingData.of(instance, context.transfer_syntax)
         outgoing = replace(instance, data_set=data_set)
         self._last_message_id = self._last_message_id % MAX_MESSAGE_ID + 1
@@ -150,7 +150,7 @@ class DestinationAssociations:
         if self._association is None or self._association.is_closed or not proposed:
             self._association = await self._open()
         association = self._association
-        context = context_for(instance, association.protocol.contexts.values())
+        context = contexts_for(instance, association.protocol.contexts.values())[0]
         data_set = await OutgoingData.of(instance, context.transfer_syntax)
         outgoing = replace(instance, transfer_syntax_uid=context.transfer_syntax, data_set=data_set)
         try:

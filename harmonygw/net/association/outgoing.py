@@ -72,23 +72,22 @@ class StorageContexts:
         return pairs
 
 
-def context_for(
+def contexts_for(
     instance: Instance, contexts: Iterable[AcceptedContext], alternatives: Alternatives = native_alternatives
-) -> AcceptedContext:
-    """Return the context to send an instance on, the best that was accepted; `NotAcceptable` when there is none."""
+) -> list[AcceptedContext]:
+    """Return the contexts on which an instance can go, the best first; `NotAcceptable` when there is none."""
     held = instance.transfer_syntax_uid
     of_class = {
         one.transfer_syntax: one for one in contexts if one.abstract_syntax == instance.sop_class_uid and one.as_scu
     }
-    for syntax in (held, *alternatives(held)):
-        if syntax in of_class:
-            return of_class[syntax]
-    # It is never proposed for something else, but may have been for an object that was held in it.
-    if held in NATIVE and DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN in of_class:
-        return of_class[DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN]
-    raise NotAcceptable(
-        f"no presentation context was accepted for SOP class {instance.sop_class_uid} in {describe(held).name}"
-    )
+    # Deflated is never proposed for something else, but may have been for an object that was held in it.
+    deflated = (DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN,) if held in NATIVE else ()
+    usable = [of_class[uid] for uid in dict.fromkeys((held, *alternatives(held), *deflated)) if uid in of_class]
+    if not usable:
+        raise NotAcceptable(
+            f"no presentation context was accepted for SOP class {instance.sop_class_uid} in {describe(held).name}"
+        )
+    return usable
 
 
 class OutgoingData:

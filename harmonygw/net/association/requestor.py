@@ -11,7 +11,6 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from harmonygw.dicom.dataset.json_decoding import from_json
-from harmonygw.dicom.dataset.transfer_syntaxes import describe
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext, AssociateRQ
 from harmonygw.dicom.upperlayer.provider import UpperLayer
@@ -322,15 +321,15 @@ class Association:
 async def send_instance(protocol: AssociationProtocol, context_id: int, command: CStoreRQ, instance: Instance) -> None:
     """Send a C-STORE-RQ and its data set as it arrives: fragments that are full, and the last when it has ended.
 
-    A deflated data set of an odd length is padded (PS3.5 §A.5), which not everybody does in a file; some archives wait
-    for ever for the byte that is missing.
+    Fragments have an even number of bytes (PS3.8 §E.1). Files do not always: a deflated data set may lack its padding
+    (PS3.5 §A.5), a last value of an odd length too. It is added; DCMTK would not even answer.
     """
     outgoing = protocol.begin_message(context_id, command)
     async for pieces in instance.data_set:
         protocol.send_fragments(context_id, outgoing.feed(pieces))
         await protocol.drained()
     last = outgoing.finish()
-    if sum(map(len, last)) % 2 and describe(instance.transfer_syntax_uid).deflated:
+    if sum(map(len, last)) % 2:
         last.append(b"\0")
     protocol.send_fragments(context_id, (last,), is_last=True)
     await protocol.drained()

@@ -424,6 +424,40 @@ async def test_a_compressed_instance_goes_as_it_is_or_else_without_loss_or_else_
 
 
 @ensureDeferred
+@pytest.mark.parametrize(
+    ("taken", "sent", "jobs"),
+    [
+        ((EXPLICIT, JPEG_LS, JPEG_2000), EXPLICIT, ["transcode", "transcode", "decode"]),
+        ((IMPLICIT, JPEG_LS), IMPLICIT, ["transcode", "decode"]),
+    ],
+)
+async def test_samples_that_a_lossless_syntax_does_not_have_are_decoded(
+    taken: tuple[str, ...], sent: str, jobs: list[str]
+) -> None:
+    kept = Keeping()
+    pacs = PACS(stored=kept)
+    pacs.syntaxes = taken
+    async with Running(pacs) as running:
+        workers = in_process(running)
+        results = await running.result(Store(stream_of(compressed("rtdose_rle_1frame.dcm"))))
+        assert [one.status for one in results] == [0]
+        assert [syntax for syntax, _ in kept.got] == [sent]
+        assert workers.jobs == jobs
+        assert kept.got[0][1].count(b"RTDOSE") == 1
+
+
+@ensureDeferred
+async def test_samples_that_no_accepted_syntax_has_are_0122h() -> None:
+    pacs = PACS()
+    pacs.syntaxes = (JPEG_LS, JPEG_2000)
+    async with Running(pacs) as running:
+        in_process(running)
+        [result] = await running.result(Store(stream_of(compressed("rtdose_rle_1frame.dcm"))))
+        assert (result.status, result.detail[:18]) == (0x0122, "Samples of 32 bits")
+        assert pacs.seen.count("C-STORE-RQ") == 0
+
+
+@ensureDeferred
 async def test_worker_processes_are_started_for_the_first_that_needs_them() -> None:
     kept = Keeping()
     pacs = PACS(stored=kept)

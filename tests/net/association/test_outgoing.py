@@ -4,7 +4,7 @@ import pytest
 
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext, ProposedContext
 from harmonygw.errors import Incomplete, NotAcceptable, PeerError
-from harmonygw.net.association.outgoing import OutgoingData, StorageContexts, context_for, native_alternatives
+from harmonygw.net.association.outgoing import OutgoingData, StorageContexts, contexts_for, native_alternatives
 from harmonygw.streams import Feed, Pieces
 from tests.net.association.peers import (
     CT,
@@ -98,8 +98,8 @@ def test_an_instance_goes_as_it_is_or_in_the_best_that_was_accepted(
     held: str, taken: tuple[str, ...], sent: str
 ) -> None:
     contexts = accepted((MR, held), *((CT, syntax) for syntax in taken))
-    context = context_for(instance(feed_of(), syntax=held), contexts)
-    assert (context.abstract_syntax, context.transfer_syntax) == (CT, sent)
+    best, *_ = contexts_for(instance(feed_of(), syntax=held), contexts)
+    assert (best.abstract_syntax, best.transfer_syntax) == (CT, sent)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_an_instance_goes_as_it_is_or_in_the_best_that_was_accepted(
 )
 def test_without_a_context_the_error_says_class_and_syntax(held: str, contexts: list[AcceptedContext]) -> None:
     with pytest.raises(NotAcceptable, match=rf"{CT} in (Explicit VR Little Endian|JPEG 2000 .*)$"):
-        context_for(instance(feed_of(), syntax=held), contexts)
+        contexts_for(instance(feed_of(), syntax=held), contexts)
 
 
 def test_who_can_do_more_prefers_in_its_own_order() -> None:
     contexts = accepted((CT, IMPLICIT), (CT, EXPLICIT))
-    chosen = context_for(instance(feed_of(), syntax=JPEG_2000), contexts, lambda uid: (EXPLICIT, IMPLICIT))
-    assert chosen.transfer_syntax == EXPLICIT
+    chosen = contexts_for(instance(feed_of(), syntax=JPEG_2000), contexts, lambda uid: (EXPLICIT, IMPLICIT))
+    assert [one.transfer_syntax for one in chosen] == [EXPLICIT, IMPLICIT]
     assert native_alternatives(JPEG_2000) == ()
 
 

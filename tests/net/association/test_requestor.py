@@ -28,7 +28,6 @@ from harmonygw.net.association.requestor import MAX_MESSAGE_ID, VERIFICATION, As
 from harmonygw.streams import Feed, Pieces
 from tests.net.association.peers import (
     CT,
-    EXPLICIT,
     FIND,
     GET,
     IMPLICIT,
@@ -292,12 +291,10 @@ def test_an_instance_goes_out_as_it_comes_in_fragments_that_are_full(network: Ne
     assert not association.busy
 
 
-def test_a_deflated_data_set_of_an_odd_length_is_padded_and_no_other_is(network: Network) -> None:
-    for syntax, sent in (("1.2.840.10008.1.2.1.99", b"abc\0"), (EXPLICIT, b"abc")):
-        rq = AssociateRQ("ARCHIVE", "GATEWAY", (ProposedContext(1, CT, (syntax,)),))
-        association, peer = network.associate(rq)
-        spawn(association.store(instance(feed_of((b"abc",)), syntax=syntax))).addErrback(lambda _: None)
-        assert peer.new == message(1, CStoreRQ(1, CT, "1.2.3.4"), sent)
+def test_a_data_set_of_an_odd_length_is_padded(network: Network) -> None:
+    association, peer = network.associate(STORAGE_RQ)
+    spawn(association.store(instance(feed_of((b"ab", b"c"))))).addErrback(lambda _: None)
+    assert peer.new == message(1, CStoreRQ(1, CT, "1.2.3.4"), b"abc\0")
 
 
 def test_what_the_peer_takes_bounds_each_pdu(network: Network) -> None:
