@@ -60,10 +60,8 @@ def written(data_set: Mapping[str, Any], find: Find, *, encapsulated: bool = Fal
         if isinstance(piece, bytes):
             run.append(piece)
             continue
-        if run:
-            pieces.append(b"".join(run))
-            run = []
-        pieces.append(piece)
+        pieces += (b"".join(run), piece)
+        run = []
     if run:
         pieces.append(b"".join(run))
     return pieces

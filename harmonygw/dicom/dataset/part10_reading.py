@@ -87,18 +87,18 @@ class Part10Reading:
             self._scan.end()
             self.identified = True
 
-    def mismatch(self) -> str:
-        """Say what the file meta information says otherwise than the data set; "" when nothing."""
-        if self._meta is None:
-            return ""
-        for keyword, meta in (
-            ("SOPClassUID", self._meta.sop_class_uid),
-            ("SOPInstanceUID", self._meta.sop_instance_uid),
-        ):
-            carried = self.values.get(keyword, "")
-            if meta and carried and meta != carried:
-                return f"{keyword} is {carried} in the data set, and {meta} in the file meta information"
-        return ""
+    @property
+    def claims_another_class(self) -> bool:
+        """Whether the file meta information names another SOP class than the data set."""
+        return self._differs("SOPClassUID", self._meta.sop_class_uid if self._meta is not None else "")
+
+    @property
+    def claims_another_instance(self) -> bool:
+        """Whether the file meta information names another SOP instance than the data set."""
+        return self._differs("SOPInstanceUID", self._meta.sop_instance_uid if self._meta is not None else "")
+
+    def _differs(self, keyword: str, meta: str) -> bool:
+        return bool(meta) and self.values.get(keyword, meta) not in ("", meta)
 
     def _look(self, data: bytes | bytearray) -> None:
         offset = 0

@@ -141,13 +141,12 @@ def as_wadl(base_url: str) -> bytes:
 
 
 def _served() -> Iterator[tuple[Transaction, _Answer]]:
-    for transaction in (*TRANSACTIONS, URI_TRANSACTION):
-        if transaction.kind in SERVED:
-            answer = _ANSWERS[transaction.kind]
-            one_part = "{instance}" in transaction.path and not transaction.path.endswith("/bulkdata")
-            if not one_part and transaction.kind in _OF_SEVERAL_PARTS:
-                answer = answer._replace(offers=_OF_SEVERAL_PARTS[transaction.kind])
-            yield transaction, answer
+    for transaction in [one for one in (*TRANSACTIONS, URI_TRANSACTION) if one.kind in SERVED]:
+        answer = _ANSWERS[transaction.kind]
+        one_part = "{instance}" in transaction.path and not transaction.path.endswith("/bulkdata")
+        if not one_part and transaction.kind in _OF_SEVERAL_PARTS:
+            answer = answer._replace(offers=_OF_SEVERAL_PARTS[transaction.kind])
+        yield transaction, answer
 
 
 def _resource(elements: dict[str, ElementTree.Element], path: str) -> ElementTree.Element:

@@ -20,11 +20,12 @@ from twisted.logger import Logger
 from harmonygw.errors import HarmonyError, Incomplete, NotFound, RejectedError, TransportError
 from harmonygw.exchange import Record, Request
 from harmonygw.files import again
+from harmonygw.middleware.cache import listing
 from harmonygw.middleware.cache.entries import Entry
 from harmonygw.middleware.cache.landings import Landing, Reader, Wanted
 from harmonygw.middleware.cache.shelf import CacheFailed, Shelf
 from harmonygw.middleware.cache.store import SeriesKey
-from harmonygw.operations import ANY_TRANSFER_SYNTAX, Find, InstanceStream, Level, Retrieve
+from harmonygw.operations import ANY_TRANSFER_SYNTAX, InstanceStream, Level, Retrieve
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Instance
 from harmonygw.writing import Writing
@@ -124,6 +125,12 @@ class Fetch:
         if not self._begun:
             self._begin()
 
+    def serve_out(self) -> None:
+        """Bring no more than what somebody waits for."""
+        self._prefetch = self._satisfied = False
+        if not self._users and not self._goes_on_alone:
+            self.cancel(TransportError("what it brings has changed, and nobody waits for it"))
+
     def cancel(self, reason: Exception) -> None:
         """Break it off."""
         if not self._ended:
@@ -134,9 +141,9 @@ class Fetch:
             elif self._running is not None and not self._telling:
                 self._running.cancel()
 
-    async def end(self) -> None:
-        """Wait until it has ended."""
-        while not self._ended:
+    async def end(self, *, read_out: bool = False) -> None:
+        """Wait until it has ended, and, with `read_out`, until nobody reads any more of what it has brought."""
+        while not self._ended or (read_out and self._users):
             await self._progress()
 
     # Those who want something
@@ -204,7 +211,9 @@ class Fetch:
             if reader is not None:
                 self._readers.discard(reader)
                 self._let_go()
-            if not self._users and not self._goes_on_alone:
+            if not self._users and self._ended:
+                self._tell()
+            elif not self._users and not self._goes_on_alone:
                 self.cancel(TransportError("everybody who wanted something has gone"))
 
     @property
@@ -417,26 +426,19 @@ class Fetch:
         list shows as a change later; what it got between the list and its word never would.
         """
         await self._asked()
-        keys = {
-            "0020000D": {"vr": "UI", "Value": [self.study_instance_uid]},
-            "0020000E": {"vr": "UI", "Value": [self._retrieve.series_instance_uid]},
-        }
-        find = Find(Level.IMAGE, keys, {"00080018": {"vr": "UI"}})
-        try:
-            reply = await self._proceed(replace(self._request, operation=find, record=Record()))
-            async with aclosing(reply.result) as matches:
-                async for match in matches:
-                    for uid in match.get("00080018", {}).get("Value", ()):
-                        if isinstance(uid, str) and uid:
-                            rows[uid] = None
+        key = (self.study_instance_uid, self._retrieve.series_instance_uid)
+        async with aclosing(listing.uids_of(self._request, self._proceed, key)) as uids:
+            try:
+                async for uid in uids:
+                    rows[uid] = None
                     if len(rows) > MAX_LISTED:
                         return None
                     if len(rows) % SHORT_LIST_LENGTH == 0:
                         self._tell()
-        except CancelledError:
-            raise
-        except HarmonyError:
-            return None  # the retrieve itself will say what is wrong
+            except CancelledError:
+                raise
+            except HarmonyError:
+                return None  # the retrieve itself will say what is wrong
         return list(rows) or None
 
     async def _land_instances(self, series_instance_uid: str, uids: tuple[str, ...]) -> None:

@@ -1,7 +1,8 @@
 """What the cache answers from, and what it joins: an entry, a retrieve under way, or a new one."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
@@ -67,6 +68,8 @@ class Cache:
         self._fetches: dict[tuple[str, str], Fetch] = {}
         self._outdated: set[Fetch] = set()
         """Retrieves of what has been stored into since they began: nobody joins them."""
+        self._being_forgotten: Counter[str] = Counter()
+        """Studies that are being removed for the same reason."""
         self._listing: Joining[SeriesKey, bool] = Joining()
         self._archive_strips: bool | None = None
         """Whether the archive can send instances without their bulk data; None until it was asked."""
@@ -103,7 +106,7 @@ class Cache:
             return await self._stored(request, proceed, retrieve)
         if not isinstance(retrieve, Retrieve):
             return await proceed(request)
-        if self._shelf.is_open:
+        if self._shelf.is_open and not self._passes_by(retrieve.study_instance_uid):
             try:
                 answer = await self._answer(request, proceed, retrieve)
                 counted = _Counted(answer.instances, request.record)
@@ -123,15 +126,39 @@ class Cache:
         return replace(reply, result=Results(reply.result, studies))
 
     async def _outdate(self, study_instance_uid: str) -> None:
-        """Forget a study that has changed. Retrieves of it go on for who is reading; nobody joins them, and what they
-        bring is forgotten again when they end."""
+        """Forget a study that has changed.
+
+        Retrieves of it go on for who is reading them, from files that stay as long; meanwhile it passes the cache by.
+        """
         for key, fetch in list(self._fetches.items()):
             if fetch.study_instance_uid == study_instance_uid:
                 del self._fetches[key]
                 self._outdated.add(fetch)
+                fetch.serve_out()
+                Deferred.fromCoroutine(self._read_out(fetch))
+        if not any(fetch.study_instance_uid == study_instance_uid for fetch in self._outdated):
+            await self._forget(study_instance_uid)
+
+    async def _read_out(self, fetch: Fetch) -> None:
+        await fetch.end(read_out=True)
+        self._outdated.remove(fetch)
+        await self._outdate(fetch.study_instance_uid)
+
+    async def _forget(self, study_instance_uid: str) -> None:
+        self._being_forgotten[study_instance_uid] += 1
         self._validation.forget(study_instance_uid)
-        with suppress(CacheFailed):  # nothing is served of a cache that fails
+        try:
             await self._shelf.purge(study_instance_uid)
+        except CacheFailed:
+            pass  # nothing is served of a cache that fails
+        finally:
+            self._being_forgotten[study_instance_uid] -= 1
+            self._being_forgotten += Counter()  # drops what is zero
+
+    def _passes_by(self, study_instance_uid: str) -> bool:
+        """Whether what is here of a study has changed, and is not gone yet."""
+        outdated = any(fetch.study_instance_uid == study_instance_uid for fetch in self._outdated)
+        return outdated or study_instance_uid in self._being_forgotten
 
     async def _answer(self, request: Request, proceed: Proceed, retrieve: Retrieve) -> Answer:
         whole = retrieve.random_access or retrieve.without_bulk_data
@@ -334,9 +361,6 @@ class Cache:
     def _ended(self, key: SeriesKey, fetch: Fetch) -> None:
         if self._fetches.get(key) is fetch:
             del self._fetches[key]
-        if fetch in self._outdated:
-            self._outdated.remove(fetch)
-            Deferred.fromCoroutine(self._outdate(fetch.study_instance_uid))
 
     async def _landed(self, entry: Entry) -> None:
         """Forget what a rejection note rejects."""

@@ -95,8 +95,6 @@ def _cut(pieces: Sequence[Piece], start: int, end: int) -> list[Piece]:
         if first < last:
             found.append(piece if last - first == len(piece) else memoryview(piece)[first:last])
         position += len(piece)
-        if position >= end:
-            break
     return found
 
 

@@ -4,8 +4,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import CancelledError
-
 from harmonygw.dicom.web import media_types
 from harmonygw.dicom.web.resources import Resource
 from harmonygw.dicom.web.store_media_types import store_form
@@ -71,8 +69,6 @@ class StoreTransaction:
             await instances.fail_the_rest("the archive did not answer for an instance")
             if parts.broken is not None:
                 raise parts.broken
-        except CancelledError:
-            raise
         except HarmonyError as error:
             if parts.broken is not None:
                 raise _broken_off(parts.broken, report.stored) from None
@@ -94,8 +90,6 @@ class StoreTransaction:
         """Read on, so that everything that the archive did not take is named in the reply."""
         try:
             await instances.fail_the_rest(error.detail)
-        except CancelledError:
-            raise
         except HarmonyError:
             if parts.broken is not None:
                 raise _broken_off(parts.broken, report.stored) from None
@@ -103,11 +97,13 @@ class StoreTransaction:
 
 
 def _broken_off(error: HarmonyError, stored: int) -> HarmonyError:
-    """Return an error with what had been stored by then, since no report will say so."""
-    if stored:
-        error.args = (f"{error.detail.rstrip('.')}; {_stored(stored)}.",)
+    """Return what broke the request off, with what had been stored by then, since no report will say so.
+
+    It went through the archive, which may have put its own name to it.
+    """
+    error.args = (f"{error.detail.rstrip('.')}; {_stored(stored)}." if stored else error.detail,)
     return error
 
 
 def _stored(count: int) -> str:
-    return f"{count} instances had been stored by then"
+    return f"{count} {'instance' if count == 1 else 'instances'} had been stored by then"

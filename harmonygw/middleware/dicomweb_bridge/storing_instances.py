@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from twisted.internet.defer import CancelledError
-
 from harmonygw.dicom.dataset.completeness import Completeness
 from harmonygw.dicom.dataset.header_scan import HEADER_SCAN_LIMIT
 from harmonygw.dicom.dataset.part10_reading import Part10Reading
@@ -54,8 +52,6 @@ class SentDataSet:
             return await self._source.__anext__()
         except StopAsyncIteration:
             self.ended = True
-            raise
-        except CancelledError:
             raise
         except HarmonyError as error:
             self.error = error
@@ -200,11 +196,14 @@ class Instances:
             return None
         values = reading.values
         missing = [keyword for keyword in _UIDS if not values.get(keyword)]
-        mismatch = reading.mismatch()
-        if mismatch or missing:
-            lacks = f"{' and '.join(missing)} cannot be found in the first {HEADER_SCAN_LIMIT} bytes of a data set"
-            self._refuse(reading, DATA_SET_DOES_NOT_MATCH, mismatch or lacks)
+        if missing or reading.claims_another_class:
+            detail = "the file meta information names another SOP class than the data set"
+            if missing:
+                detail = f"{' and '.join(missing)} cannot be found in the first {HEADER_SCAN_LIMIT} bytes of a data set"
+            self._refuse(reading, DATA_SET_DOES_NOT_MATCH, detail)
             return None
+        if reading.claims_another_instance:
+            self._report.remark("the file meta information names another SOP instance than the data set, which counts")
         instance = Instance(
             values["SOPClassUID"],
             values["SOPInstanceUID"],
@@ -251,8 +250,7 @@ async def _rest_of(reading: Part10Reading, part: IncomingPart) -> AsyncGenerator
     completeness = Completeness(reading.transfer_syntax_uid)
     beginning = reading.data_set
     completeness.feed(beginning)
-    if beginning:
-        yield beginning
+    yield beginning
     async for pieces in part:
         completeness.feed(pieces)
         yield pieces

@@ -24,7 +24,6 @@ from harmonygw.dicom.web.pixel_media_types import TRANSFER_SYNTAXES_OF
 from harmonygw.dicom.web.store_media_types import PartKind, bulk_transfer_syntax
 from harmonygw.errors import BadRequest, TooLarge
 from harmonygw.middleware.dicomweb_bridge.access import Access
-from harmonygw.middleware.dicomweb_bridge.spooling import Spool
 from harmonygw.middleware.dicomweb_bridge.storing_parts import IncomingPart
 from harmonygw.streams import Instance, Piece, Pieces
 
@@ -60,13 +59,12 @@ class Metadata:
     """What one request has brought of it."""
 
     def __init__(self, access: Access, request_url: str, *, max_metadata_bytes: int, max_bulk_bytes: int) -> None:
-        self._access = access
         self._request_url = request_url
         self._max_metadata_bytes = max_metadata_bytes
         self._max_bulk_bytes = max_bulk_bytes
         self._documents: list[tuple[PartKind, bytes]] = []
         self._metadata_bytes = 0
-        self._spool: Spool | None = None
+        self._spool = access.new_spool()
         self._bulk_parts = 0
         self._by_location: dict[str, list[_BulkPart]] = {}
         self._frames: dict[str, dict[int, _BulkPart]] = {}
@@ -89,7 +87,7 @@ class Metadata:
         self._bulk_parts += 1
         if self._bulk_parts > MAX_BULK_PARTS:
             raise TooLarge(f"The request has more parts with bulk data than MAX_BULK_PARTS ({MAX_BULK_PARTS}).")
-        spool = self._spool = self._spool or self._access.new_spool()
+        spool = self._spool
         begin = spool.size
         async for pieces in part:
             for piece in pieces:
@@ -208,7 +206,7 @@ class Metadata:
     async def _jpeg_process(self, part: _BulkPart) -> str:
         """Return the transfer syntax that the codestream itself tells, where its media type may not."""
         media = parse_content_type(part.content_type or "")
-        if media is None or media.media_type != _JPEG or self._spool is None:
+        if media is None or media.media_type != _JPEG:
             return ""
         length = min(part.segment.length, BEGINNING_LENGTH)
         async with aclosing(self._spool.pieces(part.segment.offset, length)) as pieces:
@@ -220,7 +218,7 @@ class Metadata:
         for piece in pieces:
             if isinstance(piece, bytes):
                 yield (piece,)
-            elif self._spool is not None:
+            else:
                 async with aclosing(self._spool.pieces(*piece)) as value:
                     async for some in value:
                         yield some
@@ -228,8 +226,7 @@ class Metadata:
     def close(self) -> None:
         """Give everything up."""
         self._documents = []
-        if self._spool is not None:
-            self._spool.close()
+        self._spool.close()
 
 
 _UIDS: Final = {

@@ -7,8 +7,6 @@ or sent more than it may), there is nobody to tell what was stored. Malformed, w
 from collections.abc import Iterator
 from enum import Enum
 
-from twisted.internet.defer import CancelledError
-
 from harmonygw.dicom.web.multipart_reading import Event, MultipartReading, PartHeader
 from harmonygw.dicom.web.store_media_types import StoreForm
 from harmonygw.errors import BadRequest, HarmonyError, PeerError
@@ -98,11 +96,10 @@ class PartsReader:
             event = self._next_event()
             if isinstance(event, PartHeader):
                 return self._begin(event)
-            if event is _Known.NO_MORE:
-                if self._reading.ended:
-                    self.ended = True
-                    return None
-                await self._read_on()
+            if self._reading.ended:
+                self.ended = True
+                return None
+            await self._read_on(self._reading)
 
     def _begin(self, header: PartHeader) -> IncomingPart:
         self._current = IncomingPart(self, header)
@@ -123,7 +120,7 @@ class PartsReader:
                 return None
             if isinstance(event, bytes):
                 return (event,)
-            await self._read_on()
+            await self._read_on(self._reading)
 
     def _next_event(self) -> "Event | _Known":
         """Return the next of the events that are known; raises `malformed` in its turn."""
@@ -135,10 +132,8 @@ class PartsReader:
             self.malformed = error
             raise
 
-    async def _read_on(self) -> None:
+    async def _read_on(self, reading: MultipartReading) -> None:
         """Have more events; raises `malformed` when the body ends before its closing delimiter."""
-        if self._reading is None:
-            return
         pieces = await self._read()
         if pieces is None:
             self.malformed = BadRequest(
@@ -146,7 +141,7 @@ class PartsReader:
                 "not stored."
             )
             raise self.malformed
-        self._events = self._reading.feed(b"".join(pieces) if len(pieces) > 1 else bytes(pieces[0]))
+        self._events = reading.feed(b"".join(pieces) if len(pieces) > 1 else bytes(pieces[0]))
 
     async def _read(self) -> Pieces | None:
         if self.broken is not None:
@@ -154,8 +149,6 @@ class PartsReader:
         try:
             async for pieces in self._body:
                 return pieces
-        except CancelledError:
-            raise
         except HarmonyError as error:
             self.broken = error
             raise

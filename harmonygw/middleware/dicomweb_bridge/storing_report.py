@@ -71,6 +71,10 @@ class Report:
             ),
         )
 
+    def remark(self, sentence: str) -> None:
+        """Tell the operator, and nobody else."""
+        self._record.note(sentence)
+
     def note_failure(self, reason: int, detail: str, sop_class_uid: str = "", sop_instance_uid: str = "") -> None:
         """Note what was not stored: an instance, when both UIDs are known, or something else."""
         self.failed += 1

@@ -106,10 +106,13 @@ class StreamingRequest(Request):
             self._upload.fail(Cancelled("the reply was complete before the body was read"))
 
     def connectionLost(self, reason: Failure) -> None:
-        """Tell whoever reads the body, and whoever asked by `notifyFinish`."""
+        """Tell whoever asked by `notifyFinish`, and then whoever still reads the body.
+
+        An exchange that ends with its client is cancelled by the former, and has nobody to tell of a body cut short.
+        """
+        super().connectionLost(reason)
         if self._upload is not None:
             self._upload.fail(TransportError("the client has gone away"))
-        super().connectionLost(reason)
 
     # What the reader of the body tells
 

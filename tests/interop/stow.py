@@ -53,6 +53,9 @@ options = {{ spool_path = "{spool}"{options} }}
 type = "cache"
 options = {{ path = "{cache}" }}
 
+"""
+
+STORAGE = """
 [backends.archive]
 service = "storage"
 options = {{ root = "{root}" }}
@@ -60,12 +63,14 @@ options = {{ root = "{root}" }}
 
 
 class Archive:
-    """A running gateway in front of the `storage` backend.
+    """A running gateway in front of the `storage` backend, unless another one is given.
 
     Leaving it asserts that nothing is left: no file of a spool, no unfinished instance, no failure in the log.
     """
 
-    def __init__(self, folder: Path, *, limits: str = "", options: str = "", cache: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, limits: str = "", options: str = "", cache: bool = False, backend: str = STORAGE
+    ) -> None:
         self.port = free_port()
         self.root = folder / "archive"
         self.spool = folder / "spool"
@@ -74,7 +79,7 @@ class Archive:
         self.failures: list[LogEvent] = []
         main = folder / "config.toml"
         main.write_text(
-            CONFIGURATION.format(
+            (CONFIGURATION + backend).format(
                 port=self.port,
                 limits=limits,
                 options=f", {options}" if options else "",
@@ -104,7 +109,9 @@ class Archive:
             assert not self.failures, self.failures[0]
 
     def _observe(self, event: LogEvent) -> None:
-        if "exchange" in event:
+        if "exchange" in event and event["exchange"].get("path", "").startswith(
+            "/studies"
+        ):  # and not another archive's
             self.exchanges.append(event["exchange"])
         if "log_failure" in event:
             self.failures.append(event)
@@ -169,6 +176,8 @@ class Archive:
 
 
 BOUNDARY = "a-boundary-of-thirty-characters"
+JSON = f'multipart/related; type="application/dicom+json"; boundary={BOUNDARY}'
+XML = f'multipart/related; type="application/dicom+xml"; boundary={BOUNDARY}'
 MULTIPART = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
 
 
