@@ -163,13 +163,12 @@ async def test_orthanc_gets_the_corpus(real_peers: None, tmp_path: Path) -> None
         except (AttributeError, pydicom.errors.InvalidDicomError):
             continue
     with orthanc(tmp_path) as port:
-        async with storing_in(port) as one:
+        async with storing_in(port, timeout_secs=3) as one:
             results = await store(one, *instances)
             assert len(results) == len(instances)
-            stored = [result for result in results if result.status == 0]
-            assert len(stored) > len(instances) // 2
-            assert all(result.detail for result in results if result.status)
-            assert one.pool.state()["associations"] in (0, 1)
+            # Orthanc refuses what it cannot read, and what lacks a Patient ID; of some it says nothing for ever.
+            assert sum(result.status == 0 for result in results) >= len(instances) - 12
+            assert not [result for result in results if result.status == 0x0122]
 
 
 # SCPs of pynetdicom
