@@ -16,6 +16,7 @@ from pydicom.uid import UID, CTImageStorage
 from pynetdicom import AE, evt
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor as _reactor
+from twisted.internet.task import deferLater
 
 from harmonygw.backends.dicom_scu import DicomSCU
 from harmonygw.exchange import AssociationOrigin, Request
@@ -52,6 +53,8 @@ async def storing_in(port: int, called_ae_title: str = "ANY-SCP", **options: Any
         yield one
     finally:
         await one.stop()
+        while one.pool.places:  # Orthanc does not end before its associations have
+            await deferLater(reactor, 0.01)
 
 
 async def store(one: DicomSCU, *instances: Instance) -> list[StoreResult]:
