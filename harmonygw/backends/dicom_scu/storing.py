@@ -7,10 +7,10 @@ has gone out, whatever happens to the association has happened to the instance.
 """
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall
 
 from harmonygw.backends.dicom_scu.re_encoding import ReEncoding
@@ -64,6 +64,16 @@ class Storage:
         return results
 
 
+@dataclass(slots=True)
+class _Arrival:
+    """An instance of which the first bytes are there, or why there are none."""
+
+    instance: Instance
+    source: "_Source"
+    data_set: OutgoingData
+    error: HarmonyError | None = None
+
+
 class Results:
     """The results of one Store, each made when it is asked for. Whoever has them reads them to the end, or closes them.
 
@@ -80,6 +90,8 @@ class Results:
         self._named = named
         self._lease = _Lease(storage, request)
         self._first: Instance | None = None
+        self._ahead: Deferred[_Arrival | None] | None = None
+        """The next instance, which is looked at while the PACS deals with the one before; None at the end."""
 
     async def begin(self) -> None:
         """Wait for the first instance, and lease an association for it."""
@@ -98,10 +110,11 @@ class Results:
 
     async def __anext__(self) -> StoreResult:
         try:
-            instance, self._first = self._first, None
-            if instance is None:
-                instance = await anext(aiter(self._instances))
-            outcome = await self._outcome(instance)
+            arrival = await (self._ahead or self._arrival())
+            self._ahead = None
+            if arrival is None:
+                raise StopAsyncIteration
+            outcome = await self._outcome(arrival)
         except HarmonyError as error:
             await self.aclose()
             raise self._named(error) from error.__cause__
@@ -109,7 +122,8 @@ class Results:
             await self.aclose()
             raise
         self._lease.hold()
-        return StoreResult(instance.sop_class_uid, instance.sop_instance_uid, outcome.status, outcome.error_comment)
+        uids = arrival.instance.sop_class_uid, arrival.instance.sop_instance_uid
+        return StoreResult(*uids, outcome.status, outcome.error_comment)
 
     async def aclose(self) -> None:
         """Let go of the association, and give up the instances that are still to come."""
@@ -117,16 +131,44 @@ class Results:
         first, self._first = self._first, None
         if first is not None:
             await first.data_set.aclose()
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.addErrback(lambda _: None)
+            ahead.cancel()
+            if (arrival := await ahead) is not None:
+                await arrival.instance.data_set.aclose()
         await self._instances.aclose()
 
-    async def _outcome(self, instance: Instance) -> Outcome:
-        record = self._record
+    async def _arrival(self) -> "_Arrival | None":
+        """Wait for the next instance and its first bytes: what cannot be read at all costs no association."""
+        instance, self._first = self._first, None
         try:
-            outcome = await self._store(instance)
+            if instance is None:
+                instance = await anext(aiter(self._instances))
+        except StopAsyncIteration:
+            return None
+        source = _Source(instance.data_set, self._storage.clock)
+        arrival = _Arrival(instance, source, OutgoingData(source))
+        try:
+            await arrival.data_set.begin()
         except CancelledError:
             raise
         except HarmonyError as error:
-            await instance.data_set.aclose()
+            arrival.error = error
+        return arrival
+
+    def _look_ahead(self) -> None:
+        """Begin with the next instance: all of this one has gone out, and its response is still to come."""
+        self._ahead = Deferred.fromCoroutine(self._arrival())
+
+    async def _outcome(self, arrival: "_Arrival") -> Outcome:
+        record = self._record
+        try:
+            outcome = await self._store(arrival)
+        except CancelledError:
+            raise
+        except HarmonyError as error:
+            await arrival.instance.data_set.aclose()
             outcome = Outcome(_status_of(error), error_comment=error.detail)
             record.note(f"an instance was not stored: {error.detail}")
         if category(outcome.status) in (Category.SUCCESS, Category.WARNING):
@@ -135,29 +177,28 @@ class Results:
             record.dimse_status = outcome.status
         return outcome
 
-    async def _store(self, instance: Instance) -> Outcome:
-        """Send an instance once its first bytes are there: what cannot be read at all costs no association."""
-        source = _Source(instance.data_set, self._storage.clock)
-        data_set = OutgoingData(source)
-        await data_set.begin()
-        outgoing = replace(instance, data_set=data_set)
+    async def _store(self, arrival: "_Arrival") -> Outcome:
+        if arrival.error is not None:
+            raise arrival.error
+        instance = arrival.instance
+        outgoing = replace(instance, data_set=arrival.data_set)
         association = await self._lease.association(instance)
         re_encoding = self._storage.re_encoding
         contexts = contexts_for(instance, association.protocol.contexts.values(), re_encoding.alternatives)
         syntaxes = [one.transfer_syntax for one in contexts]
         if syntaxes[0] == instance.transfer_syntax_uid:
-            return await self._send(association, outgoing, source)
+            return await self._send(association, outgoing, arrival.source)
         made = await re_encoding.begin(outgoing, syntaxes, self._client)
         try:
             association = await self._lease.association(instance)  # the one before may be gone by now
-            return await self._send(association, made, source)
+            return await self._send(association, made, arrival.source)
         finally:
             await made.data_set.aclose()
 
     async def _send(self, association: Association, outgoing: Instance, source: "_Source") -> Outcome:
         source.watch(self._storage.stall_secs, association)
         try:
-            return await association.store(outgoing)
+            return await association.store(outgoing, on_sent=self._look_ahead)
         finally:
             source.watch_no_more()
 

@@ -203,10 +203,16 @@ class Association:
         return operation
 
     async def store(
-        self, instance: Instance, *, originator_ae_title: str = "", originator_message_id: int | None = None
+        self,
+        instance: Instance,
+        *,
+        originator_ae_title: str = "",
+        originator_message_id: int | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> Outcome:
         """C-STORE of one instance, streamed in its own transfer syntax; returns the outcome.
 
+        `on_sent` is called when its data set has been read to the end and sent, and the response is still to come.
         Raises `NotAcceptable` when no presentation context carries it; the instance is then still unread. When its
         data set ends in an error, the association is aborted: half an object cannot be taken back.
         """
@@ -228,6 +234,8 @@ class Association:
                 operation.done.addErrback(lambda _: None)
                 self.abort(TransportError("an instance could not be sent whole"))
         operation.asked()
+        if on_sent is not None:
+            on_sent()
         return await operation.done
 
     # What the protocol tells

@@ -567,3 +567,75 @@ async def test_an_instance_of_any_length_flows_through_a_window() -> None:
         assert received == len(header) + size
         assert most < 2_000_000
     gc.collect()
+
+
+# The next one
+
+
+@ensureDeferred
+async def test_the_next_instance_is_looked_at_while_the_pacs_deals_with_the_one_before() -> None:
+    second = to_store("2")
+
+    async def wait(connection: Connection, asked: Asked, data: bytes) -> None:
+        await connection.pacs.told()
+        answer(connection, asked)
+
+    pacs = PACS(stored=wait)
+    async with Running(pacs) as running:
+        reply, _ = await running.ask(Store(stream_of(to_store("1"), second)))
+        first = Deferred.fromCoroutine(anext(reply.result))
+        while second.data_set.held:  # type: ignore[attr-defined]
+            await turn()
+        assert not first.called
+        pacs.behave()
+        pacs.tell()
+        assert (await first).sop_instance_uid == "1"
+        assert (await anext(reply.result)).sop_instance_uid == "2"
+        with pytest.raises(StopAsyncIteration):
+            await anext(reply.result)
+
+
+@ensureDeferred
+async def test_what_was_looked_at_is_given_up_with_the_results() -> None:
+    second, gone_on = to_store("2"), []
+
+    async def instances() -> AsyncGenerator[Instance, None]:
+        yield to_store("1")
+        yield second
+        gone_on.append(True)
+
+    async with Running(PACS()) as running:
+        reply, _ = await running.ask(Store(instances()))
+        await anext(reply.result)
+        await reply.result.aclose()
+        assert second.data_set.done  # type: ignore[attr-defined]
+        assert not gone_on
+
+
+@ensureDeferred
+async def test_who_brings_no_next_instance_is_let_go_with_the_results() -> None:
+    never: Deferred[Instance] = Deferred()
+
+    async def instances() -> AsyncGenerator[Instance, None]:
+        yield to_store("1")
+        yield await never
+
+    async with Running(PACS()) as running:
+        reply, _ = await running.ask(Store(instances()))
+        assert (await anext(reply.result)).status == 0
+        await reply.result.aclose()
+        assert never.called
+        assert running.backend.pool.state()["idle"] == 1
+
+
+@ensureDeferred
+async def test_a_result_is_told_before_the_error_that_ends_the_instances() -> None:
+    async def instances() -> AsyncGenerator[Instance, None]:
+        yield to_store("1")
+        raise TransportError("the client has gone")
+
+    async with Running(PACS()) as running:
+        reply, _ = await running.ask(Store(instances()))
+        assert (await anext(reply.result)).status == 0
+        with pytest.raises(TransportError, match="the client has gone"):
+            await anext(reply.result)
