@@ -11,6 +11,7 @@ MEASUREMENTS = (
     *("throughput", "study", "first_byte", "memory", "search", "fairness", "data_set"),
     *("cold", "warm", "large", "decoding"),
     "federation",
+    *("proxy", "forward", "stow"),
 )
 
 

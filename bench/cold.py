@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench import objects
-from bench.gateway import Gateway
+from bench.gateway import BRIEF_IDLE_SECS, Gateway
 from bench.peers import Archive
 from bench.processes import NO_DELAY
 from bench.report import RUNS, Figure
@@ -26,13 +26,8 @@ INSTANCES = tuple(f"{objects.CT_STUDY}.1.{index + 1}" for index in range(objects
 MIDDLE = INSTANCES[objects.CT_INSTANCES // 2]
 
 
-IDLE_SECS = 0.5
-"""Seconds after which the gateway lets an association go, so that it does not stand in the way of `getscu`: Orthanc
-keeps others waiting when five are open."""
-
-
 def measure(stand: Stand) -> Iterator[Figure]:
-    with Gateway(stand.peers, idle_association_secs=IDLE_SECS) as gateway:
+    with Gateway(stand.peers, idle_association_secs=BRIEF_IDLE_SECS) as gateway:
         yield from measured(Stand(stand.peers, gateway))
 
 
@@ -79,7 +74,7 @@ def first_frame(stand: Stand, name: str) -> float:
 
 def getscu(archive: Archive, level: str, series: str, instance: str = "") -> float:
     """Return the seconds that `getscu` takes, checked to be whole."""
-    time.sleep(2 * IDLE_SECS)
+    time.sleep(2 * BRIEF_IDLE_SECS)
     keys = ["-k", f"0008,0052={level}", "-k", f"0020,000D={objects.CT_STUDY}", "-k", f"0020,000E={series}"]
     if instance:
         keys += ["-k", f"0008,0018={instance}"]

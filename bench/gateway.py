@@ -16,6 +16,13 @@ from bench.wire import READ_SIZE
 MAX_ASSOCIATIONS = 4
 """Of each target."""
 
+BRIEF_IDLE_SECS = 0.5
+"""Seconds after which a gateway that is asked to lets an association go: Orthanc keeps others waiting when five are
+open, and dcmqrscp does not end before its associations have."""
+
+AE_TITLE = "HARMONYGW"
+"""Its AE title, called and calling."""
+
 _CONTENT_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 _CONFIGURATION = """\
@@ -54,7 +61,7 @@ target_ref = "{name}"
 
 [backends.{name}_pacs.options]
 aet = "{ae_title}"
-local_aet = "HARMONYGW"
+local_aet = "{local_aet}"
 max_associations = {max_associations}
 idle_association_secs = {idle}
 
@@ -73,6 +80,23 @@ backends = ["{name}_pacs"]
 service = "dicomweb"
 options = {{ path_prefix = "/cached/{name}" }}
 
+[pipelines.{name}_dimse]
+networks = ["default"]
+endpoints = ["{name}_scp"]
+backends = ["{name}_pacs"]
+
+[endpoints.{name}_scp]
+service = "dicom_scp"
+
+[endpoints.{name}_scp.options]
+local_aet = "{local_aet}"
+bind_addr = "127.0.0.1"
+port = {dicom_port}
+enable_find = true
+enable_get = true
+enable_store = true
+max_pdu = 131072
+
 [middleware.{name}_cache]
 type = "cache"
 options = {{ path = "{folder}/cache-{name}-{port}" }}
@@ -80,10 +104,14 @@ options = {{ path = "{folder}/cache-{name}-{port}" }}
 
 
 class Gateway:
-    """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp`, `/synthetic`, and below `/cached` with a cache."""
+    """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp`, `/synthetic`, and below `/cached` with a cache.
+
+    `dicom_ports` are those of a `dicom_scp` in front of each.
+    """
 
     def __init__(self, peers: Peers, *, idle_association_secs: float = 30.0) -> None:
         self.port = free_port()
+        self.dicom_ports = {name: free_port() for name in peers.addresses}
         configuration = peers.folder / f"gateway-{self.port}.toml"
         configuration.write_text(
             _CONFIGURATION.format(port=self.port)
@@ -91,6 +119,8 @@ class Gateway:
                 _PIPELINE.format(
                     name=name,
                     ae_title=title,
+                    local_aet=AE_TITLE,
+                    dicom_port=self.dicom_ports[name],
                     pacs_port=port,
                     max_associations=MAX_ASSOCIATIONS,
                     idle=idle_association_secs,

@@ -1,6 +1,7 @@
 """Generated objects for the real archives, written once a run as Part 10 files."""
 
 from collections.abc import Iterator
+from os import SEEK_END
 from pathlib import Path
 
 import imagecodecs
@@ -17,6 +18,10 @@ CT_INSTANCES = 500
 MULTI_FRAME_STUDY = f"{ROOT}.2"
 MULTI_FRAMES = 400
 """Frames of 512 KiB: 200 MB in one instance."""
+LARGE_MULTI_FRAME_STUDY = f"{ROOT}.5"
+LARGE_MULTI_FRAMES = 2000
+"""Frames of 512 KiB: 1 GB in one instance."""
+SMALL_STUDY = f"{ROOT}.6"
 JPEG_2000_STUDY = f"{ROOT}.4"
 JPEG_2000_SIDE = 2048
 """Rows and columns of its one image."""
@@ -43,6 +48,29 @@ def multi_frame(folder: Path) -> Iterator[Path]:
     image.NumberOfFrames = str(MULTI_FRAMES)
     _add_pixels(image, 512, 512, pixels(FRAME_SIZE) * MULTI_FRAMES)
     yield _write(image, folder / "multi-frame.dcm")
+
+
+def large_multi_frame(folder: Path) -> Iterator[Path]:
+    """Write one instance of 1 GB, a frame at a time: its pixels stand at its end."""
+    image = _image(MULTI_FRAME_WORD_SC, LARGE_MULTI_FRAME_STUDY, 0, modality="OT", patient_id="LARGE")
+    image.NumberOfFrames = str(LARGE_MULTI_FRAMES)
+    frame = pixels(FRAME_SIZE)
+    _add_pixels(image, 512, 512, frame)
+    path = _write(image, folder / "large-multi-frame.dcm")
+    with path.open("r+b") as file:
+        file.seek(-FRAME_SIZE - 4, SEEK_END)
+        file.write((FRAME_SIZE * LARGE_MULTI_FRAMES).to_bytes(4, "little"))
+        file.seek(0, SEEK_END)
+        for _ in range(LARGE_MULTI_FRAMES - 1):
+            file.write(frame)
+    yield path
+
+
+def one_small(folder: Path) -> Iterator[Path]:
+    """Write one CT image of a few pixels."""
+    image = _image(CTImageStorage, SMALL_STUDY, 0, modality="CT", patient_id="SMALL")
+    _add_pixels(image, 2, 2, bytes(8))
+    yield _write(image, folder / "small.dcm")
 
 
 def large_jpeg_2000(folder: Path) -> Iterator[Path]:

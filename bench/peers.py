@@ -4,6 +4,7 @@ Each is started when it is first asked for, on a free loopback port, in a tempor
 """
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -36,6 +37,14 @@ class Archive:
         process.wait_for_port(self.port)
         return process
 
+    def empty(self) -> None:
+        """Start it anew with nothing in it, where it was."""
+        self.process.end()
+        del self.process
+        shutil.rmtree(self._folder / "database")
+        self._stored.clear()
+        self.process.check()
+
     def holds(self, write: Callable[[Path], Iterator[Path]], *, proposing: str = "-x=") -> "Archive":
         """Put a filling of `objects` into it, unless it is there; `proposing` is `storescu`'s option."""
         self.process.check()
@@ -53,8 +62,7 @@ class Archive:
                 capture_output=True,
                 timeout=STORE_SECS,
             )
-            for file in files.iterdir():
-                file.unlink()
+            shutil.rmtree(files)
         return self
 
 

@@ -72,6 +72,16 @@ class DicomSCUOptions:
     retrieve_without_bulk_data: Literal["auto", "never"] = "auto"
     """Whether metadata are retrieved without bulk data (PS3.4 Annex Z) when the PACS accepts that in negotiation.
     Never for one that accepts it and does it wrong."""
+    store_transcoding: Literal["auto", "lossless", "never"] = "auto"
+    """What becomes of a compressed instance whose transfer syntax the PACS does not take: it is encoded anew
+    without loss, or decoded, whichever the PACS takes; so are those only that were compressed without loss; or it
+    is refused. Nothing is ever compressed with loss."""
+    transcoding_processes: Count = 2
+    """Worker processes for that, started when the first such instance comes."""
+    store_stall_secs: Seconds = 60.0
+    """Seconds that the PACS is kept waiting, in the middle of an instance, for 16 KiB more of it from whoever
+    stores it; then A-ABORT, and the instance has failed. More than who stores is given for one byte
+    (`body_timeout_secs`)."""
     user_identity: UserIdentity | None = None
     """Who we say we are. Unless given, nothing is said."""
     connect_timeout_secs: Seconds = 10.0

@@ -17,16 +17,17 @@ from harmonygw.backends.dicom_scu.incoming import IncomingStore, is_shared
 from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_ROOT, InformationModel
 from harmonygw.backends.dicom_scu.moving import move_elsewhere
 from harmonygw.backends.dicom_scu.patient_root import PatientRootMatches
+from harmonygw.backends.dicom_scu.re_encoding import ReEncoding
 from harmonygw.backends.dicom_scu.requesting import Requesting
 from harmonygw.backends.dicom_scu.retrieval import ALWAYS_WHOLE, Retrieval
+from harmonygw.backends.dicom_scu.storing import Storage
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
-from harmonygw.dicom.dimse.statuses import Category, category, describe
-from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext
+from harmonygw.dicom.dimse.statuses import describe
+from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
 from harmonygw.errors import (
-    Busy,
     ConfigurationError,
     HarmonyError,
     Incomplete,
@@ -36,7 +37,6 @@ from harmonygw.errors import (
 )
 from harmonygw.exchange import Record, Reply, Request
 from harmonygw.net.association.destination import MoveDestination, Unclaimed
-from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.pool import AssociationPool, PoolLimits
 from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION, Association
 from harmonygw.operations import (
@@ -53,7 +53,6 @@ from harmonygw.operations import (
     RequestCommitment,
     Retrieve,
     Store,
-    StoreResult,
 )
 from harmonygw.pipeline import Context, IBackend
 from harmonygw.streams import Instance, Match
@@ -114,6 +113,10 @@ class DicomSCU:
             options.incoming_store_port, context.configuration
         ):
             self._incoming = IncomingStore(options, self.destination, self.commitments.take, context.reactor)
+        self._re_encoding = ReEncoding(options, context.reactor)
+        self._storage = Storage(
+            self.pool, self._requesting, self._re_encoding, context.reactor, stall_secs=options.store_stall_secs
+        )
         self._attempts = Attempts(self.pool, self._requesting, options, self.destination, self._incoming)
 
     # The backend's life
@@ -128,6 +131,7 @@ class DicomSCU:
         self.pool.abort()
         if self._incoming is not None:
             await self._incoming.stop()
+        await self._re_encoding.stop()
 
     def state(self) -> dict[str, object]:
         """Describe the target."""
@@ -143,6 +147,7 @@ class DicomSCU:
             "incoming_store_port": self._incoming.port if self._incoming is not None else None,
             "moves_under_way": self.destination.under_way,
             "commitments_pending": self.commitments.pending,
+            "transcoding": self._re_encoding.state(),
             **self.pool.state(),
         }
 
@@ -166,7 +171,7 @@ class DicomSCU:
             case Move():
                 return Reply(result=await self._move(request, operation))
             case Store():
-                return Reply(result=self._watched(request, self._store(request, operation)))
+                return Reply(result=await self._storage.begin(request, operation, partial(self._named, request)))
             case FindWorklist():
                 return Reply(result=await self._find_worklist(request, operation))
             case RequestCommitment():
@@ -336,35 +341,6 @@ class DicomSCU:
             raise NotAcceptable("the archive is asked in Patient Root, where a move names the patient (PatientID)")
         return await move_elsewhere(self.pool, self._requesting, request, model, move)
 
-    # Store
-
-    async def _store(self, request: Request, store: Store) -> AsyncGenerator[StoreResult, None]:
-        """Yield what becomes of each instance, one after another, as they come; a failure is that of its instance."""
-        record = request.record
-        async with aclosing(store.instances) as instances:
-            async for instance in instances:
-                try:
-                    outcome = await self._store_one(request, instance)
-                except HarmonyError as error:
-                    await instance.data_set.aclose()
-                    outcome = Outcome(_status_of(error), error_comment=error.detail)
-                    record.note(f"an instance was not stored: {error.detail}")
-                if category(outcome.status) in (Category.SUCCESS, Category.WARNING):
-                    record.instances += 1
-                if outcome.status != statuses.SUCCESS or record.dimse_status is None:
-                    record.dimse_status = outcome.status
-                yield StoreResult(
-                    instance.sop_class_uid, instance.sop_instance_uid, outcome.status, outcome.error_comment
-                )
-
-    async def _store_one(self, request: Request, instance: Instance) -> Outcome:
-        rq = self._requesting.rq(ProposedContext(1, instance.sop_class_uid, (instance.transfer_syntax_uid,)))
-        association = await self._acquire(request, rq, light=False)
-        try:
-            return await association.store(instance)
-        finally:
-            self.pool.give_back(association)
-
     # Worklist and commitment
 
     async def _find_worklist(self, request: Request, find: FindWorklist) -> Matches:
@@ -406,12 +382,3 @@ def _require(association: Association, sop_class_uid: str) -> None:
     """Raise what an archive that lacks a service deserves."""
     if not association.contexts_for(sop_class_uid):
         raise useless(association, sop_class_uid, f"{EXPLICIT_VR_LITTLE_ENDIAN} or {IMPLICIT_VR_LITTLE_ENDIAN}")
-
-
-def _status_of(error: HarmonyError) -> int:
-    """Return the status of an instance that the archive gave none (PS3.18 Table I.2-2)."""
-    if isinstance(error, NotAcceptable):
-        return statuses.SOP_CLASS_NOT_SUPPORTED
-    if isinstance(error, Busy):
-        return statuses.OUT_OF_RESOURCES
-    return statuses.PROCESSING_FAILURE

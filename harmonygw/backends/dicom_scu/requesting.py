@@ -28,6 +28,7 @@ class Requesting:
         self._reactor = reactor
         self._identity = _identity(options)
         self._queries: dict[tuple[tuple[InformationModel, ...], bool], AssociateRQ] = {}
+        self._storage = self.verification_rq()
         self._timing = Timing(first_answer=settings.timeout_secs, cancel_grace=options.cancel_grace_secs)
         self._endpoint = target_endpoint(reactor, settings.host, settings.port, options.connect_timeout_secs)
         self.default_character_set = tuple(options.default_character_set.split("\\"))
@@ -69,6 +70,12 @@ class Requesting:
         if known is None:
             known = self._queries[models, fuzzy] = self._query_rq(models, fuzzy)
         return known
+
+    def storage_rq(self, proposed: tuple[ProposedContext, ...]) -> AssociateRQ:
+        """Return the request for C-STOREs: the same object for as long as the same is proposed."""
+        if self._storage.contexts != proposed:
+            self._storage = self.rq(*proposed)
+        return self._storage
 
     def _query_rq(self, models: tuple[InformationModel, ...], fuzzy: bool) -> AssociateRQ:
         pairs = [

@@ -4,7 +4,7 @@ A message is a command set and, when that announces one, a data set, each in one
 are small and are gathered; data sets are not: their fragments are passed on as they come.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from harmonygw.dicom.dimse.commands import Command, decode_command
@@ -19,6 +19,10 @@ limit; four thousand tags of it are enough."""
 PDV_HEADER_LENGTH: Final = 6
 """Bytes of a presentation data value item before its fragment: length, context ID, control header (PS3.8
 §9.3.5.1)."""
+
+LONGEST_FRAGMENT: Final = 131072
+"""Bytes of the longest fragment that is made of a data set on its way, whatever the peer takes. Default 128 KiB: what
+has come of an object waits until a fragment is full, and should not wait long."""
 
 _UNEXPECTED: Final = 5
 """The reason of an A-ABORT for an unexpected PDU parameter (PS3.8 Table 9-26)."""
@@ -112,11 +116,55 @@ def pdvs(context_id: int, data: Buffer, *, is_command: bool, max_length: int) ->
     of bytes (PS3.8 §E.1). Nothing is copied; no data makes one empty last fragment. Raises `PeerError` when
     `max_length`, the peer's choice, leaves room for less than two bytes.
     """
-    room = (max_length - PDV_HEADER_LENGTH) & ~1
-    if room < 2:
-        raise PeerError(f"a maximum PDU length of {max_length} leaves no room for a message", reason=_INVALID)
+    room = _room(max_length)
     view = memoryview(data)
     last_offset = max(len(view) - 1, 0) // room * room
     for offset in range(0, last_offset, room):
         yield PDV(context_id, is_command, False, view[offset : offset + room])
     yield PDV(context_id, is_command, True, view[last_offset:])
+
+
+def _room(max_length: int) -> int:
+    """Return the bytes of the longest fragment of even length that fits a PDU."""
+    room = (max_length - PDV_HEADER_LENGTH) & ~1
+    if room < 2:
+        raise PeerError(f"a maximum PDU length of {max_length} leaves no room for a message", reason=_INVALID)
+    return room
+
+
+class OutgoingDataSet:
+    """Cuts a data set, while it comes, into fragments that fill P-DATA-TF PDUs (PS3.8 §E.1). Nothing is copied.
+
+    `max_length` is what the peer takes as variable field of one PDU, in bytes. However the pieces come, every fragment
+    but the last has the same, even number of bytes. What does not fill one is held, and so is what may be the last.
+    Raises `PeerError` when `max_length` leaves room for less than two bytes.
+    """
+
+    def __init__(self, max_length: int) -> None:
+        self._room = min(_room(max_length), LONGEST_FRAGMENT)
+        self._held: list[Buffer] = []
+        self.held = 0
+        """Bytes that are held: a fragment's at most."""
+
+    def feed(self, pieces: Sequence[Buffer]) -> list[list[Buffer]]:
+        """Return the fragments that are full, each the pieces that it is made of, and not the last."""
+        fragments: list[list[Buffer]] = []
+        room = self._room
+        for piece in pieces:
+            length = len(piece)
+            start = 0
+            while self.held + length - start > room:
+                end = start + room - self.held
+                if end > start:
+                    self._held.append(memoryview(piece)[start:end])
+                fragments.append(self._held)
+                self._held, self.held, start = [], 0, end
+            if length > start:
+                self._held.append(memoryview(piece)[start:] if start else piece)
+                self.held += length - start
+        return fragments
+
+    def finish(self) -> list[Buffer]:
+        """Return the last fragment, which has no pieces when there was no data at all."""
+        last, self._held, self.held = self._held, [], 0
+        return last

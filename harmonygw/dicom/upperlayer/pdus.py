@@ -8,7 +8,7 @@ P-DATA-TF, the release PDUs and A-ABORT are few bytes each and are our own. Rece
 `reader.py`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
@@ -65,6 +65,7 @@ _NOT_SIGNIFICANT: Final = "1.2.840.10008.1.2"
 
 _PDU_HEADER: Final = Struct(">BxI")
 _PDV_HEADER: Final = Struct(">IBB")
+_FRAGMENT_HEADER: Final = Struct(">BxIIBB")
 _UINT16: Final = Struct(">H")
 
 
@@ -153,6 +154,17 @@ def encode_p_data_tf(pdvs: Iterable[tuple[int, bool, bool, Buffer]], max_length:
     if length:
         out[first] = _PDU_HEADER.pack(PDUType.P_DATA_TF, length) + out[first]
     return out
+
+
+def encode_fragment(context_id: int, is_last: bool, pieces: Sequence[Buffer], max_length: int) -> list[Buffer]:
+    """Return a P-DATA-TF PDU with one fragment of a data set: a header, and the uncopied pieces of the fragment.
+
+    Raises ValueError when that exceeds `max_length` bytes of variable field (PS3.8 §D.1).
+    """
+    length = HEADER_LENGTH + sum(map(len, pieces))
+    if length > max_length:
+        raise ValueError(f"a presentation data value of {length} bytes exceeds {max_length}")
+    return [_FRAGMENT_HEADER.pack(PDUType.P_DATA_TF, length, length - 4, context_id, is_last << 1), *pieces]
 
 
 @lru_cache(maxsize=ENCODED_REQUESTS_KEPT)

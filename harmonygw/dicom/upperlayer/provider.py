@@ -20,7 +20,7 @@ P-DATA-TF is the hot path: while the state welcomes data, its fragments pass fro
 without a look at the table.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
@@ -262,6 +262,19 @@ class UpperLayer:
         """
         self._machine.happen(machine.Event.Evt9, now)
         self._out += pdus.encode_p_data_tf(pdvs, self._max_send_length)
+
+    def send_fragments(
+        self, context_id: int, fragments: Iterable[Sequence[Buffer]], now: float, *, is_last: bool = False
+    ) -> None:
+        """Send fragments of a data set, each the pieces of it and a PDU of its own; none is copied (PS3.8 §7.6).
+
+        `is_last` says that it is one, and that it ends the data set. Raises what `send` raises.
+        """
+        self._machine.happen(machine.Event.Evt9, now)
+        length = self._max_send_length
+        encoded = [pdus.encode_fragment(context_id, is_last, pieces, length) for pieces in fragments]
+        for pieces in encoded:
+            self._out += pieces
 
     def release(self, now: float) -> None:
         """Request the release of the association (PS3.8 §7.2). Raises RuntimeError in any state but Sta6."""

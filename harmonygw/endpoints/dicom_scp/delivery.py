@@ -1,39 +1,26 @@
 """Where the instances of a retrieval go: back on the association of a C-GET, or on one of our own for a C-MOVE.
 
-An instance goes out as it is held when the peer accepted that transfer syntax, else in another native one when it
-is native itself. Its first bytes are there before its C-STORE-RQ is sent, so that what cannot be read at all costs
-one sub-operation and not the association.
+How each instance goes out is the same for both, and for a C-STORE that somebody else asked for
+(`net.association.outgoing`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from harmonygw.dicom.dataset.conversion import Conversion
-from harmonygw.dicom.dataset.transfer_syntaxes import (
-    EXPLICIT_VR_BIG_ENDIAN,
-    EXPLICIT_VR_LITTLE_ENDIAN,
-    IMPLICIT_VR_LITTLE_ENDIAN,
-    NATIVE,
-    describe,
-)
 from harmonygw.dicom.dimse.commands import CStoreRQ, CStoreRSP
-from harmonygw.dicom.upperlayer.negotiation import (
-    MAX_PRESENTATION_CONTEXTS,
-    AcceptedContext,
-    AssociateRQ,
-    ProposedContext,
-)
-from harmonygw.errors import HarmonyError, Incomplete, NotAcceptable, PeerError
+from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
+from harmonygw.errors import HarmonyError, Incomplete, PeerError
 from harmonygw.net.association.operations import Timing
+from harmonygw.net.association.outgoing import OutgoingData, StorageContexts, contexts_for
 from harmonygw.net.association.protocol import AssociationProtocol
 from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance
 from harmonygw.net.connecting import target_endpoint
 from harmonygw.operations import ANY_TRANSFER_SYNTAX
-from harmonygw.streams import Instance, Pieces, Stream
+from harmonygw.streams import Instance
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds that the destination of a C-MOVE has to take the connection, as for a PACS (`connect_timeout_secs`)."""
@@ -88,8 +75,8 @@ class SubOperations:
 
     async def store(self, instance: Instance) -> int:
         """Send an instance on an accepted context of its SOP class."""
-        context = _context_for(instance, self._contexts)
-        data_set = await _OutgoingData.of(instance, context.transfer_syntax)
+        context = contexts_for(instance, self._contexts)[0]
+        data_set = await OutgoingData.of(instance, context.transfer_syntax)
         outgoing = replace(instance, data_set=data_set)
         self._last_message_id = self._last_message_id % MAX_MESSAGE_ID + 1
         command = CStoreRQ(self._last_message_id, instance.sop_class_uid, instance.sop_instance_uid)
@@ -153,19 +140,19 @@ class DestinationAssociations:
         self._destination = destination
         self._reactor = reactor
         self._connect = connect or self._hostname
-        self._wanted: dict[tuple[str, str], None] = {}
+        self._contexts = StorageContexts()
         self._association: Association | None = None
         self.unreachable = False
         self.size = 0
 
     async def store(self, instance: Instance) -> int:
         """Send an instance, on an association that was opened for its kind."""
-        kind = instance.sop_class_uid, instance.transfer_syntax_uid
-        if self._association is None or self._association.is_closed or kind not in self._wanted:
-            self._association = await self._open(kind)
+        proposed = self._contexts.include((instance.sop_class_uid, instance.transfer_syntax_uid))
+        if self._association is None or self._association.is_closed or not proposed:
+            self._association = await self._open()
         association = self._association
-        context = _context_for(instance, association.protocol.contexts.values())
-        data_set = await _OutgoingData.of(instance, context.transfer_syntax)
+        context = contexts_for(instance, association.protocol.contexts.values())[0]
+        data_set = await OutgoingData.of(instance, context.transfer_syntax)
         outgoing = replace(instance, transfer_syntax_uid=context.transfer_syntax, data_set=data_set)
         try:
             outcome = await association.store(
@@ -183,11 +170,8 @@ class DestinationAssociations:
         if association is not None:
             association.release()
 
-    async def _open(self, kind: tuple[str, str]) -> Association:
+    async def _open(self) -> Association:
         self.close()
-        self._wanted[kind] = None
-        while len(contexts := _proposed(self._wanted)) > MAX_PRESENTATION_CONTEXTS:
-            del self._wanted[next(iter(self._wanted))]
         destination = self._destination
         association = Association(
             clock=self._reactor,
@@ -198,7 +182,7 @@ class DestinationAssociations:
         request = AssociateRQ(
             called_ae_title=destination.called_ae_title,
             calling_ae_title=destination.calling_ae_title,
-            contexts=contexts,
+            contexts=self._contexts.proposed,
             max_pdu_length=destination.max_pdu_length,
         )
         try:
@@ -212,87 +196,3 @@ class DestinationAssociations:
 
     def _hostname(self, host: str, port: int) -> IStreamClientEndpoint:
         return target_endpoint(self._reactor, host, port, CONNECT_TIMEOUT)
-
-
-def _proposed(wanted: Iterable[tuple[str, str]]) -> tuple[ProposedContext, ...]:
-    """Propose each SOP class in the syntax it is held in, and a native one in those that are made of it."""
-    pairs: dict[tuple[str, str], None] = {}
-    for sop_class, syntax in wanted:
-        pairs[sop_class, syntax] = None
-        if syntax in NATIVE:
-            pairs[sop_class, EXPLICIT_VR_LITTLE_ENDIAN] = None
-            pairs[sop_class, IMPLICIT_VR_LITTLE_ENDIAN] = None
-    return tuple(
-        ProposedContext(2 * index + 1, sop_class, (syntax,)) for index, (sop_class, syntax) in enumerate(pairs)
-    )
-
-
-def _context_for(instance: Instance, contexts: Iterable[AcceptedContext]) -> AcceptedContext:
-    """Return the context to send an instance on; raises `NotAcceptable` when there is none."""
-    held = instance.transfer_syntax_uid
-    of_class = {
-        one.transfer_syntax: one for one in contexts if one.abstract_syntax == instance.sop_class_uid and one.as_scu
-    }
-    if held in of_class:
-        return of_class[held]
-    if held in NATIVE:
-        if EXPLICIT_VR_LITTLE_ENDIAN in of_class:
-            return of_class[EXPLICIT_VR_LITTLE_ENDIAN]
-        for syntax, context in of_class.items():
-            if syntax in NATIVE and syntax != EXPLICIT_VR_BIG_ENDIAN:
-                return context
-    raise NotAcceptable(
-        f"no presentation context was accepted for SOP class {instance.sop_class_uid} in {describe(held).name}"
-    )
-
-
-class _OutgoingData:
-    """The data set of an instance on its way out, converted as it flows."""
-
-    def __init__(self, source: Stream[Pieces], conversion: Conversion | None) -> None:
-        self._source = source
-        self._conversion = conversion
-        self._ahead: Pieces | None = None
-        self._ended = False
-        self.size = 0
-        """Bytes that have gone out."""
-
-    @classmethod
-    async def of(cls, instance: Instance, transfer_syntax_uid: str) -> "_OutgoingData":
-        """Begin to read an instance; raises what its source raises, and `Incomplete` when it is empty."""
-        held = instance.transfer_syntax_uid
-        conversion = Conversion(held, transfer_syntax_uid) if held != transfer_syntax_uid else None
-        data_set = cls(instance.data_set, conversion)
-        try:
-            data_set._ahead = await data_set._next()
-        except StopAsyncIteration as end:
-            raise Incomplete("the archive sent an instance without a data set") from end
-        return data_set
-
-    def __aiter__(self) -> "_OutgoingData":
-        return self
-
-    async def __anext__(self) -> Pieces:
-        pieces, self._ahead = self._ahead, None
-        if pieces is None:
-            pieces = await self._next()
-        self.size += sum(map(len, pieces))
-        return pieces
-
-    async def aclose(self) -> None:
-        """Give the source up."""
-        self._ahead = None
-        await self._source.aclose()
-
-    async def _next(self) -> Pieces:
-        if self._conversion is None:
-            return await self._source.__anext__()
-        while not self._ended:
-            try:
-                pieces = self._conversion.feed(await self._source.__anext__())
-            except StopAsyncIteration:
-                self._ended = True
-                pieces = self._conversion.finish()
-            if pieces:
-                return pieces
-        raise StopAsyncIteration

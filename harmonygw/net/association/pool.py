@@ -81,6 +81,12 @@ class _Queue:
         self._clients.setdefault(waiter.client, {})[waiter] = None
         self._length += 1
 
+    def prepend(self, waiter: _Waiter) -> None:
+        """Let one wait whose turn is next."""
+        self._clients[waiter.client] = {waiter: None, **self._clients.get(waiter.client, {})}
+        self._clients.move_to_end(waiter.client, last=False)
+        self._length += 1
+
     def serve(self, waiter: _Waiter) -> None:
         """Take one out whose turn has come; the next turn is another client's."""
         self.remove(waiter)
@@ -150,24 +156,39 @@ class AssociationPool:
         }
 
     async def acquire(
-        self, rq: AssociateRQ, *, client: str, light: bool, deadline: float | None = None, fresh: bool = False
+        self,
+        rq: AssociateRQ,
+        *,
+        client: str,
+        light: bool,
+        deadline: float | None = None,
+        fresh: bool = False,
+        instead_of: Association | None = None,
     ) -> Association:
         """Lease an association negotiated with `rq`; give it back when its last operation has been begun.
 
-        `fresh` takes none that was idle: one of those has just turned out to be dead. Raises `Busy` when there is
-        no place by the deadline, when too many wait or the circuit is open, and what `Association.request` raises.
+        `fresh` takes none that was idle: one of those has just turned out to be dead. `instead_of` is one that is
+        leased and will not do, or was leased until the peer ended it: it is released, and who had it goes before who
+        waits. Raises `Busy` when there is no place by the deadline, when too many wait or the circuit is open, and
+        what `Association.request` raises.
         """
         if self._stopped:
             raise Busy("the gateway is stopping")
         self.circuit.check()
-        if len(self._light if light else self._heavy) >= MAX_WAITING:
+        if instead_of is None and len(self._light if light else self._heavy) >= MAX_WAITING:
             raise Busy(
                 f"{MAX_WAITING} requests wait for this target already (MAX_WAITING)", retry_after=BUSY_RETRY_AFTER
             )
         if fresh:
             for association in list(self._idle):
                 self._release(association)
-        return await self._acquire(_Waiter(rq, client, light), deadline)
+        waiter = _Waiter(rq, client, light)
+        if instead_of is None:
+            self._queue_of(waiter).append(waiter)
+        else:
+            self._queue_of(waiter).prepend(waiter)
+            self._replace(instead_of)
+        return await self._acquire(waiter, deadline)
 
     def give_back(self, association: Association) -> None:
         """Take an association back: it is used again once its operation has ended, and not before."""
@@ -203,7 +224,6 @@ class AssociationPool:
     async def _acquire(self, waiter: _Waiter, deadline: float | None) -> Association:
         if deadline is None:
             deadline = self._clock.seconds() + self._limits.queue_secs
-        self._queue_of(waiter).append(waiter)
         self._serve()
         return await self._wait(waiter, deadline) or await self._open(waiter, deadline)
 
@@ -333,6 +353,12 @@ class AssociationPool:
         self._closing.add(association)
         association.release()
 
+    def _replace(self, association: Association) -> None:
+        """Release one that is leased; its place is counted until its connection is gone."""
+        if self._leased.pop(association, None) is not None:
+            self._closing.add(association)
+            association.release()
+
     def _closed(self, association: Association) -> None:
         self._leased.pop(association, None)
         timer = self._idle.pop(association, None)
@@ -346,7 +372,9 @@ class AssociationPool:
         self._serve()
 
     async def _echo(self) -> None:
-        association = await self._acquire(_Waiter(self._echo_rq, "", light=True), None)
+        waiter = _Waiter(self._echo_rq, "", light=True)
+        self._light.append(waiter)
+        association = await self._acquire(waiter, None)
         try:
             await association.echo()
         finally:

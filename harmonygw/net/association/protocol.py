@@ -8,7 +8,7 @@ A-ABORT at the end of a read has ended the association before the user sees the 
 user still asks for then comes too late and is dropped, and `closed` follows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from twisted.internet import error, protocol
@@ -19,7 +19,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from harmonygw.dicom.dimse.commands import Command, encode_command
-from harmonygw.dicom.dimse.messages import CommandReceived, DataSetFragment, MessageReader, pdvs
+from harmonygw.dicom.dimse.messages import (
+    Buffer,
+    CommandReceived,
+    DataSetFragment,
+    MessageReader,
+    OutgoingDataSet,
+    pdvs,
+)
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext, AssociateAC, AssociateRJ, AssociateRQ
 from harmonygw.dicom.upperlayer.provider import (
     Aborted,
@@ -136,6 +143,11 @@ class AssociationProtocol(protocol.Protocol):
         """Whether the association is over."""
         return self._closed
 
+    @property
+    def is_established(self) -> bool:
+        """Whether the association is there, and nothing has arrived that ends it: its user may be told so later."""
+        return not self._closed and self._upper_layer.state is State.Sta6
+
     def associate(self, request: AssociateRQ) -> None:
         """Request an association; it is sent as soon as the transport is connected."""
         self.request = request
@@ -177,15 +189,25 @@ class AssociationProtocol(protocol.Protocol):
             self._regulate()
         self._write()
 
-    def send_fragment(self, context_id: int, data: Piece, *, is_last: bool) -> None:
-        """Send a part of a data set whose command has been sent: of even length, unless it is the last (PS3.8 §E.1)."""
-        if not self._upper_layer.may_send:
-            return
-        fragments = pdvs(context_id, data, is_command=False, max_length=self._upper_layer.max_send_length)
-        if not is_last:
-            fragments = (fragment._replace(is_last=False) for fragment in fragments)
-        self._upper_layer.send(fragments, self._clock.seconds())
-        self._write()
+    def begin_message(self, context_id: int, command: Command) -> OutgoingDataSet:
+        """Begin to send a message whose data set is still to come: its command goes out with the first of that.
+
+        Returns what cuts the data set into fragments that the peer takes.
+        """
+        length = self._upper_layer.max_send_length
+        if self._upper_layer.may_send:
+            encoded = encode_command(command)
+            self._upper_layer.send(pdvs(context_id, encoded, is_command=True, max_length=length), self._clock.seconds())
+        return OutgoingDataSet(length)
+
+    def send_fragments(self, context_id: int, fragments: Sequence[Sequence[Buffer]], *, is_last: bool = False) -> None:
+        """Send what has been cut of the data set of a message that has begun, in one write and uncopied.
+
+        `is_last` says that it is one fragment, and that it ends the data set.
+        """
+        if self._upper_layer.may_send:
+            self._upper_layer.send_fragments(context_id, fragments, self._clock.seconds(), is_last=is_last)
+            self._write()
 
     async def drained(self) -> None:
         """Wait until the transport takes more; returns at once when it does now.

@@ -93,6 +93,11 @@ class Association:
         return self.protocol.is_closed
 
     @property
+    def is_established(self) -> bool:
+        """Whether it is there, and nothing has arrived that ends it."""
+        return self.protocol.is_established
+
+    @property
     def busy(self) -> bool:
         """Whether an operation is under way."""
         return self._operation is not None
@@ -214,10 +219,16 @@ class Association:
         return operation
 
     async def store(
-        self, instance: Instance, *, originator_ae_title: str = "", originator_message_id: int | None = None
+        self,
+        instance: Instance,
+        *,
+        originator_ae_title: str = "",
+        originator_message_id: int | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> Outcome:
         """C-STORE of one instance, streamed in its own transfer syntax; returns the outcome.
 
+        `on_sent` is called when its data set has been read to the end and sent, and the response is still to come.
         Raises `NotAcceptable` when no presentation context carries it; the instance is then still unread. When its
         data set ends in an error, the association is aborted: half an object cannot be taken back.
         """
@@ -239,6 +250,8 @@ class Association:
                 operation.done.addErrback(lambda _: None)
                 self.abort(TransportError("an instance could not be sent whole"))
         operation.asked()
+        if on_sent is not None:
+            on_sent()
         return await operation.done
 
     # What the protocol tells
@@ -330,17 +343,17 @@ class Association:
 
 
 async def send_instance(protocol: AssociationProtocol, context_id: int, command: CStoreRQ, instance: Instance) -> None:
-    """Send a C-STORE-RQ and its data set as it arrives, one read held back so that the last fragment is marked.
+    """Send a C-STORE-RQ and its data set as it arrives: fragments that are full, and the last when it has ended.
 
-    Every other fragment has an even number of bytes, whatever the reads had (PS3.8 §E.1).
+    Fragments have an even number of bytes (PS3.8 §E.1). Files do not always: a deflated data set may lack its padding
+    (PS3.5 §A.5), a last value of an odd length too. It is added; DCMTK would not even answer.
     """
-    protocol.send(context_id, command)
-    held = b""
+    outgoing = protocol.begin_message(context_id, command)
     async for pieces in instance.data_set:
-        even = len(held) & ~1
-        if even:
-            protocol.send_fragment(context_id, held[:even], is_last=False)
-            await protocol.drained()
-        held = b"".join((held[even:], *pieces))
-    protocol.send_fragment(context_id, held, is_last=True)
+        protocol.send_fragments(context_id, outgoing.feed(pieces))
+        await protocol.drained()
+    last = outgoing.finish()
+    if sum(map(len, last)) % 2:
+        last.append(b"\0")
+    protocol.send_fragments(context_id, (last,), is_last=True)
     await protocol.drained()

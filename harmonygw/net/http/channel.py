@@ -32,6 +32,7 @@ from harmonygw.net.http.connections import Admission, Connections
 from harmonygw.net.http.deadline import Deadline
 from harmonygw.net.http.limits import (
     BODY_PROGRESS_BYTES,
+    BODY_READ_BYTES,
     LINGER_BYTES,
     LINGER_SECS,
     MAX_HEADER_FIELDS,
@@ -174,6 +175,8 @@ class Channel(HTTPChannel):
             return
         self._stop_timer()
         self._reading_body = self.length != 0
+        if self._reading_body:
+            self._read_by(BODY_READ_BYTES)
         self._held = self._unwanted = False
         request.parseCookies()
         self.persistent = self.checkPersistence(request, self._version) and not self._closing_when_idle
@@ -242,6 +245,8 @@ class Channel(HTTPChannel):
             return
         self._stop_timer()
         self._header_bytes = 0
+        if self._reading_body:
+            self._read_by(WRITE_BEHIND_BYTES)
         self._reading_body = False
         if self._held:  # a request that is whole is no reason not to see that its client goes away
             self._held = False
@@ -251,6 +256,11 @@ class Channel(HTTPChannel):
         if self._answered:
             self._answered = False
             self.requestDone(request)
+
+    def _read_by(self, size: int) -> None:
+        """Read so many bytes at a time; Twisted lets as many wait for the socket too."""
+        if (connection := connection_beneath(self.transport)) is not None:
+            connection.bufferSize = size
 
     def invite_body(self) -> None:
         """Tell a client that waits for it to send the body (RFC 9110 §10.1.1), and give it time for that."""

@@ -17,7 +17,9 @@ from tests.interop.held import CT, EXPLICIT, Held
 from tests.interop.pacs import PACS
 
 
-def settings(pacs_port: int, *, use_tls: bool = False, **options: Any) -> Backend:
+def settings(
+    pacs_port: int, *, use_tls: bool = False, called_ae_title: str = "PACS", timeout_secs: int = 1, **options: Any
+) -> Backend:
     return Backend(
         name="pacs",
         service="dicom_scu",
@@ -28,9 +30,9 @@ def settings(pacs_port: int, *, use_tls: bool = False, **options: Any) -> Backen
         base_url="",
         use_tls=use_tls,
         ca_cert_path="",
-        called_ae_title="PACS",
+        called_ae_title=called_ae_title,
         authentication=None,
-        timeout_secs=1,
+        timeout_secs=timeout_secs,
         max_retries=0,
         enabled=True,
     )

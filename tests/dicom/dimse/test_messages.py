@@ -1,14 +1,18 @@
 """Fragments into messages and back: scripts of what arrives and what must come of it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRSP, CStoreRQ, encode_command
 from harmonygw.dicom.dimse.messages import (
+    LONGEST_FRAGMENT,
     MAX_COMMAND_SET_LENGTH,
     PDV,
     CommandReceived,
     DataSetFragment,
     MessageReader,
+    OutgoingDataSet,
     pdvs,
 )
 from harmonygw.errors import PeerError
@@ -154,3 +158,57 @@ def test_what_was_split_is_read_again() -> None:
     fragments = [event for event in arrived if isinstance(event, DataSetFragment)]
     assert b"".join(fragment.data for fragment in fragments) == DATA
     assert [fragment.is_last for fragment in fragments] == [False, True]
+
+
+# A data set that is cut while it comes
+
+
+def test_a_data_set_is_cut_into_full_fragments_and_the_last_is_kept_until_it_is_known_to_be_the_last() -> None:
+    outgoing = OutgoingDataSet(max_length=10)
+    assert outgoing.feed([b"abc"]) == []
+    assert outgoing.feed([b"d"]) == []
+    assert outgoing.held == 4
+    assert [list(map(bytes, one)) for one in outgoing.feed([b"efghi", b"", b"j"])] == [[b"abc", b"d"], [b"efgh"]]
+    assert list(map(bytes, outgoing.finish())) == [b"i", b"j"]
+    assert outgoing.finish() == []
+
+
+def test_the_pieces_of_fragments_are_views_of_what_came() -> None:
+    data = bytes(100)
+    outgoing = OutgoingDataSet(max_length=20)
+    (first,), *_ = outgoing.feed([data])
+    assert isinstance(first, memoryview)
+    assert first.obj is data
+
+
+def test_a_data_set_of_nothing_is_one_empty_last_fragment() -> None:
+    outgoing = OutgoingDataSet(max_length=10)
+    assert outgoing.feed([b"", b""]) == []
+    assert outgoing.finish() == []
+
+
+def test_a_fragment_is_no_longer_than_the_limit_whatever_the_peer_takes() -> None:
+    outgoing = OutgoingDataSet(max_length=1 << 20)
+    assert outgoing.feed([bytes(LONGEST_FRAGMENT)]) == []
+    [fragment] = outgoing.feed([b"ab"])
+    assert sum(map(len, fragment)) == LONGEST_FRAGMENT
+
+
+def test_a_peer_that_takes_less_than_two_bytes_is_refused() -> None:
+    OutgoingDataSet(max_length=8)
+    with pytest.raises(PeerError, match="leaves no room"):
+        OutgoingDataSet(max_length=7)
+
+
+@given(st.lists(st.lists(st.binary(max_size=30), min_size=1), max_size=8), st.integers(8, 40))
+def test_whatever_the_reads_the_fragments_are_the_data_set_and_all_but_the_last_are_full(
+    reads: list[list[bytes]], max_length: int
+) -> None:
+    outgoing = OutgoingDataSet(max_length)
+    full = [b"".join(fragment) for pieces in reads for fragment in outgoing.feed(pieces)]
+    last = b"".join(outgoing.finish())
+    room = (max_length - 6) & ~1
+    assert {len(fragment) for fragment in full} <= {room}
+    assert len(last) <= room
+    assert bool(last) is any(map(any, reads))
+    assert b"".join((*full, last)) == b"".join(map(b"".join, reads))

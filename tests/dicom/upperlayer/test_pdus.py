@@ -232,3 +232,13 @@ def test_a_value_is_sent_uncopied() -> None:
     header, value = pdus.encode_p_data_tf([(1, False, True, data)], 16384)
     assert header == p_data(pdv(bytes(1000), 1, 2))[:12]
     assert value is data
+
+
+def test_a_fragment_of_pieces_is_one_value_and_uncopied() -> None:
+    pieces = [b"aa", memoryview(b"bbbb")]
+    header, *sent = pdus.encode_fragment(5, True, pieces, 12)
+    assert sent == pieces
+    assert header + b"".join(sent) == p_data(pdv(b"aabbbb", 5, 2))
+    assert b"".join(pdus.encode_fragment(5, False, (), 12)) == p_data(pdv(b"", 5, 0))
+    with pytest.raises(ValueError, match="12 bytes exceeds 11"):
+        pdus.encode_fragment(5, True, pieces, 11)

@@ -208,6 +208,20 @@ def test_a_value_that_does_not_fit_is_not_sent() -> None:
     assert len(sent(layer)) == 6 + limit
 
 
+def test_fragments_are_sent_in_pdus_of_their_own_or_not_at_all() -> None:
+    layer = layer_in(State.Sta6)
+    limit = layer.max_send_length
+    with pytest.raises(ValueError, match="exceeds"):
+        layer.send_fragments(1, ((b"ab",), (bytes(limit - 5),)), NOW)
+    assert layer.take() == []
+    layer.send_fragments(1, ((b"a", b"b"), (bytes(limit - 6),)), NOW)
+    layer.send_fragments(1, ((b"cd",),), NOW, is_last=True)
+    whole = sent(layer)
+    assert whole[:14] == bytes.fromhex("04 00 00000008 00000004 01 00") + b"ab"
+    assert whole[14:26] == bytes.fromhex("04 00") + limit.to_bytes(4) + (limit - 4).to_bytes(4) + bytes.fromhex("01 00")
+    assert whole[-14:] == bytes.fromhex("04 00 00000008 00000004 01 02") + b"cd"
+
+
 def test_the_least_maximum_length_is_enforced_on_ourselves() -> None:
     UpperLayer(requestor=True, max_pdu_length=MIN_PDU_LENGTH)
     with pytest.raises(ValueError, match="is below"):

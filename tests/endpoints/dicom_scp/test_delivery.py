@@ -123,7 +123,7 @@ def test_the_first_instance_decides_what_is_proposed_and_says_who_asked(site: Si
     [peer] = site.peers
     assert peer.proposed == [(CT, EXPLICIT), (CT, IMPLICIT)]
     assert peer.stored == [
-        Message(CStoreRQ(1, CT, "1.2.3.1", 0, "VIEWER", 7), b"one"),
+        Message(CStoreRQ(1, CT, "1.2.3.1", 0, "VIEWER", 7), b"one\0"),
         Message(CStoreRQ(2, CT, "1.2.3.2", 0, "VIEWER", 7), b"two!"),
     ]
     assert site.delivery.size == 7

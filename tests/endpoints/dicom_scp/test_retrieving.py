@@ -80,7 +80,7 @@ def test_a_get_sends_each_instance_and_counts() -> None:
     with capturedLogs() as events:
         came = get(peer)
     assert came == [
-        Message(CStoreRQ(1, CT, "1.2.3.1"), b"one"),
+        Message(CStoreRQ(1, CT, "1.2.3.1"), b"one\0"),
         Message(response(0xFF00, remaining=1, completed=1)),
         Message(CStoreRQ(2, CT, "1.2.3.2"), b"two!"),
         Message(response(0xFF00, remaining=0, completed=2)),
@@ -120,7 +120,7 @@ def test_what_no_context_carries_fails_and_the_rest_is_sent() -> None:
         instance(1, syntax=JPEG_2000), instance(2, sop_class_uid=MR), instance(3, b"three")
     )
     *_, sent, _pending, last = get(script.getting((CT, EXPLICIT)))
-    assert sent == Message(CStoreRQ(1, CT, "1.2.3.3"), b"three")
+    assert sent == Message(CStoreRQ(1, CT, "1.2.3.3"), b"three\0")
     assert last.command == response(0xB000, completed=1, failed=2, has_data_set=True)
     assert to_json(last.data or b"", EXPLICIT) == {"00080058": key("UI", "1.2.3.1", "1.2.3.2")}
 
@@ -147,7 +147,7 @@ def test_an_instance_that_cannot_be_read_at_all_fails_alone() -> None:
     )
     pending, sent, *_, last = get(script.getting((CT, EXPLICIT)))
     assert pending.command == response(0xFF00, remaining=2, failed=1)
-    assert sent.data == b"two"
+    assert sent.data == b"two\0"
     assert last.command == response(0xB000, completed=1, failed=2, has_data_set=True)
 
 

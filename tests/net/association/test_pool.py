@@ -352,3 +352,59 @@ def test_who_is_served_first_may_ask_again_at_once(network: Network) -> None:
     target.give_back(association)
     assert result(again[0]) is association
     target.end()
+
+
+# One instead of another
+
+
+def test_who_needs_another_association_goes_before_who_waits(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    first = result(target.acquire(client="A"))
+    waiting = target.acquire(client="B")
+    instead = target.acquire(OTHER_RQ, client="A", instead_of=first)
+    assert pending(instead)
+    target.leave(target.peers[0])
+    assert result(instead).rq is OTHER_RQ
+    assert pending(waiting)
+    target.give_back(result(instead))
+    target.leave(target.peers[1])
+    assert not result(waiting).is_closed
+    target.end()
+
+
+def test_who_lost_an_association_goes_before_who_waits_of_its_own_too(network: Network) -> None:
+    target = Target(network, max_associations=1)
+    first = result(target.acquire(client="A"))
+    waiting = target.acquire(client="A")
+    first.abort()
+    instead = target.acquire(OTHER_RQ, client="A", instead_of=first)
+    target.peers[0].disconnect()
+    assert result(instead).rq is OTHER_RQ
+    assert pending(waiting)
+    waiting.cancel()
+    waiting.addErrback(lambda _: None)
+    target.end()
+
+
+def test_another_association_is_opened_at_once_where_there_is_a_place(network: Network) -> None:
+    target = Target(network, max_associations=3)
+    first = result(target.acquire())
+    second = result(target.acquire(OTHER_RQ, instead_of=first))
+    assert (second.rq, target.pool.places) == (OTHER_RQ, 2)
+    target.leave(target.peers[0])
+    assert target.pool.places == 1
+    target.give_back(first)
+    target.end()
+
+
+def test_who_needs_another_association_is_not_one_too_many(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harmonygw.net.association.pool.MAX_WAITING", 1)
+    target = Target(network, max_associations=1)
+    first = result(target.acquire())
+    waiting = target.acquire()
+    busy(target.acquire())
+    instead = target.acquire(OTHER_RQ, instead_of=first)
+    target.leave(target.peers[0])
+    assert result(instead).rq is OTHER_RQ
+    waiting.addErrback(lambda _: None)
+    target.end()

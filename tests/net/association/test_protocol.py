@@ -192,12 +192,18 @@ def test_a_message_is_sent_in_a_single_write(requestor: Wire) -> None:
     requestor.over()
 
 
-def test_a_fragment_is_cut_to_what_the_peer_takes(requestor: Wire) -> None:
+def test_fragments_of_a_data_set_are_cut_to_what_the_peer_takes_and_sent_in_a_single_write(requestor: Wire) -> None:
+    writes: list[bytes] = []
+    requestor.transport.write = writes.append
     room = 16384 - 6
-    requestor.protocol.send_fragment(3, b"a" * (room + 2), is_last=False)
-    assert requestor.sent == p_data(3, b"a" * room, is_last=False) + p_data(3, b"aa", is_last=False)
-    requestor.protocol.send_fragment(3, b"", is_last=True)
-    assert requestor.sent == p_data(3, b"")
+    outgoing = requestor.protocol.begin_message(3, store_rq())
+    assert writes == []
+    requestor.protocol.send_fragments(3, outgoing.feed((b"a" * room, b"b" * (room + 2))))
+    full = p_data(3, b"a" * room, is_last=False) + p_data(3, b"b" * room, is_last=False)
+    assert writes == [p_data(3, encode_command(store_rq()), is_command=True) + full]
+    requestor.protocol.send_fragments(3, ())
+    requestor.protocol.send_fragments(3, (outgoing.finish(),), is_last=True)
+    assert writes[1:] == [p_data(3, b"bb")]
     requestor.over()
 
 
@@ -243,7 +249,8 @@ def test_what_was_read_before_a_pause_is_delivered_all_the_same(acceptor: Wire) 
 def test_an_answer_comes_too_late_when_the_association_ended_in_the_same_read(acceptor: Wire, end: bytes) -> None:
     def answer() -> None:
         acceptor.protocol.send(1, CEchoRSP(7, ECHO, 0))
-        acceptor.protocol.send_fragment(1, b"ab", is_last=True)
+        acceptor.protocol.begin_message(1, store_rq())
+        acceptor.protocol.send_fragments(1, ((b"ab",),), is_last=True)
 
     acceptor.user.on["command"] = answer
     acceptor.receive(ECHO_RQ, end)

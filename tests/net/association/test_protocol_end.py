@@ -289,7 +289,7 @@ def test_who_does_not_take_our_answers_is_not_read_from(acceptor: Wire) -> None:
 
 def test_a_cancel_is_read_while_a_data_set_waits_to_be_sent(acceptor: Wire) -> None:
     acceptor.protocol.pauseProducing()
-    acceptor.protocol.send_fragment(3, header(), is_last=False)
+    acceptor.protocol.send_fragments(3, ((header(),),))
     assert not acceptor.transport.paused
     acceptor.receive(message(1, CCancelRQ(1)))
     assert acceptor.told[0] == ("command", 1, CCancelRQ(1))

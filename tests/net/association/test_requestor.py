@@ -270,24 +270,31 @@ def test_a_release_of_the_peer_is_no_error_for_an_idle_association(network: Netw
 # Storing
 
 
-def test_an_instance_goes_out_as_it_comes_in_fragments_of_even_length(network: Network) -> None:
+def test_an_instance_goes_out_as_it_comes_in_fragments_that_are_full(network: Network) -> None:
+    network.endpoint.behaviour = lambda peer: peer.accept(max_pdu_length=1024)
     association, peer = network.associate(STORAGE_RQ)
     source: Feed[Pieces] = Feed(limit=1 << 20)
     done = spawn(association.store(instance(source)))
-    assert peer.new == message(1, CStoreRQ(1, CT, "1.2.3.4"))
-    source.put((b"abc",))
     assert peer.new == b""
-    source.put((b"d", memoryview(b"efg")))
-    assert peer.new == p_data(1, b"ab", is_last=False)
-    source.put((b"hi",))
-    assert peer.new == p_data(1, b"cdef", is_last=False)
-    source.put((b"j",))
-    assert peer.new == p_data(1, b"gh", is_last=False)
+    source.put((b"a" * 1017,))
+    assert peer.new == message(1, CStoreRQ(1, CT, "1.2.3.4"))
+    source.put((b"b", memoryview(b"c" * 3)))
+    assert peer.new == p_data(1, b"a" * 1017 + b"b", is_last=False)
+    source.put((b"d" * 3000,))
+    rest = b"c" * 3 + b"d" * 3000
+    assert peer.new == p_data(1, rest[:1018], is_last=False) + p_data(1, rest[1018:2036], is_last=False)
+    source.put((b"e",))
     source.end()
-    assert peer.new == p_data(1, b"ij")
+    assert peer.new == p_data(1, rest[2036:] + b"e")
     peer.raw(message(1, CStoreRSP(1, CT, "1.2.3.4", 0xB000, "coerced")))
     assert result(done) == Outcome(0xB000, error_comment="coerced")
     assert not association.busy
+
+
+def test_a_data_set_of_an_odd_length_is_padded(network: Network) -> None:
+    association, peer = network.associate(STORAGE_RQ)
+    spawn(association.store(instance(feed_of((b"ab", b"c"))))).addErrback(lambda _: None)
+    assert peer.new == message(1, CStoreRQ(1, CT, "1.2.3.4"), b"abc\0")
 
 
 def test_what_the_peer_takes_bounds_each_pdu(network: Network) -> None:
@@ -429,7 +436,7 @@ def test_a_store_waits_for_a_peer_that_takes_slowly(network: Network) -> None:
 
     association.protocol.pauseProducing()
     done = spawn(association.store(instance(Source())))
-    assert reads == ["read"] * 2
+    assert reads == ["read"]
     network.clock.advance(SILENCE - 1)
     association.protocol.resumeProducing()
     assert reads == ["read"] * 4

@@ -125,7 +125,8 @@ async def test_a_reader_that_does_not_read_holds_the_peer_back_and_an_abort_stil
 async def test_a_peer_that_neither_reads_nor_closes_is_reset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "LINGER", 0.1)
     async with associated(Deaf, silence_timeout=0.2) as (association, peer):
-        association.protocol.send_fragment(9, bytes(20_000_000), is_last=False)
+        outgoing = association.protocol.begin_message(9, store_rq())
+        association.protocol.send_fragments(9, outgoing.feed((bytes(20_000_000),)))
         with pytest.raises(TimedOut, match="took nothing"):
             await association.protocol.drained()
         await until(lambda: association._disconnected)

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 
 from harmonygw.errors import PeerError, TimedOut, TooLarge
-from harmonygw.net.http.limits import BACKLOG, SEND_BYTES, WRITE_BEHIND_BYTES, HTTPLimits
+from harmonygw.net.http.limits import BACKLOG, BODY_READ_BYTES, SEND_BYTES, WRITE_BEHIND_BYTES, HTTPLimits
 from harmonygw.net.http.response import send
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.streams import Body
@@ -208,6 +208,17 @@ async def test_small_writes_leave_at_once_and_large_ones_whole(service):
     transport = channel.transport
     assert transport.getTcpNoDelay()
     assert (transport.bufferSize, transport.SEND_LIMIT) == (WRITE_BEHIND_BYTES, SEND_BYTES)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_body_is_read_in_larger_pieces_until_it_has_ended(service):
+    service.listen()
+    client = await service.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na")
+    await until(lambda: len(service.site.connections))
+    (channel,) = service.site.connections._open
+    await until(lambda: channel.transport.bufferSize == BODY_READ_BYTES)
+    client.transport.write(b"b")
+    await until(lambda: channel.transport.bufferSize == WRITE_BEHIND_BYTES)
 
 
 @pytest_twisted.ensureDeferred
