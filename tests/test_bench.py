@@ -159,12 +159,15 @@ def test_the_reader_tells_a_whole_reply_from_one_that_was_broken_off(reply: byte
     assert reading.complete is complete
 
 
+ANSWER = b'{"00081199": {"vr": "SQ", "Value": [{}, {}, {}]}}'
+
+
 @pytest.mark.parametrize(
     "reply",
     [
-        b'HTTP/1.1 200 OK\r\nContent-Length: 42\r\n\r\n{"00081199":{"vr":"SQ","Value":[{},{},{}]}}',
+        b"HTTP/1.1 200 OK\r\n\r\n" + ANSWER,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b'b\r\n{"00081199"\r\n1f\r\n:{"vr":"SQ","Value":[{},{},{}]}}\r\n0\r\n\r\n',
+        b"a\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (ANSWER[:10], len(ANSWER) - 10, ANSWER[10:]),
     ],
 )
 def test_the_sender_sends_every_file_and_counts_what_was_stored(reply: bytes, tmp_path: Path) -> None:
