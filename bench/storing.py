@@ -32,12 +32,12 @@ def empty(archive: Archive) -> None:
 
 
 def storescu(port: int, called_ae_title: str, folder: Path) -> float:
-    """Return the seconds that `storescu` takes for all files of a folder; it fails when one is not stored."""
+    """Return the seconds that `storescu` takes for all files of a folder, in order; it fails when one is not stored."""
     begun = time.perf_counter()
     subprocess.run(
         [
             *("storescu", "-x=", "-pdu", "131072", "-aec", called_ae_title, "-aet", "HARMONYGW"),
-            *("+sd", "127.0.0.1", str(port), str(folder)),
+            *("127.0.0.1", str(port), *map(str, sorted(folder.iterdir()))),
         ],
         env=NO_DELAY,
         check=True,

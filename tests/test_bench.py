@@ -5,12 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from threading import Thread
 
+import pydicom
 import pytest
 
 from bench import __main__ as command_line
-from bench import reader, relay, requestor, synthetic, wire
+from bench import objects, reader, relay, requestor, sender, synthetic, wire
 from bench.report import Figure
 from bench.synthetic import Study
 from harmonygw.dicom.dataset.header_scan import HeaderScan
@@ -155,6 +157,49 @@ def test_the_reader_tells_a_whole_reply_from_one_that_was_broken_off(reply: byte
     with serving(serve) as port:
         (reading,) = reader.perform_all([reader.Demand(port, path="/studies")])
     assert reading.complete is complete
+
+
+ANSWER = b'{"00081199": {"vr": "SQ", "Value": [{}, {}, {}]}}'
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\n\r\n" + ANSWER,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"a\r\n%b\r\n%x\r\n%b\r\n0\r\n\r\n" % (ANSWER[:10], len(ANSWER) - 10, ANSWER[10:]),
+    ],
+)
+def test_the_sender_sends_every_file_and_counts_what_was_stored(reply: bytes, tmp_path: Path) -> None:
+    received = bytearray()
+    for name in ("b", "a"):
+        (tmp_path / name).write_bytes(name.encode() * 1000)
+
+    def serve(listener: socket.socket) -> None:
+        accepted, _ = listener.accept()
+        with accepted:
+            while not received.endswith(b"--\r\n"):
+                received.extend(accepted.recv(65_536))
+            accepted.sendall(reply)
+
+    with serving(serve) as port:
+        sent = sender.perform(sender.Sending(port, "/studies", str(tmp_path)))
+    assert (sent.status, sent.stored) == (200, 3)
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    boundary = head.partition(b"boundary=")[2].partition(b"\r\n")[0]
+    _, first, second, end = (b"\r\n" + body).split(b"\r\n--" + boundary)
+    assert first.endswith(b"\r\n\r\n" + b"a" * 1000)
+    assert second.endswith(b"\r\n\r\n" + b"b" * 1000)
+    assert end == b"--\r\n"
+
+
+def test_the_large_instance_is_one_whose_pixels_end_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "LARGE_MULTI_FRAMES", 3)
+    [path] = objects.large_multi_frame(tmp_path)
+    image = pydicom.dcmread(path)
+    assert len(image.PixelData) == 3 * synthetic.FRAME_SIZE
+    assert image.NumberOfFrames == 3
 
 
 @pytest.mark.parametrize(
