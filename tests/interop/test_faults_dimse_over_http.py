@@ -103,7 +103,9 @@ async def test_a_store_to_a_pacs_that_is_down_says_that_nothing_was_stored(tmp_p
     async with DIMSEHouse(tmp_path, pacs) as house:
         await pacs.refuse_connections()
         reply = await house.store()
-        assert (reply.status, told(reply)["dimse_status"]) == (502, "0110H")
+        document = told(reply)
+        assert (reply.status, document["target"], "dimse_status" in document) == (502, "pacs", False)
+        assert "refused" in document["detail"]
         house.recovers = False
 
 

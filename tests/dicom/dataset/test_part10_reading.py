@@ -47,7 +47,15 @@ def test_a_file_is_identified_wherever_the_reads_were_cut(syntax: str, size: int
     assert content == data_set(syntax)
 
 
-@pytest.mark.parametrize(("name", "syntax", "content"), files(), ids=lambda value: value if type(value) is str else "")
+MISLABELLED = "pydicom__SC_rgb_jpeg.dcm"
+"""Implicit VR in a transfer syntax that is Explicit: it is refused."""
+
+
+@pytest.mark.parametrize(
+    ("name", "syntax", "content"),
+    [one for one in files() if one[0] != MISLABELLED],
+    ids=lambda value: value if type(value) is str else "",
+)
 @pytest.mark.parametrize("size", [0, 100])
 def test_every_file_that_there_is_comes_out_as_it_is(name: str, syntax: str, content: bytes, size: int) -> None:
     reading, passed = begun(file_header(CT, "1.2", syntax) + content, size)
