@@ -57,6 +57,44 @@ class Cancelled(Exception):
     """The reader gave a stream up before its end."""
 
 
+async def following(stream: AsyncIterator[T]) -> T | None:
+    """Return the next item of a stream, None at its end."""
+    async for item in stream:  # not `anext` with a default, which Python 3.11 breaks when a tuple is awaited
+        return item
+    return None
+
+
+class Begun(Generic[T]):
+    """A stream whose first item is there, so that what prevents it fails the request and not the reply."""
+
+    def __init__(self, first: T | None, rest: Stream[T]) -> None:
+        self._first = first
+        self._rest = rest
+
+    @classmethod
+    async def of(cls, stream: Stream[T]) -> "Begun[T]":
+        """Wait for the first item, or the end; closes the stream when it raises."""
+        try:
+            return cls(await following(stream), stream)
+        except BaseException:
+            await stream.aclose()
+            raise
+
+    def __aiter__(self) -> "Begun[T]":
+        return self
+
+    async def __anext__(self) -> T:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        return await self._rest.__anext__()
+
+    async def aclose(self) -> None:
+        """Give the rest up."""
+        self._first = None
+        await self._rest.aclose()
+
+
 _END: Final = object()
 
 

@@ -7,7 +7,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from harmonygw.errors import PeerError, TransportError
-from harmonygw.streams import Body, Cancelled, Feed, Instance, Pieces, Stream
+from harmonygw.streams import Begun, Body, Cancelled, Feed, Instance, Pieces, Stream
 
 
 class Tap:
@@ -403,3 +403,40 @@ class TestBody:
 def test_an_instance_without_a_scan_has_no_leading_attributes() -> None:
     instance = Instance("1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1", Body.of())
     assert instance.leading == {}
+
+
+def test_a_stream_that_has_begun_is_read_from_its_first_item() -> None:
+    feed: Feed[int] = Feed(limit=10)
+    feed.put(1)
+    feed.put(2)
+    feed.end()
+    begun = Reading(Begun.of(feed)).result
+    assert feed.held == 1
+    assert Reading(all_of(begun)).result == [1, 2]
+    empty: Feed[int] = Feed(limit=1)
+    empty.end()
+    assert Reading(all_of(Reading(Begun.of(empty)).result)).result == []
+
+
+def test_a_stream_that_fails_before_its_first_item_is_closed() -> None:
+    told: list[BaseException] = []
+
+    async def failing() -> AsyncGenerator[int, None]:
+        try:
+            raise ValueError("no")
+            yield 1
+        finally:
+            told.append(Cancelled())
+
+    assert isinstance(Reading(Begun.of(failing())).result, ValueError)
+    assert len(told) == 1
+
+
+def test_giving_a_stream_up_that_has_begun_gives_its_rest_up() -> None:
+    told: list[BaseException] = []
+    feed: Feed[int] = Feed(limit=10, on_abort=told.append)
+    feed.put(1)
+    begun = Reading(Begun.of(feed)).result
+    assert Reading(begun.aclose()).result is None
+    assert len(told) == 1
+    assert isinstance(Reading(begun.__anext__()).result, Cancelled)

@@ -13,10 +13,10 @@ from twisted.internet.interfaces import IReactorTime
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import Echo, Find, Matches, Retrieve
 from harmonygw.several.absences import UNREACHABLE, Absences
-from harmonygw.several.retrieving import Begun, warn_of
+from harmonygw.several.retrieving import warn_of
 from harmonygw.several.searching import LabelledMatches
-from harmonygw.several.source import Source, following, within
-from harmonygw.streams import Match
+from harmonygw.several.source import Source, within
+from harmonygw.streams import Begun, Match
 
 
 async def first_reachable(
@@ -62,43 +62,29 @@ async def _begun(request: Request, source: Source) -> Reply:
     stream: Any = reply.result
     if isinstance(request.operation, Echo) or stream is None:
         return reply
-    try:
-        first = await following(stream)
-    except BaseException:
-        await stream.aclose()
-        raise
+    begun: Begun[Any] = await Begun.of(stream)
     if isinstance(request.operation, Find):
-        return Reply(result=AheadMatches(first, stream, source))
-    return Reply(reply.status, reply.headers, reply.body, Begun(first, stream), reply.digest)
+        return Reply(result=AheadMatches(begun, stream, source))
+    return Reply(reply.status, reply.headers, reply.body, begun, reply.digest)
 
 
-class AheadMatches:
+class AheadMatches(LabelledMatches):
     """The matches of one source, the first of which is there, each with its AE title."""
 
-    def __init__(self, first: Match | None, rest: Matches, source: Source) -> None:
-        self._labelled = LabelledMatches(rest, source)
-        self._first = None if first is None else self._labelled.labelled(first)
-        self._ended = first is None
+    def __init__(self, begun: Begun[Match], matches: Matches, source: Source) -> None:
+        super().__init__(matches, source)
+        self._begun = begun
         self.replaced: tuple[str, ...] = ()
         """Why it is this source, and not one before it."""
 
     @property
     def warnings(self) -> list[str]:
         """Those of the source, and why it is this one."""
-        return [*self.replaced, *self._labelled.warnings]
-
-    def __aiter__(self) -> "AheadMatches":
-        return self
+        return [*self.replaced, *super().warnings]
 
     async def __anext__(self) -> Match:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        if self._ended:
-            raise StopAsyncIteration
-        return await self._labelled.__anext__()
+        return self.labelled(await self._begun.__anext__())
 
     async def aclose(self) -> None:
         """Give the source's up."""
-        self._first = None
-        await self._labelled.aclose()
+        await self._begun.aclose()

@@ -19,9 +19,9 @@ from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.operations import Find, InstanceStream, Move, MoveResult, Retrieve
 from harmonygw.several.absences import Absences
 from harmonygw.several.searching import missing, warning
-from harmonygw.several.source import Source, ask, following, together
+from harmonygw.several.source import Source, ask, together
 from harmonygw.several.whereabouts import STUDY, Verdict, Whereabouts, conflict, titles, value_of
-from harmonygw.streams import Instance
+from harmonygw.streams import Begun, Instance
 
 SERIES: Final = UNIQUE_KEYS[Level.SERIES]
 INSTANCE: Final = UNIQUE_KEYS[Level.IMAGE]
@@ -135,7 +135,7 @@ class Retrieval:
         if len(parts) == 1:
             return await _asked(request, parts[0])
         stream = _chained(request, parts)
-        begun = Begun(await _first(stream), stream)
+        begun = await Begun.of(stream)
         request.record.target = titles(dict.fromkeys(part.source for part in parts))
         request.record.note(f"retrieved in parts from {titles(dict.fromkeys(part.source for part in parts))}")
         return Reply(result=begun)
@@ -254,36 +254,6 @@ class Listing:
         if not answer.ended:
             return Incomplete(f"{source.ae_title} lists more than {MAX_LISTED} (MAX_LISTED)")
         return list(dict.fromkeys(uid for row in answer.rows if (uid := value_of(row, tag))))
-
-
-class Begun:
-    """A stream whose first instance is there, so that what prevents it fails the request and not the reply."""
-
-    def __init__(self, first: Instance | None, rest: InstanceStream) -> None:
-        self._first = first
-        self._rest = rest
-
-    def __aiter__(self) -> "Begun":
-        return self
-
-    async def __anext__(self) -> Instance:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return await self._rest.__anext__()
-
-    async def aclose(self) -> None:
-        """Give the rest up."""
-        self._first = None
-        await self._rest.aclose()
-
-
-async def _first(stream: AsyncGenerator[Instance, None]) -> Instance | None:
-    try:
-        return await following(stream)
-    except BaseException:
-        await stream.aclose()
-        raise
 
 
 async def _chained(request: Request, parts: Sequence[Part]) -> AsyncGenerator[Instance, None]:

@@ -1,6 +1,6 @@
 """One of several archives, and how it is asked: within its time, and without waiting for how it takes the end of it."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from harmonygw.errors import HarmonyError, TimedOut
 from harmonygw.exchange import Record, Reply, Request
 from harmonygw.operations import Find, Matches
-from harmonygw.streams import Match
+from harmonygw.streams import Match, following
 
 T = TypeVar("T")
 
@@ -106,13 +106,6 @@ class _Reading:
         self._closed = True
         if self._matches is not None:
             in_the_background(self._matches.aclose())
-
-
-async def following(stream: AsyncIterator[T]) -> T | None:
-    """Return the next item of a stream, None at its end."""
-    async for item in stream:  # not `anext` with a default, which Python 3.11 breaks when a tuple is awaited
-        return item
-    return None
 
 
 def within(work: Coroutine[Any, Any, T], source: Source, clock: IReactorTime) -> "Deferred[T]":

@@ -17,8 +17,8 @@ from harmonygw.dicom.dimse.statuses import OUT_OF_RESOURCES, PROCESSING_FAILURE
 from harmonygw.errors import Busy, HarmonyError
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import Store, StoreResult
-from harmonygw.several.source import Source, following
-from harmonygw.streams import Instance, InstanceStream, Stream
+from harmonygw.several.source import Source
+from harmonygw.streams import Instance, InstanceStream, Stream, following
 
 MAX_STUDIES: Final = 100
 """Studies of one Store that are forgotten anew with each of its results. Default 100: more come one after another, and

@@ -26,7 +26,7 @@ from harmonygw.middleware.cache.storing import Results, StoredStudies
 from harmonygw.middleware.cache.validation import UNREACHABLE, Validation
 from harmonygw.operations import Find, InstanceStream, Level, Retrieve, Store
 from harmonygw.pipeline import Context, IMiddleware, Proceed
-from harmonygw.streams import Instance
+from harmonygw.streams import Begun, Instance
 
 STALE: Final = ("Warning", '110 - "Response is Stale"')
 """RFC 7234 §5.5.1: the archive could not be asked whether this is still so."""
@@ -186,7 +186,7 @@ class Cache:
         else:
             wanted = Wanted(left, retrieve.series_instance_uid, frozenset(series.entries))
             coming = fetch.instances(wanted, whole=whole)
-            stream = await _begun(self._after(here, coming) if here else coming)
+            stream = await Begun.of(self._after(here, coming) if here else coming)
         request.record.target = fetch.record.target
         return Answer(stream, headers)
 
@@ -206,7 +206,7 @@ class Cache:
         bare = replace(retrieve, random_access=False, whole_otherwise=False)
         try:
             reply = await proceed(replace(request, operation=bare))
-            stream = await _begun(reply.result)
+            stream = await Begun.of(reply.result)
         except NotAcceptable:
             self._archive_strips = False
             return None
@@ -226,10 +226,10 @@ class Cache:
             if coming is not None:
                 await self._admitted(request, proceed, coming)
             if coming is None or not coming.is_open:
-                return Answer(await _begun(self._series_by_series(request, proceed, retrieve)))
+                return Answer(await Begun.of(self._series_by_series(request, proceed, retrieve)))
             self._counts["joined"] += 1
             fetch = coming
-        stream = await _begun(fetch.instances(Wanted(), whole=whole))
+        stream = await Begun.of(fetch.instances(Wanted(), whole=whole))
         request.record.target = fetch.record.target
         return Answer(stream)
 
@@ -392,42 +392,11 @@ class _Counted:
         await self._instances.aclose()
 
 
-class _Ahead:
-    """A stream whose first instance is there, so that what prevents it fails the request and not the reply."""
-
-    def __init__(self, first: Instance | None, rest: AsyncGenerator[Instance, None]) -> None:
-        self._first = first
-        self._rest = rest
-
-    def __aiter__(self) -> "_Ahead":
-        return self
-
-    async def __anext__(self) -> Instance:
-        if self._first is not None:
-            first, self._first = self._first, None
-            return first
-        return await self._rest.__anext__()
-
-    async def aclose(self) -> None:
-        self._first = None
-        await self._rest.aclose()
-
-
 async def _end(fetches: Sequence[Fetch], why: str) -> None:
     for fetch in fetches:
         fetch.cancel(TransportError(why))
     for fetch in fetches:
         await fetch.end()
-
-
-async def _begun(stream: AsyncGenerator[Instance, None]) -> _Ahead:
-    try:
-        async for first in stream:  # not `anext` with a default, which Python 3.11 breaks when a tuple is awaited
-            return _Ahead(first, stream)
-        return _Ahead(None, stream)
-    except BaseException:
-        await stream.aclose()
-        raise
 
 
 def source_of(configuration: Configuration, name: str) -> str:
