@@ -247,6 +247,23 @@ class TestOrthanc:
             file = dcmread(path)
             assert (file.SOPInstanceUID, file.PixelData) == (original.SOPInstanceUID, original.PixelData)
 
+    def test_dicom_scp_without_an_aet_table_has_the_archive_send(self, tmp_path: Path) -> None:
+        front = Example(tmp_path, "dicom-scp")
+        workstation = ["WORKSTATION", "127.0.0.1", front.ports[11329]]
+        with orthanc(tmp_path, DicomAlwaysAllowMove=True, DicomModalities={"known": workstation}) as port:
+            send_files(FILES, port, "ORTHANC")
+            in_front_of_orthanc(front, port, 11229)
+            pipeline = "pipelines/dicom-scp.toml"
+            front.edit(pipeline, "require_known_aet = true", "")
+            front.edit(pipeline, "aet_table.WORKSTATION =", "# aet_table.WORKSTATION =")
+            (tmp_path / "var/examples/dicom-scp").mkdir(parents=True)
+            with front.started():
+                assert "Received Final Move Response (Success)" in front.see()
+                unknown = front.commands[2].replace("-aem WORKSTATION", "-aem NOBODY")
+                assert "Failed: UnableToProcess" in front.run(unknown, fails=True)
+        [path] = (tmp_path / "var/examples/dicom-scp").glob("CT.*")
+        assert dcmread(path).SOPInstanceUID == CT.SOPInstanceUID
+
     @pytest.mark.skipif(not DICOMWEB_PLUGIN.exists(), reason="not installed: orthanc-dicomweb")
     def test_dicom_to_dicomweb(self, tmp_path: Path) -> None:
         bridge = Example(tmp_path, "dicom_to_dicomweb")
