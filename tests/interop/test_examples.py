@@ -149,6 +149,7 @@ def test_webhook(example: Started) -> None:
         assert secret not in told
     stranger = f"curl -i http://127.0.0.1:{webhook.ports[8226]}/hook -d x"
     assert webhook.run(stranger).startswith("HTTP/1.1 401 ")
+    assert "Starting factory _HTTP" not in webhook.log
 
 
 def until(holds: Callable[[], bool]) -> None:
