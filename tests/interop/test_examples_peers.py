@@ -163,6 +163,15 @@ def test_webhook_with_a_receiver(tmp_path: Path) -> None:
 # DICOM
 
 
+@contextmanager
+def orthanc_that_knows_us(folder: Path, port: int = 104) -> Iterator[int]:
+    """An Orthanc as the READMEs want it: it lets in whom it knows. Gives its DICOM port."""
+    known = {"gateway": ["HARMONYGW", "127.0.0.1", port]}
+    with orthanc(folder, DicomModalities=known, DicomAlwaysAllowGet=False, DicomAlwaysAllowFind=False) as dicom_port:
+        send_files(FILES, dicom_port, "ORTHANC")
+        yield dicom_port
+
+
 def in_front_of_orthanc(example: Example, port: int, stand_in: int) -> None:
     """Do what a README says of Orthanc."""
     example.in_front_of(port, stand_in)
@@ -175,8 +184,7 @@ class TestOrthanc:
     def test_dicomweb(self, tmp_path: Path) -> None:
         need("curl")
         web = Example(tmp_path, "dicomweb")
-        with orthanc(tmp_path) as port:
-            send_files(FILES, port, "ORTHANC")
+        with orthanc_that_knows_us(tmp_path) as port:
             in_front_of_orthanc(web, port, 11227)
             with web.started():
                 [study] = json.loads(web.use())
@@ -196,9 +204,7 @@ class TestOrthanc:
     def test_dicom_backend(self, tmp_path: Path) -> None:
         need("curl")
         backend = Example(tmp_path, "dicom-backend")
-        ourselves = {"gateway": ["HARMONYGW", "127.0.0.1", backend.ports[11328]]}
-        with orthanc(tmp_path, DicomModalities=ourselves) as port:
-            send_files(FILES, port, "ORTHANC")
+        with orthanc_that_knows_us(tmp_path, backend.ports[11328]) as port:
             in_front_of_orthanc(backend, port, 11228)
             with backend.started():
                 [match] = json.loads(backend.use())["matches"]
@@ -225,10 +231,8 @@ class TestOrthanc:
 
     def test_dicom_scp(self, tmp_path: Path) -> None:
         front = Example(tmp_path, "dicom-scp")
-        with orthanc(tmp_path) as port:
-            send_files(FILES, port, "ORTHANC")
+        with orthanc_that_knows_us(tmp_path) as port:
             in_front_of_orthanc(front, port, 11229)
-            (tmp_path / "var/examples/dicom-scp").mkdir(parents=True)
             (tmp_path / "got").mkdir()
             with front.started():
                 assert f"[{CT.StudyInstanceUID}]" in (found := front.use())
@@ -256,7 +260,6 @@ class TestOrthanc:
             pipeline = "pipelines/dicom-scp.toml"
             front.edit(pipeline, "require_known_aet = true", "")
             front.edit(pipeline, "aet_table.WORKSTATION =", "# aet_table.WORKSTATION =")
-            (tmp_path / "var/examples/dicom-scp").mkdir(parents=True)
             with front.started():
                 assert "Received Final Move Response (Success)" in front.see()
                 unknown = front.commands[2].replace("-aem WORKSTATION", "-aem NOBODY")
