@@ -39,6 +39,9 @@ LEVELS = {
 }
 """`logging.log_level` to Twisted's levels, which have no trace."""
 
+CHATTY = "twisted.web.client._HTTP11ClientFactory"
+"""The namespace in which Twisted's web client says of each connection that it begins and ends: below info, for us."""
+
 _SPECIAL = frozenset(' "=\\')
 
 _PLAIN = re.compile(r"[!#-<>-\[\]-~]*").fullmatch
@@ -125,7 +128,10 @@ def observer(settings: Logging) -> ILogObserver:
             with path.open("ab") as file:
                 file.write(encoded)
 
-    predicate = LogLevelFilterPredicate(defaultLogLevel=LEVELS[settings.log_level])
+    level = LEVELS[settings.log_level]
+    predicate = LogLevelFilterPredicate(defaultLogLevel=level)
+    if level is LogLevel.info:
+        predicate.setLogLevelForNamespace(CHATTY, LogLevel.warn)
     return FilteringLogObserver(write_line, [predicate])
 
 

@@ -236,6 +236,16 @@ class TestObserver:
         assert path.read_bytes().endswith(b" second\n")
         assert path.read_bytes().count(b"\n") == 1
 
+    @pytest.mark.parametrize(("level", "expected"), [("debug", [b"info", b"warn"]), ("info", [b"warn"])])
+    def test_what_the_web_client_says_of_each_connection_is_for_debugging(
+        self, stdout: io.BytesIO, level: Any, expected: list[bytes]
+    ) -> None:
+        publisher = LogPublisher(observer(Logging(log_level=level)))
+        log = Logger(namespace="twisted.web.client._HTTP11ClientFactory", observer=publisher)
+        log.info("Starting factory")
+        log.warn("something is wrong")
+        assert [line.split()[1] for line in stdout.getvalue().splitlines()] == expected
+
     def test_a_file_that_cannot_be_written_is_an_error_at_once(self, stdout: io.BytesIO, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="Is a directory"):
             observer(Logging(log_to_file=True, log_file_path=str(tmp_path)))

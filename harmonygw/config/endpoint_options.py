@@ -113,7 +113,8 @@ class DicomSCPOptions:
     """Bytes of the longest P-DATA-TF PDU that we take (PS3.8 §D.1)."""
     aet_table: Mapping[str, AETableEntry] = field(default_factory=no_table)
     """`aet_table.<AE title> = { ae_title, host, port }`: the destinations of C-MOVE; and the calling AE
-    titles that are let in when `require_known_aet = true`."""
+    titles that are let in when `require_known_aet = true`. Without any, a C-MOVE is passed on, and a `dicom_scu`
+    backend's archive sends to the destinations that it knows."""
     require_known_aet: bool = False
     """Whether a calling AE title must be in `aet_table`; others are rejected."""
     require_called_aet: bool = False

@@ -31,6 +31,10 @@ from harmonygw.operations import (
 Condition = Callable[[Request], bool | None]
 """Whether a request matches a rule; None when that cannot be told."""
 
+MAX_TRACKED_EXCHANGES: Final = 10_000
+"""Exchanges that one `rate_limit` rule remembers to have counted. Of one that is older, and still goes on, each further
+operation counts."""
+
 MAX_TRACKED_CLIENTS: Final = 10_000
 """Clients that one `rate_limit` rule remembers. One more, and the one that has been quiet for longest begins anew: who
 has that many addresses is not held by a limit that counts addresses."""
@@ -180,16 +184,20 @@ class RateLimit:
     """At most `max_requests` in any `window_seconds`, of each client.
 
     A sliding window: a request counts until `window_seconds` after it, and one that was refused does not count. A
-    client is its principal, or its address as long as it has none. Each process counts for itself.
+    request counts once, however many operations a bridge before this rule makes of it: it must not be refused halfway.
+    A client is its principal, or its address as long as it has none. Each process counts for itself.
     """
 
     def __init__(self, options: RateLimitOptions) -> None:
         self._max_requests = options.max_requests
         self._window = options.window_seconds
         self._clients: OrderedDict[tuple[str | None, str], deque[_Part]] = OrderedDict()
+        self._counted: OrderedDict[str, None] = OrderedDict()
 
     def wait(self, request: Request, now: float) -> float:
         """Count a request and return 0, or return the seconds until one more is allowed."""
+        if request.correlation_id in self._counted:
+            return 0
         client = (request.principal, "" if request.principal is not None else request.peer)
         parts = self._clients.setdefault(client, deque())
         self._clients.move_to_end(client)
@@ -204,4 +212,7 @@ class RateLimit:
             parts[-1].count += 1
         else:
             parts.append(_Part(now, now, 1))
+        self._counted[request.correlation_id] = None
+        if len(self._counted) > MAX_TRACKED_EXCHANGES:
+            self._counted.popitem(last=False)
         return 0

@@ -1,6 +1,8 @@
 """What is shipped loads, and its comments are right: each names a key, and every key of these tables is named."""
 
+import json
 import re
+from collections import Counter
 from dataclasses import is_dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -13,10 +15,12 @@ from harmonygw.config.loading import load
 from harmonygw.config.options import CacheOptions, DicomSCUOptions, DICOMwebBridgeOptions, DICOMwebEndpointOptions
 from harmonygw.config.system import Limits, Logging, Management, StorageSettings, TCPSettings
 from harmonygw.config.tables import PipelineTable
+from harmonygw.jolt import Specification
 from tests.config.conftest import EVERYTHING, Configure
 
 ETC = Path(__file__).parents[2] / "etc"
 MAIN, PIPELINE = ETC / "config.toml", ETC / "pipelines" / "dicomweb.toml"
+EXAMPLES = sorted(path.parent for path in (ETC / "examples").glob("*/config.toml"))
 COMMENTED = re.compile(r"^# (?=[a-z_.]+ = )", re.MULTILINE)
 
 
@@ -86,3 +90,52 @@ def leaves(cls: Any, prefix: str = "") -> list[str]:
 def test_every_key_is_named(file: Path, cls: type) -> None:
     named = set(re.findall(r"^(?:# )?([a-z_.]+) = ", file.read_text(encoding="utf-8"), re.MULTILINE))
     assert set(leaves(cls)) <= named
+
+
+@pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
+def test_an_example_loads_listens_on_loopback_and_assumes_nothing(folder: Path) -> None:
+    configuration = load(folder / "config.toml", environ={}, available=EVERYTHING)
+    assert (configuration.warnings, configuration.unauthenticated) == ((), ())
+    assert all(network.is_loopback for network in configuration.networks.values())
+    scps = [endpoint for endpoint in configuration.endpoints.values() if endpoint.service == "dicom_scp"]
+    assert {address.host for scp in scps for address in scp.addresses} <= {"127.0.0.1"}
+    assert any(middleware.type == "policies" for middleware in configuration.middleware.values())
+
+
+@pytest.mark.parametrize("folder", EXAMPLES, ids=lambda folder: folder.name)
+def test_an_example_without_what_stands_in_for_its_peer_loads_too(folder: Path, configure: Configure) -> None:
+    [pipeline] = (folder / "pipelines").glob(f"{folder.name}.toml")
+    main = (folder / "config.toml").read_text(encoding="utf-8")
+    opened = configure(main, {pipeline.name: pipeline.read_text(encoding="utf-8")})
+    assert (len(opened.pipelines), opened.warnings) == (1, ())
+
+
+def test_the_examples_specifications_are_used_and_right() -> None:
+    written = sorted((ETC / "examples").glob("*/transforms/*.json"))
+    assert len(written) == 4
+    for path in written:
+        Specification(json.loads(path.read_text(encoding="utf-8")))
+        configuration = load(path.parents[1] / "config.toml", environ={}, available=EVERYTHING)
+        used = [getattr(middleware.options, "spec_path", "") for middleware in configuration.middleware.values()]
+        assert path.name in used
+
+
+def test_examples_can_run_beside_one_another_and_the_demonstration() -> None:
+    ports: Counter[int] = Counter()
+    for folder in [*EXAMPLES, ETC / "demo"]:
+        configuration = load(folder / "config.toml", environ={}, available=EVERYTHING)
+        listened = {network.tcp_config.bind_port for network in configuration.networks.values()}
+        for endpoint in configuration.endpoints.values():
+            listened |= {address.port for address in endpoint.addresses}
+        for backend in configuration.backends.values():
+            listened |= {getattr(backend.options, "incoming_store_port", None) or 0}
+        ports.update(listened - {0})
+    assert ports
+    assert max(ports.values()) == 1
+
+
+def test_every_file_of_the_examples_is_one_that_tests_read() -> None:
+    patterns = ("README.rst", "config.toml", "stand-in.toml", "transforms/*.json", "image.dcm")
+    files = [path for path in (ETC / "examples").rglob("*") if path.is_file()]
+    others = [path for path in files if not any(path.match(pattern) for pattern in patterns)]
+    assert sorted(others) == [folder / "pipelines" / f"{folder.name}.toml" for folder in EXAMPLES]

@@ -6,6 +6,7 @@ set -u
 missing=""
 command -v Orthanc >/dev/null 2>&1 || missing="$missing orthanc"
 command -v getscu >/dev/null 2>&1 && command -v dcmqrscp >/dev/null 2>&1 || missing="$missing dcmtk"
+command -v curl >/dev/null 2>&1 || missing="$missing curl"
 command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
 command -v node >/dev/null 2>&1 || missing="$missing nodejs"
 command -v npm >/dev/null 2>&1 || missing="$missing npm"

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from twisted.internet.defer import Deferred
@@ -32,11 +33,11 @@ INSIDE, OUTSIDE = "10.0.0.1", "203.0.113.9"
 
 
 def get(*path: str, peer: str = INSIDE) -> Request:
-    return Request(origin=HTTPOrigin("GET", path), peer=peer, correlation_id="c")
+    return Request(origin=HTTPOrigin("GET", path), peer=peer, correlation_id=uuid4().hex)
 
 
 def post(*path: str, peer: str = INSIDE) -> Request:
-    return Request(origin=HTTPOrigin("POST", path), peer=peer, correlation_id="c")
+    return Request(origin=HTTPOrigin("POST", path), peer=peer, correlation_id=uuid4().hex)
 
 
 FIND = Request(origin=AssociationOrigin("CT1", "GATEWAY"), peer=INSIDE, correlation_id="c", operation=Find(Level.STUDY))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -21,13 +22,13 @@ from harmonygw.config.options import (
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Request
 from harmonygw.middleware import rules
-from harmonygw.middleware.rules import MAX_TRACKED_CLIENTS, WINDOW_PARTS, RateLimit, condition_of
+from harmonygw.middleware.rules import MAX_TRACKED_CLIENTS, MAX_TRACKED_EXCHANGES, WINDOW_PARTS, RateLimit, condition_of
 from harmonygw.operations import Echo, Find, Level, Operation, Retrieve, Store
 from harmonygw.streams import Body
 
 
 def http(method: str = "GET", path: tuple[str, ...] = ("studies",), peer: str = "192.0.2.1") -> Request:
-    return Request(origin=HTTPOrigin(method, path), peer=peer, correlation_id="c")
+    return Request(origin=HTTPOrigin(method, path), peer=peer, correlation_id=uuid4().hex)
 
 
 def association(operation: Operation | None = None, peer: str = "192.0.2.1") -> Request:
@@ -222,6 +223,25 @@ class TestRateLimit:
     def test_what_was_refused_does_not_count(self) -> None:
         limit = RateLimit(RateLimitOptions(max_requests=1, window_seconds=10))
         assert [limit.wait(http(), now) for now in (0, 1, 9, 10, 11, 20)] == [0, 9, 1, 0, 9, 0]
+
+    def test_the_operations_that_a_bridge_makes_of_one_request_count_once(self) -> None:
+        limit = RateLimit(RateLimitOptions(max_requests=2, window_seconds=10))
+        first, second, third = http(), http(), http()
+        assert [limit.wait(one, 0) for one in (first, first, second, first, second, third)] == [0, 0, 0, 0, 0, 10]
+        assert limit.wait(replace(second, operation=Find(Level.STUDY)), 20) == 0
+        assert [limit.wait(http(), 20) for _ in range(3)] == [0, 0, 10]
+
+    def test_a_request_that_was_refused_is_refused_again(self) -> None:
+        limit = RateLimit(RateLimitOptions(max_requests=1, window_seconds=10))
+        limit.wait(http(), 0)
+        refused = http()
+        assert [limit.wait(refused, now) for now in (0, 0, 10, 10)] == [10, 10, 0, 0]
+
+    def test_ten_thousand_requests_are_remembered_to_have_been_counted_and_no_more(self) -> None:
+        limit = RateLimit(RateLimitOptions(max_requests=MAX_TRACKED_EXCHANGES + 1, window_seconds=10))
+        sent = [http() for _ in range(MAX_TRACKED_EXCHANGES + 1)]
+        assert [limit.wait(one, 0) for one in sent] == [0] * len(sent)
+        assert (limit.wait(sent[1], 0), limit.wait(sent[0], 0)) == (0, 10)
 
     def test_the_window_slides(self) -> None:
         limit = RateLimit(RateLimitOptions(max_requests=2, window_seconds=10))

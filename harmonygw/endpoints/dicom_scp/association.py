@@ -221,6 +221,7 @@ class ServedAssociation(Acceptor):
                     self._ended,
                     identifier=identifier,
                     delivery=self._destination(command),
+                    passed_on=not self._surroundings.known,
                 )
             )
 

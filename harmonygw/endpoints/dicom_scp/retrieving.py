@@ -1,6 +1,6 @@
 """C-GET and C-MOVE: a retrieval from the pipeline, an instance of it a C-STORE sub-operation (PS3.4 §C.4.2, §C.4.3)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
@@ -32,8 +32,8 @@ from harmonygw.endpoints.dicom_scp.identifiers import (
 )
 from harmonygw.endpoints.dicom_scp.offer import MODELS
 from harmonygw.endpoints.dicom_scp.statuses import Service
-from harmonygw.errors import HarmonyError, Incomplete, NotFound, PeerError, RejectedError, TooLarge
-from harmonygw.operations import Find, Level, Matches, Retrieve
+from harmonygw.errors import HarmonyError, Incomplete, NotAcceptable, NotFound, PeerError, RejectedError, TooLarge
+from harmonygw.operations import Find, Level, Matches, Move, MoveResult, Retrieve
 from harmonygw.streams import Instance, InstanceStream, Match
 
 PATIENT_ID: Final = UNIQUE_KEYS[Level.PATIENT]
@@ -84,6 +84,17 @@ class Tally:
         for uid in sop_instance_uids:
             self.count(uid, Category.FAILURE)
         self.failed += self.remaining or 0
+
+    def add(self, counts: Mapping[str, object]) -> None:
+        """Count sub-operations that the archive carried out, as far as it told: by `completed`, `failed`, `warning`,
+        and the `failed_sop_instance_uids`."""
+        for name in ("completed", "failed", "warning"):
+            number = counts.get(name)
+            if isinstance(number, int):
+                setattr(self, name, getattr(self, name) + number)
+        uids = counts.get("failed_sop_instance_uids")
+        if isinstance(uids, list):
+            self.failed_uids += uids[: MAX_FAILED_UIDS - len(self.failed_uids)]
 
     @property
     def status(self) -> int:
@@ -313,11 +324,64 @@ class GetExchange(RetrieveExchange):
 
 
 class MoveExchange(RetrieveExchange):
-    """A C-MOVE being served."""
+    """A C-MOVE being served. Without a `delivery` it may be passed on: then the archive sends, to whom it knows."""
 
     name = "C-MOVE"
     response = CMoveRSP
     nobody = ("the move destination is not known here", MOVE_DESTINATION_UNKNOWN)
+
+    def __init__(
+        self,
+        circumstances: Circumstances,
+        context: AcceptedContext,
+        command: CMoveRQ,
+        on_end: Callable[[], None],
+        *,
+        identifier: memoryview,
+        delivery: Delivery | None,
+        passed_on: bool,
+    ) -> None:
+        super().__init__(circumstances, context, command, on_end, identifier=identifier, delivery=delivery)
+        self._move_destination = command.move_destination
+        self._passed_on = passed_on
+
+    async def carry_out(self) -> int:
+        """Send each instance by a sub-operation; or have the archive send them, and count what it counts."""
+        if self._delivery is not None or not self._passed_on:
+            return await super().carry_out()
+        selection = Selection.of(
+            decode_identifier(self._identifier, self.context.transfer_syntax), MODELS[self.context.abstract_syntax]
+        )
+        studies = selection.studies
+        if selection.patient_id:
+            studies, self._tally.expected = await self._studies(selection)
+        for operation in selection.operations(studies, ()):
+            await self._move(operation)
+        return self._tally.status
+
+    async def _move(self, operation: Retrieve) -> None:
+        move = Move(
+            operation.level,
+            operation.study_instance_uid,
+            self._move_destination,
+            operation.series_instance_uid,
+            operation.sop_instance_uids,
+            operation.patient_id,
+        )
+        try:
+            result: MoveResult = await self.ask(move)
+        except NotFound:
+            self.request.record.note("the archive has nothing under some of the unique keys")
+        except NotAcceptable as error:
+            detail, status = self.nobody
+            raise RejectedError(detail, status=status, log_detail=error.detail) from error
+        except RejectedError as error:
+            self._tally.add(error.members)
+            if error.status is None or category(error.status) is Category.FAILURE or not self._tally.failed:
+                raise
+            self.warn(error.detail)
+        else:
+            self._tally.add({"completed": result.completed, "warning": result.warning})
 
     def is_of(self, sop_class_uid: str) -> bool:
         """Whether it is the MOVE of an information model."""

@@ -4,7 +4,7 @@ The identifier is given in the DICOM JSON model, bare or under `identifier`; wit
 names beside the rest. A body may mix these; it may not say anything twice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -83,8 +83,11 @@ class Asked:
     """Whether the identifier names what is to be returned."""
 
     @classmethod
-    def of(cls, body: Any, word: str) -> "Asked":
-        """Read a body that came to the path's `word`, "" for the prefix itself; raises `BadRequest`."""
+    def of(cls, body: Any, word: str, own_titles: Collection[str] = ()) -> "Asked":
+        """Read a body that came to the path's `word`, "" for a path without one; raises `BadRequest`.
+
+        A move to one of our own AE titles is one to the gateway itself, as if no destination were given.
+        """
         if not isinstance(body, Mapping):
             raise BadRequest("The body is a JSON object.")
         operation = _operation(body.get("operation"), word)
@@ -98,7 +101,7 @@ class Asked:
             operation,
             level,
             data_set,
-            _destination(body, operation),
+            "" if (destination := _destination(body, operation)) in own_titles else destination,
             _limit(body, operation),
             identifier.names_returned,
         )

@@ -5,7 +5,7 @@ request passes.
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Final
@@ -14,6 +14,7 @@ import orjson
 from twisted.internet.defer import CancelledError
 from zope.interface import implementer
 
+from harmonygw.config.options import DicomSCUOptions
 from harmonygw.dicom.dimse.statuses import Category, category, describe
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS
 from harmonygw.dicom.web.media_types import DICOM
@@ -60,8 +61,13 @@ class DIMSEOverHTTP:
     """Requests below a prefix on its left side, operations on its right."""
 
     def __init__(self, context: Context) -> None:
-        storage = context.configuration.storage
-        self._folders = Folders(storage, context.reactor)
+        configuration = context.configuration
+        self._folders = Folders(configuration.storage, context.reactor)
+        self._own_titles = frozenset(
+            backend.options.local_aet
+            for backend in configuration.backends.values()
+            if isinstance(backend.options, DicomSCUOptions)
+        )
         self._transactions: dict[str, Transaction] = {
             "echo": self._echo,
             "find": self._find,
@@ -100,7 +106,10 @@ class DIMSEOverHTTP:
                 members["operation"] = request.record.operation = NAMES[word]
             if word == STORE:
                 return await self._store(request, origin, proceed)
-            asked = Asked.of(await _json(request, origin), word)
+            body = await _json(request, origin)
+            if origin.path and not word and not (isinstance(body, Mapping) and "operation" in body):
+                raise _nothing_here()
+            asked = Asked.of(body, word, self._own_titles)
             members["operation"] = request.record.operation = NAMES[asked.operation]
             return await self._transactions[asked.operation](request, asked, proceed)
         except CancelledError:
@@ -225,12 +234,20 @@ class DIMSEOverHTTP:
 
 
 def _word(origin: HTTPOrigin) -> str:
-    """Return the path's word, "" for the prefix itself; raises `NotFound`."""
-    if not origin.path:
-        return ""
+    """Return the path's word, "" for any other path, where a POST has the operation in its body.
+
+    Raises `NotFound` for another method at such a path below the prefix.
+    """
     if len(origin.path) == 1 and origin.path[0] in NAMES:
         return origin.path[0]
-    raise NotFound(f"There is nothing at this path; DIMSE services are at /{', /'.join(NAMES)}.")
+    if origin.path and origin.method != "POST":
+        raise _nothing_here()
+    return ""
+
+
+def _nothing_here() -> NotFound:
+    words = ", /".join(NAMES)
+    return NotFound(f'There is nothing at this path; DIMSE services are at /{words}, or "operation" names one.')
 
 
 async def _json(request: Request, origin: HTTPOrigin) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from twisted.internet.defer import Deferred
 
+from harmonygw.config.options import DicomSCUOptions
 from harmonygw.config.system import StorageSettings, StorageSettingsOptions
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dimse_over_http import DIMSEOverHTTP
@@ -18,6 +19,9 @@ from harmonygw.pipeline import Context
 from harmonygw.streams import Body, Feed, Instance, Match, Pieces
 from tests.interop.held import CT, EXPLICIT, Held
 from tests.middleware.cache.archive import Ticking
+
+LOCAL_AE_TITLE = "HGW"
+"""Of the backend."""
 
 
 def arriving(sop: str = "1.2.3.4", *, error: Exception | None = None, size: int = 1000, **more: Any) -> Instance:
@@ -75,7 +79,9 @@ class Bridge:
 
     def __init__(self, folder: Path, answer: Answer, **options: Any) -> None:
         self.clock = Ticking()
-        configuration: Any = SimpleNamespace(storage=settings(folder, **options))
+        ours = SimpleNamespace(options=DicomSCUOptions(local_aet=LOCAL_AE_TITLE))
+        backends = {"pacs": ours, "echo": SimpleNamespace(options=None)}
+        configuration: Any = SimpleNamespace(storage=settings(folder, **options), backends=backends)
         self.middleware = DIMSEOverHTTP(Context(None, configuration, self.clock))
         self.operations: list[Any] = []
         self.request: Request

@@ -1,6 +1,7 @@
 """From a request to an operation, and from its result to a document or a problem."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from harmonygw.operations import Echo, Find, Level, Move, MoveResult, Operation,
 from harmonygw.streams import Body
 from tests.interop.held import CT, EXPLICIT, Held
 from tests.middleware.cache.archive import Ticking, settled, until
-from tests.middleware.dimse_over_http.objects import Bridge, Found, arriving, content, left, stream
+from tests.middleware.dimse_over_http.objects import LOCAL_AE_TITLE, Bridge, Found, arriving, content, left, stream
 from tests.net.http.wire import Source
 
 STUDY = {"study_instance_uid": "1.2"}
@@ -56,11 +57,20 @@ async def test_what_is_no_request_of_ours_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/finds", "/find/more", "/STORE", "/a/b"])
+@pytest.mark.parametrize("body", [{}, {"query": {"PatientID": "*"}}, ["operation"]])
 @ensureDeferred
-async def test_any_other_path_is_not_found(tmp_path: Path, path: str) -> None:
+async def test_any_other_path_is_not_found_unless_the_body_says_the_operation(
+    tmp_path: Path, path: str, body: Any
+) -> None:
     async with Bridge(tmp_path, nothing) as bridge:
-        with pytest.raises(errors.NotFound, match="/echo, /find, /get, /move, /store"):
-            await bridge.ask(path)
+        with pytest.raises(errors.NotFound, match='/echo, /find, /get, /move, /store, or "operation"'):
+            await bridge.ask(path, body)
+        with pytest.raises(errors.NotFound):
+            await bridge.send(path, None, method="GET")
+        assert bridge.operations == []
+        assert await bridge.ask(path, {"operation": "C-ECHO"}) == {"operation": "C-ECHO", "success": True}
+        with pytest.raises(errors.BadRequest):
+            await bridge.ask(path, {"operation": "C-STORE"})
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
@@ -305,6 +315,17 @@ async def test_a_move_elsewhere_tells_its_counts(tmp_path: Path) -> None:
 
 
 @ensureDeferred
+async def test_a_move_to_our_own_ae_title_brings_the_instances_here(tmp_path: Path) -> None:
+    async def answer(operation: Operation) -> Any:
+        return stream(arriving())
+
+    async with Bridge(tmp_path, answer) as bridge:
+        told = await bridge.ask("/move", {**STUDY, "destination": LOCAL_AE_TITLE})
+        assert bridge.operations == [Retrieve(Level.STUDY, "1.2", service="move")]
+        assert (told["file_count"], len(list(Path(told["folder_path"]).iterdir()))) == (1, 1)
+
+
+@ensureDeferred
 async def test_counts_that_the_archive_does_not_tell_are_not_told(tmp_path: Path) -> None:
     async def answer(operation: Operation) -> Any:
         return MoveResult(None, None)
@@ -414,7 +435,7 @@ async def test_a_place_that_cannot_be_is_a_fault_of_the_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folders_module, "MEMORY", tmp_path / "missing")
-    configuration: Any = type("Configuration", (), {"storage": StorageSettings("memory")})
+    configuration: Any = SimpleNamespace(storage=StorageSettings("memory"), backends={})
     middleware = module.DIMSEOverHTTP(module.Context(None, configuration, Ticking()))
     with pytest.raises(errors.ConfigurationError, match="storage: there can be no files"):
         await middleware.start()
