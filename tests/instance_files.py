@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.dicom.dataset.layout import Layout
 from harmonygw.disk import Disk
 from harmonygw.errors import HarmonyError
@@ -37,7 +38,7 @@ def kept(recording: Recording, layout: Layout | None, checks: Checks) -> None:
 
 async def written(path: Path, disk: Disk, *pieces: Pieces, item: Item = ITEM, trusted: bool = False) -> InstanceFile:
     """A file with an instance in it."""
-    writing = Writing(instance(item, *pieces), path, disk, bulk_threshold=1024)
+    writing = Writing(instance(item, *pieces), path, disk, bulk_threshold=BULK_THRESHOLD)
     layout, checks, _ = await writing.run(kept)
     return InstanceFile(path, checks, layout, disk, trusted=trusted)
 
@@ -80,4 +81,4 @@ def slow(path: Path, disk: Disk) -> tuple[Slow, Writing]:
     """An instance that comes in thirds."""
     source = Slow(DATA[:THIRD], DATA[THIRD : 2 * THIRD], DATA[2 * THIRD :])
     one = replace(instance(ITEM), data_set=source())
-    return source, Writing(one, path, disk, bulk_threshold=1024)
+    return source, Writing(one, path, disk, bulk_threshold=BULK_THRESHOLD)

@@ -43,8 +43,9 @@ class DICOMwebBridgeOptions:
     none."""
     page_memory_secs: Leeway = 30.0
     """Seconds that the answer to a Search is kept for its next page; 0 for not at all."""
-    bulk_threshold_bytes: CountOrNone = 1024
-    """Bytes of a value in metadata above which it is given by BulkDataURI."""
+    bulk_threshold_bytes: CountOrNone = 256
+    """Bytes of an opaque value in metadata above which it is given by BulkDataURI. Numbers stay inline up to 1024
+    bytes, text up to 65,534, where viewers read them."""
     rendering_processes: Count = 2
     """Processes that decode and render pixels."""
     rendering_timeout_secs: Seconds = 20.0

@@ -36,7 +36,6 @@ from harmonygw.dicom.dataset.character_sets import (
 )
 from harmonygw.dicom.dataset.dictionary import (
     BINARY_VRS,
-    BULK_VRS,
     UNKNOWN_VR,
     VR_BY_TAG,
     is_private,
@@ -57,6 +56,7 @@ from harmonygw.dicom.dataset.elements import (
     end_of_items,
     malformed,
 )
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD, is_by_reference
 from harmonygw.errors import PeerError
 
 Path = tuple[str | int, ...]
@@ -65,9 +65,6 @@ JSON."""
 
 BulkData = Callable[[Path, str, int], str | None]
 """Told the path, VR and length in bytes of a value; returns its BulkDataURI, or None to have it inline."""
-
-BULK_THRESHOLD: Final = 1024
-"""Bytes of a value up to which `bulk_data` is not asked. Default 1024: a URI is not much shorter."""
 
 LONGEST_DECIMAL_STRING: Final = 64
 """Characters of a DS that is looked at as a number. Default 64, four times the legal; longer ones stay
@@ -106,8 +103,8 @@ def to_json(
 
     `data` is the data set without preamble and file meta information, inflated when the transfer syntax is
     deflated; anything but `bytes` is copied once. `default_character_set` holds where the data set has no
-    value for (0008,0005). `bulk_data` is asked for the BulkDataURI of values longer than `bulk_threshold`
-    bytes of the VRs that may have one (§F.2.2), and of encapsulated pixel data. `on_undecodable` is called
+    value for (0008,0005). `bulk_data` is asked for the BulkDataURI of values that `is_by_reference`, opaque
+    ones longer than `bulk_threshold` bytes, and of encapsulated pixel data. `on_undecodable` is called
     with the tag, eight hexadecimal digits, of a value that has bytes its character set does not define;
     they are U+FFFD in the result.
 
@@ -257,7 +254,7 @@ class _DataSet:
         """Return the attribute of a value that is no sequence, as URI, inline, or decoded."""
         start, length, little_endian = value
         source = self.source
-        if source.bulk_data is not None and length > source.bulk_threshold and vr in BULK_VRS:
+        if source.bulk_data is not None and is_by_reference(vr, length, source.bulk_threshold):
             uri = source.bulk_data((*self.path, name), vr, length)
             if uri is not None:
                 return {"vr": vr, "BulkDataURI": uri}

@@ -24,7 +24,8 @@ from harmonygw.dicom.dataset.frames import (
     Range,
     frame_table_from_bytes,
 )
-from harmonygw.dicom.dataset.json_encoding import BULK_THRESHOLD, Path
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
+from harmonygw.dicom.dataset.json_encoding import Path
 from harmonygw.dicom.dataset.limits import DEFAULT_LIMITS, Limits
 from harmonygw.dicom.dataset.metadata_scan import (
     MAX_METADATA_BYTES,
@@ -61,7 +62,7 @@ _MARKED: Final = f'"BulkDataURI":"{MARKER}/'.encode()
 _UN_HEADER: Final = Struct("<HH2sHL")
 _DELIMITER: Final = Struct("<HHL").pack(SEQUENCE_DELIMITATION >> 16, SEQUENCE_DELIMITATION & 0xFFFF, 0)
 
-_VERSION: Final = b"\1"
+_VERSION: Final = b"\2"
 _LENGTHS: Final = Struct("<LLL")
 _FASTEST: Final = 1
 
@@ -100,7 +101,7 @@ class Layout:
     head_length: int
     """Bytes before the pixel data element of the data set itself; all of them when there is none."""
     bulk_threshold: int
-    """Bytes of the longest value that is not given by reference, pixel data aside."""
+    """Bytes of the longest opaque value that is not given by reference, pixel data aside."""
     random_access: bool
     """Whether the values lie in the bytes as they are, in Little Endian: else `frames` and `bulk` are empty, and a
     deflated data set is all head."""

@@ -12,7 +12,8 @@ from typing import Any, Final
 from harmonygw.dicom.dataset.deflation import Inflation
 from harmonygw.dicom.dataset.dictionary import BULK_VRS, UNKNOWN_VR, vr_of
 from harmonygw.dicom.dataset.element_writer import LONGEST_SHORT_VALUE, ElementWriter
-from harmonygw.dicom.dataset.json_encoding import BULK_THRESHOLD, Path, to_json
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD, is_by_reference
+from harmonygw.dicom.dataset.json_encoding import Path, to_json
 from harmonygw.dicom.dataset.limits import DEFAULT_LIMITS, Limits
 from harmonygw.dicom.dataset.tokens import Piece, Tokenizer
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN, describe
@@ -34,9 +35,9 @@ _NO_SEQUENCE: Final = {"vr": "SQ"}
 class MetadataScan:
     """Reads one data set, without preamble and file meta information, and keeps its metadata.
 
-    Values longer than `bulk_threshold` bytes are given by BulkDataURI if their VR allows it (§F.2.2), and so is pixel
-    data. The threshold is at most 65,534, what every VR can say of its length. `limit` is in bytes of kept elements.
-    `writer` is whoever wants to know more than this; its threshold has to be the same.
+    Values that `is_by_reference`, opaque ones longer than `bulk_threshold` bytes, are given by BulkDataURI, and so is
+    pixel data. The threshold is at most 65,534, what every VR can say of its length. `limit` is in bytes of kept
+    elements. `writer` is whoever wants to know more than this; its threshold has to be the same.
     """
 
     def __init__(
@@ -138,14 +139,14 @@ class MetadataWriter(ElementWriter):
     def element(self, tag: int, vr: str, value: memoryview) -> None:
         """Write an element, or what stands for it."""
         length = len(value)
-        if (length > self.bulk_threshold or tag in PIXEL_DATA) and length and _may_be_bulk(tag, vr):
+        if self._is_by_reference(tag, vr, length):
             self.refer(tag, vr, length)
         else:
             super().element(tag, vr, value)
 
     def begin_value(self, tag: int, vr: str, length: int) -> None:
         """Write the header of an element, or what stands for it."""
-        self._skipping = (length > self.bulk_threshold or tag in PIXEL_DATA) and _may_be_bulk(tag, vr)
+        self._skipping = self._is_by_reference(tag, vr, length)
         if self._skipping:
             self.refer(tag, vr, length)
         else:
@@ -184,15 +185,16 @@ class MetadataWriter(ElementWriter):
             path += (sequence, item)
         return (*path, f"{tag:08X}")
 
+    def _is_by_reference(self, tag: int, vr: str, length: int) -> bool:
+        if tag in PIXEL_DATA:
+            return length > 0 and vr in BULK_VRS
+        # A known sequence in UN is no more free than in its own VR.
+        return is_by_reference(vr, length, self.bulk_threshold) and (vr != UNKNOWN_VR or vr_of(tag) != "SQ")
+
     def refer(self, tag: int, vr: str, length: int) -> None:
         """Write what stands for a value of so many bytes, 0 of encapsulated pixel data, and note where it is."""
         self.bulk.append(self.path(tag))
         super().element(tag, vr, _EMPTY)
-
-
-def _may_be_bulk(tag: int, vr: str) -> bool:
-    """Whether a BulkDataURI is allowed (PS3.18 §F.2.2): a known attribute in UN is no more free than in its own VR."""
-    return vr in BULK_VRS and (vr != UNKNOWN_VR or vr_of(tag) != "SQ")
 
 
 def _refer(metadata: dict[str, Any], path: Path, uri: str) -> None:

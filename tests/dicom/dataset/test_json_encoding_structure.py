@@ -149,11 +149,13 @@ def recording(uri: str | None) -> tuple[list[Any], Callable[..., str | None]]:
 
 def test_long_values_of_the_vrs_that_may_be_bulk_get_their_uri() -> None:
     asked, bulk_data = recording("/bulk")
-    item = long("0040A160", b"UT", bytes(9)) + long("00420011", b"OB", bytes(9)) + short("00720062", b"SH", bytes(9))
+    item = (
+        long("0040A160", b"UT", bytes(65535)) + long("00420011", b"OB", bytes(9)) + short("00720062", b"SH", bytes(9))
+    )
     data = endless_sequence("00081140", item) + short("00283006", b"US", bytes(8)) + long("7FE00010", b"OW", bytes(10))
     shown = to_json(data, EXPLICIT, bulk_data=bulk_data, bulk_threshold=8)
     assert asked == [
-        (("00081140", 0, "0040A160"), "UT", 9),
+        (("00081140", 0, "0040A160"), "UT", 65535),
         (("00081140", 0, "00420011"), "OB", 9),
         (("7FE00010",), "OW", 10),
     ]

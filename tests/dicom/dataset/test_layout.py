@@ -175,14 +175,14 @@ def test_bytes_that_are_no_layout_are_refused() -> None:
     rest = orjson.dumps({"pixels": None})
     others = [
         b"",
-        b"\2" + encoded[1:],
+        b"\1" + encoded[1:],
         encoded[:-1],
-        b"\1garbage",
-        b"\1" + zlib.compress(b""),
-        b"\1" + zlib.compress(plain[:-1]),
-        b"\1" + zlib.compress(pack("<LLL", 2, 0, 0) + b"[]"),
-        b"\1" + zlib.compress(pack("<LLL", 2, 0, 0) + b"{]"),
-        b"\1" + zlib.compress(pack("<LLL", len(rest), 0, 0) + rest),
+        b"\2garbage",
+        b"\2" + zlib.compress(b""),
+        b"\2" + zlib.compress(plain[:-1]),
+        b"\2" + zlib.compress(pack("<LLL", 2, 0, 0) + b"[]"),
+        b"\2" + zlib.compress(pack("<LLL", 2, 0, 0) + b"{]"),
+        b"\2" + zlib.compress(pack("<LLL", len(rest), 0, 0) + rest),
     ]
     for other in others:
         with pytest.raises(ValueError, match=r"layout|character"):

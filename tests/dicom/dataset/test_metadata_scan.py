@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.dicom.dataset.json_encoding import Path, to_json
 from harmonygw.dicom.dataset.limits import Limits
 from harmonygw.dicom.dataset.metadata_scan import REFERENCE_COST, MetadataScan
@@ -56,7 +57,7 @@ def comparable(data_set: dict[str, Any]) -> dict[str, Any]:
         binary = attribute.get("InlineBinary", "")
         if attribute["vr"] == "SQ":
             values = [comparable(content) for content in attribute.get("Value", ())]
-        elif "BulkDataURI" in attribute or len(binary) > 1024 or attribute["vr"] == "UT":
+        elif "BulkDataURI" in attribute or len(binary) > BULK_THRESHOLD or attribute["vr"] == "UT":
             values, binary = [], ""
         elif attribute["vr"] not in ("PN", "IS", "DS"):
             values = [value.strip(" \0") if isinstance(value, str) else value or "" for value in values]
@@ -69,7 +70,7 @@ def comparable(data_set: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("uid", "data"), FILES)
 def test_the_json_is_that_of_pydicom(uid: str, data: bytes) -> None:
     plain = inflated(data, uid)
-    expected = read(plain, uid).to_json_dict(1024, lambda _element: "elsewhere")
+    expected = read(plain, uid).to_json_dict(BULK_THRESHOLD, lambda _element: "elsewhere")
     scanned = scan(data, uid)
     assert (PIXEL_DATA in scanned) == (PIXEL_DATA in expected)
     assert comparable(scanned) == comparable(expected)
@@ -142,11 +143,14 @@ def test_a_nested_value_is_referred_to_by_its_path(syntax: str, defined: bool) -
     }
 
 
-@pytest.mark.parametrize("vr", ["DS", "FD", "LT", "OB", "UT", "UN", "US", "SV"])
+@pytest.mark.parametrize(
+    ("vr", "longest"),
+    [("OB", 256), ("OW", 256), ("UN", 256), ("DS", 1024), ("FD", 1024), ("US", 1024), ("SV", 1024), ("UT", 65528)],
+)
 @pytest.mark.parametrize("size", [999, 0])
-def test_only_what_is_longer_than_the_threshold_is_given_by_reference(vr: str, size: int) -> None:
-    (at,) = scan(element(0x00099910, vr, b"8" * 1024), size=size).values()
-    (beyond,) = scan(element(0x00099910, vr, b"8" * 1032), size=size).values()
+def test_only_what_is_longer_than_its_kind_allows_is_given_by_reference(vr: str, longest: int, size: int) -> None:
+    (at,) = scan(element(0x00099910, vr, b"8" * longest), size=size).values()
+    (beyond,) = scan(element(0x00099910, vr, b"8" * (longest + 8)), size=size).values()
     assert "BulkDataURI" not in at
     assert beyond == {"vr": vr, "BulkDataURI": "00099910"}
 

@@ -13,6 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.filereader import read_file_meta_info
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.dicom.dataset.layout import Layout, LayoutScan
 from harmonygw.disk import Disk
 from harmonygw.errors import PeerError
@@ -52,7 +53,7 @@ DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 class MemoryFile:
     """A file of a cache."""
 
-    def __init__(self, syntax: str, data: bytes, *, bulk_threshold: int = 1024) -> None:
+    def __init__(self, syntax: str, data: bytes, *, bulk_threshold: int = BULK_THRESHOLD) -> None:
         self.data = data
         self.damaged = False
         self.reads: list[tuple[int, int]] = []
@@ -103,7 +104,7 @@ class Held:
     uid: str = "1.2.3.4"
     series: str = "1.2.3"
     cached: bool = True
-    bulk_threshold: int = 1024
+    bulk_threshold: int = BULK_THRESHOLD
     sop_class: str = CT
     others: Mapping[str, Any] = field(default_factory=dict)
 

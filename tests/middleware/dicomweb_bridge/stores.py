@@ -10,6 +10,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 
 from harmonygw.config.middleware_options import DICOMwebBridgeOptions
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.dicom.web.resources import parse
 from harmonygw.errors import HarmonyError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
@@ -110,7 +111,7 @@ async def content_of(reply: Reply) -> bytes:
 
 @asynccontextmanager
 async def bridge(folder: Path, archive: Any = None, **options: Any) -> AsyncIterator[Bridge]:
-    access = Access(reactor, folder=str(folder), bulk_threshold=1024)
+    access = Access(reactor, folder=str(folder), bulk_threshold=BULK_THRESHOLD)
     access.start()
     try:
         yield Bridge(StoreTransaction(DICOMwebBridgeOptions(**options), access), archive or Archive())

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from harmonygw.config.middleware_options import DICOMwebBridgeOptions
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.dicom.web.resources import parse
 from harmonygw.errors import ConfigurationError, NotFound, PeerError, TransportError
 from harmonygw.exchange import HTTPOrigin, Request
@@ -136,9 +137,9 @@ def test_instances_that_are_given_up_before_the_first_are_given_up() -> None:
     assert stream.closed
 
 
-@pytest.mark.parametrize(("own", "reads"), [(1024, False), (8, True)])
+@pytest.mark.parametrize(("own", "reads"), [(BULK_THRESHOLD, False), (8, True)])
 def test_values_are_found_by_the_bridge_s_own_threshold(own: int, reads: bool) -> None:
-    held = Held(EXPLICIT, element(0x00291010, "OB", bytes(10)), bulk_threshold=1024)
+    held = Held(EXPLICIT, element(0x00291010, "OB", bytes(10)), bulk_threshold=BULK_THRESHOLD)
     asking = PixelGateway(held, bulk_threshold_bytes=own)
     readable = result_of(asking.bridge._access.measured(one(asking)))
     assert readable.layout.ranges("00291010") == (((12, 10),) if reads else None)

@@ -4,6 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.errors import Incomplete, NotAcceptable, NotFound, PeerError, RangeNotSatisfiable
 from harmonygw.middleware.dicomweb_bridge.bulk_data import media_type_of
 from harmonygw.operations import Level, Retrieve
@@ -129,7 +130,7 @@ def test_a_value_that_is_not_given_by_reference_is_not_found(path: str) -> None:
 
 
 def test_a_threshold_other_than_the_cache_s_finds_its_values() -> None:
-    one = Held(EXPLICIT, element(0x00091010, "OB", b"abcdefghij"), bulk_threshold=1024)
+    one = Held(EXPLICIT, element(0x00091010, "OB", b"abcdefghij"), bulk_threshold=BULK_THRESHOLD)
     assert parts_of(PixelGateway(one, bulk_threshold_bytes=8).reply(f"{BULK}/00091010"))[0][1] == b"abcdefghij"
     assert parts_of(PixelGateway(one, bulk_threshold_bytes=8).reply(BULK))[0][1] == b"abcdefghij"
     with pytest.raises(NotFound):

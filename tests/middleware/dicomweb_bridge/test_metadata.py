@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import orjson
 import pytest
 
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.dicom.dataset.xml_encoding import NAMESPACE, to_xml
 from harmonygw.dicom.web.attributes import Level
 from harmonygw.errors import Incomplete, NotAcceptable, NotFound, PeerError
@@ -235,7 +236,7 @@ def test_a_file_s_own_layout_is_not_read_again_and_gives_the_same_bytes() -> Non
 
 def test_a_file_with_another_threshold_is_read_again() -> None:
     data = element(0x00291010, "OB", bytes(10))
-    held = Held(EXPLICIT, data, bulk_threshold=1024)
+    held = Held(EXPLICIT, data, bulk_threshold=BULK_THRESHOLD)
     asking = PixelGateway(held, bulk_threshold_bytes=8)
     (data_set,) = metadata_of(asking.reply(f"{INSTANCE}/metadata"))
     assert data_set["00291010"] == {"vr": "OB", "BulkDataURI": f"{BASE_URL}/{INSTANCE}/bulkdata/00291010"}
