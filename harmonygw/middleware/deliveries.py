@@ -9,6 +9,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from harmonygw.net.http.fields import Fields
+
 log = Logger(namespace="harmonygw.webhook")
 
 MAX_WAITING: Final = 1000
@@ -33,12 +35,10 @@ CONNECT_SECS: Final = 5.0
 class Deliveries:
     """Sends JSON by POST. What fails is not sent again: who must know everything reads the audit."""
 
-    def __init__(
-        self, url: str, headers: dict[str, str], *, timeout: float, name: str, reactor: Any, agent: Any = None
-    ) -> None:
+    def __init__(self, url: str, fields: Fields, *, timeout: float, name: str, reactor: Any, agent: Any = None) -> None:
         """`timeout` is in seconds, of one delivery with its answer."""
         self._url = url
-        self._headers = {"Content-Type": "application/json", **headers}
+        self._headers = {"Content-Type": "application/json", **dict(fields)}
         self._timeout = timeout
         self._name = name
         self._reactor = reactor

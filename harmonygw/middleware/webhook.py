@@ -1,6 +1,5 @@
 """The `webhook` middleware: a description of each exchange to a URL, which no exchange waits for."""
 
-from base64 import b64encode
 from typing import Any, Final
 
 import orjson
@@ -12,6 +11,8 @@ from harmonygw.exchange import Reply, Request
 from harmonygw.middleware.deliveries import Deliveries
 from harmonygw.middleware.redaction import Redaction
 from harmonygw.middleware.watching import Watching
+from harmonygw.net.http.credentials import credentials
+from harmonygw.net.http.fields import Fields
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 
 MAX_BODY_BYTES: Final = 65_536
@@ -76,22 +77,11 @@ def _document_of(text: str | None) -> Any:
         return text
 
 
-def _credentials(context: Context) -> dict[str, str]:
-    """Return the header fields that say who we are; raises `ConfigurationError` for a method that cannot."""
+def _credentials(context: Context) -> Fields:
+    """Return the header fields that say who we are; raises `ConfigurationError` for a method that has none."""
     name = context.settings.authentication
-    if name is None:
-        return {}
-    authentication = context.configuration.authentications[name]
-    options = authentication.options
-    match authentication.method:
-        case "basic" if options.username and options.password:
-            pair = b64encode(f"{options.username}:{options.password}".encode()).decode("ascii")
-            return {"Authorization": f"Basic {pair}"}
-        case "bearer":
-            return {"Authorization": f"Bearer {options.token}"}
-        case "api_key":
-            return {"X-API-Key": options.token}
-        case "none":
-            return {}
-    sentence = "a webhook proves who it is by basic (with username and password), bearer or api_key"
-    raise ConfigurationError((f'middleware.{context.name}.authentication: "{name}": {sentence}',))
+    own = credentials(name or "", context.configuration.authentications.get(name))
+    if own.cert_path:
+        sentence = "a webhook shows no certificate; it takes basic, bearer or api_key"
+        raise ConfigurationError((f'middleware.{context.name}.authentication: "{name}": {sentence}',))
+    return own.fields

@@ -141,15 +141,24 @@ def test_extra_is_json_or_text(room: list[Sent], extra: str, sent: Any) -> None:
 )
 def test_who_we_are(room: list[Sent], method: Any, options: Any, headers: dict[str, str]) -> None:
     webhook(Authentication(method, AuthenticationOptions(**options)), timeout_secs=3)
-    assert room[0].arguments == (URL, headers)
+    assert room[0].arguments == (URL, tuple(headers.items()))
     assert (room[0].more["timeout"], room[0].more["name"]) == (3, "hook")
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("basic", {"credentials_path": "users"}), ("mutual_tls", {}), ("jwt", {"jwks_uri": URL})]
+    ("method", "options", "sentence"),
+    [
+        ("basic", {"credentials_path": "users"}, "authentications.who: "),
+        ("jwt", {"jwks_uri": URL}, "authentications.who: "),
+        (
+            "mutual_tls",
+            {"cert_path": "c", "key_path": "k"},
+            'middleware.hook.authentication: "who": a webhook shows no',
+        ),
+    ],
 )
-def test_what_cannot_be_sent_is_an_error(method: Any, options: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r'^middleware\.hook\.authentication: "who": a webhook proves'):
+def test_what_cannot_be_sent_is_an_error(method: Any, options: Any, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{sentence}"):
         webhook(Authentication(method, AuthenticationOptions(**options)))
 
 

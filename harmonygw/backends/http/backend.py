@@ -9,7 +9,6 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from harmonygw.backends.http import forwarding
-from harmonygw.backends.http.credentials import Credentials, credentials
 from harmonygw.config.backend_options import HTTPBackendOptions, WebServerOptions
 from harmonygw.config.model import Backend, is_loopback
 from harmonygw.errors import ConfigurationError, HarmonyError
@@ -19,6 +18,7 @@ from harmonygw.net.http.client.client import Answer, Client
 from harmonygw.net.http.client.limits import ClientLimits
 from harmonygw.net.http.client.passing import FRAMING, HOP_BY_HOP
 from harmonygw.net.http.client.urls import BaseURL
+from harmonygw.net.http.credentials import Credentials, credentials
 from harmonygw.net.http.fields import Fields, value_of
 from harmonygw.net.http.tls import client_options
 from harmonygw.pipeline import Context, IBackend

@@ -2,9 +2,9 @@
 
 import pytest
 
-from harmonygw.backends.http.credentials import Credentials, credentials
 from harmonygw.config.model import Authentication, AuthenticationOptions
 from harmonygw.errors import ConfigurationError
+from harmonygw.net.http.credentials import Credentials, credentials
 
 
 def made(method: str, **options: object) -> Credentials:

@@ -30,7 +30,7 @@ def credentials(name: str, authentication: Authentication | None) -> Credentials
     match authentication.method:
         case "basic":
             if not options.username:
-                raise ConfigurationError((f"{place}: a backend needs username and password, not a file of users",))
+                raise ConfigurationError((f"{place}: a server is shown username and password, not a file of users",))
             if ":" in options.username:
                 raise ConfigurationError((f"{place}: a username has no colon (RFC 7617 §2)",))
             pair = b64encode(f"{options.username}:{options.password}".encode()).decode("ascii")
@@ -41,11 +41,11 @@ def credentials(name: str, authentication: Authentication | None) -> Credentials
             return Credentials(_field(place, options.header, options.token))
         case "mutual_tls":
             if not (options.cert_path and options.key_path):
-                raise ConfigurationError((f"{place}: a backend needs cert_path and key_path in options",))
+                raise ConfigurationError((f"{place}: a server is shown what cert_path and key_path in options name",))
             return Credentials(cert_path=options.cert_path, key_path=options.key_path)
         case method:
             raise ConfigurationError(
-                (f"{place}: method {method} checks tokens and has none to show; a backend takes bearer",)
+                (f"{place}: method {method} checks tokens and has none to show; a server takes bearer",)
             )
 
 
