@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
+from harmonygw.dicom.dataset.inline import BULK_THRESHOLD
 from harmonygw.dicom.dataset.layout import Layout
 from harmonygw.disk import Disk
 from harmonygw.errors import ConfigurationError, TransportError
@@ -46,9 +47,6 @@ RETRY_SECS: Final = 60.0
 
 TOUCH_SECS: Final = 30.0
 """Seconds after which the use of a series is written down."""
-
-BULK_THRESHOLD: Final = 1024
-"""Bytes of a value in kept metadata above which it is given by BulkDataURI: the bridge's own default."""
 
 
 class CacheFailed(TransportError):

@@ -1,5 +1,6 @@
 import pytest
 
+from harmonygw.config.middleware_options import DICOMwebBridgeOptions
 from harmonygw.dicom.dataset.inline import BULK_THRESHOLD, is_by_reference
 
 
@@ -25,3 +26,7 @@ def test_other_vrs_may_have_no_reference(vr: str) -> None:
 def test_a_threshold_holds_where_it_is_more(vr: str, threshold: int) -> None:
     assert not is_by_reference(vr, threshold, threshold)
     assert is_by_reference(vr, max(threshold, 1) + 65534, threshold)
+
+
+def test_the_cache_keeps_what_the_bridge_shows_by_default() -> None:
+    assert DICOMwebBridgeOptions().bulk_threshold_bytes == BULK_THRESHOLD
