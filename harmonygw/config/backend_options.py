@@ -14,6 +14,7 @@ from harmonygw.config.constraints import (
     Name,
     Port,
     Seconds,
+    TLSProfile,
 )
 from harmonygw.config.system import no_table
 from harmonygw.errors import ConfigurationError
@@ -57,7 +58,12 @@ class DicomSCUOptions:
     storage_dir: str = ""
     """Accepted, without effect: instances stream to the client."""
     use_tls: bool | None = None
-    """Whether to speak TLS (PS3.15). Unless given, when the protocol is `dicoms`."""
+    """Whether to speak TLS (PS3.15). Unless given, when the protocol is `dicoms`. The authorities are those of
+    `connection.ca_cert_path`; a certificate of our own is that of an `authentication` of method mutual_tls."""
+    tls_profile: TLSProfile = "bcp195"
+    """BCP 195 (PS3.15 §B.12: TLS 1.2, and 1.3 where the PACS has it), or its stricter modification (§B.13)."""
+    tls_check_hostname: bool = True
+    """Whether the PACS's certificate has to be for its host. Without, any that its authorities have signed will do."""
     max_associations: Count = 4
     """Associations with the PACS at a time. One of them, when there are several, is kept for queries."""
     idle_association_secs: Seconds = 30.0

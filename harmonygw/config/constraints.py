@@ -205,6 +205,8 @@ FieldName = Annotated[str, Converted(field_name, "header field name")]
 Origin = Annotated[str, Converted(origin, "origin")]
 LogLevel = Literal["trace", "debug", "info", "warn", "error"]
 TransportProtocol = Literal["http", "https", "dicom", "dicoms"]
+
+TLSProfile = Literal["bcp195", "strict"]
 Side = Literal["left", "right", "both"]
 Mode = Literal["allow", "deny"]
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]

@@ -15,8 +15,10 @@ from harmonygw.config.constraints import (
     Name,
     PathPrefix,
     Port,
+    TLSProfile,
 )
 from harmonygw.config.system import no_table
+from harmonygw.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,16 @@ class DicomSCPOptions:
     """The TCP port to listen on; 0 lets the system choose one. Unless given, as above."""
     bind_addr: str = ""
     """The address to listen on. Unless given, as above."""
+    cert_path: str = ""
+    """The certificate chain, PEM, our own first; with `key_path` it turns TLS on (PS3.15 §B.12). Relative to the
+    working directory."""
+    key_path: str = ""
+    """Its private key, PEM, not encrypted; relative to the working directory."""
+    client_ca_path: str = ""
+    """The authorities, PEM, of which one must have signed the peer's certificate; empty for peers without. Relative
+    to the working directory."""
+    tls_profile: TLSProfile = "bcp195"
+    """BCP 195 (PS3.15 §B.12: TLS 1.2, and 1.3 where the peer has it), or its stricter modification (§B.13)."""
     enable_echo: bool = True
     """Whether C-ECHO is answered."""
     enable_find: bool = False
@@ -121,3 +133,9 @@ class DicomSCPOptions:
     """Whether the called AE title must be `local_aet`; others are rejected."""
     max_associations: Count = 50
     """Associations at a time; further ones are rejected as transient, local limit exceeded (PS3.8 §9.3.4)."""
+
+    def __post_init__(self) -> None:
+        if bool(self.cert_path) != bool(self.key_path):
+            raise ConfigurationError(('"cert_path" needs "key_path", and the other way round',))
+        if self.client_ca_path and not self.cert_path:
+            raise ConfigurationError(('"client_ca_path" needs TLS: "cert_path" and "key_path"',))

@@ -225,7 +225,7 @@ class _References:
             users = [pipeline for pipeline in pipelines.values() if name in pipeline.endpoints]
             peer = self._tables.peers.get(endpoint.peer or "")
             if isinstance(endpoint.options, DicomSCPOptions) and users:
-                self._check_scp(name, tables[name], peer, users)
+                self._check_scp(name, tables[name], endpoint.options, peer, users)
                 self._check_association_proof(endpoint)
             located[name] = listening.with_addresses(
                 endpoint, tables[name], peer, users, self._tables.network, serving_http
@@ -239,15 +239,21 @@ class _References:
             path = ("endpoints", endpoint.name, "authentication")
             self._document.report(path, f'an association brings nothing that method "{table.method}" could check')
 
-    def _check_scp(self, name: str, table: EndpointTable, peer: Target | None, users: list[Pipeline]) -> None:
+    def _check_scp(
+        self, name: str, table: EndpointTable, options: DicomSCPOptions, peer: Target | None, users: list[Pipeline]
+    ) -> None:
         if len(users) > 1:
             both = f"pipelines.{users[0].name} and pipelines.{users[1].name}"
             self._document.report(("endpoints", name), f"{both} both name it, but an association goes to one")
         protocol = table.connection.protocol
         if protocol is None and peer is not None:
             protocol = peer.connection.protocol or peer.protocol
-        if protocol not in {None, "dicom"}:
-            self._document.report(("endpoints", name), f'a dicom_scp that speaks "{protocol}" is not in this build yet')
+        if protocol not in {None, "dicom", "dicoms"}:
+            self._document.report(("endpoints", name), f'a dicom_scp speaks dicom or dicoms, not "{protocol}"')
+        elif protocol == "dicoms" and not options.cert_path:
+            self._document.report(("endpoints", name), 'dicoms needs "cert_path" and "key_path" in "options"')
+        elif protocol == "dicom" and options.cert_path:
+            self._document.report(("endpoints", name), 'with "cert_path" it speaks dicoms, and its protocol is dicom')
 
     # Backends
 

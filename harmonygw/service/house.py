@@ -16,8 +16,8 @@ from harmonygw.config.options import Availability
 from harmonygw.config.references import CHECKING_MIDDLEWARE
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
-from harmonygw.net.http.tls import server_options
 from harmonygw.net.http.tree import PrefixTree
+from harmonygw.net.tls import server_options
 from harmonygw.pipeline import (
     BACKENDS,
     ENDPOINTS,

@@ -236,3 +236,12 @@ def test_user_agents_and_methods_are_ready_for_use() -> None:
     agents = right(RULES, "user_agent", mode="deny", patterns=[{"label": "bots", "pattern": "/bot/i"}])
     assert agents.patterns == (UserAgentPattern(re.compile("bot", re.IGNORECASE), "bots"),)
     assert right(RULES, "method", mode="allow", methods=["get", "POST"]).methods == ("GET", "POST")
+
+
+def test_an_scp_has_its_certificate_and_key_together() -> None:
+    both = 'cert_path: needs "key_path", and the other way round'
+    alone = 'client_ca_path: needs TLS: "cert_path" and "key_path"'
+    for one in ({"cert_path": "c"}, {"key_path": "k"}):
+        assert wrong(ENDPOINTS, "dicom_scp", **one) == [both]
+    assert wrong(ENDPOINTS, "dicom_scp", client_ca_path="a") == [alone]
+    assert right(ENDPOINTS, "dicom_scp", cert_path="c", key_path="k", tls_profile="strict").tls_profile == "strict"

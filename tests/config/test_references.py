@@ -315,7 +315,26 @@ def test_an_scp_never_listens_in_clear_where_tls_was_asked_for(problems: Problem
     text = BASE.replace('service = "dicomweb"', f'service = "dicom_scp"\n{table}') + (
         '[peers.secure]\nconnection.protocol = "dicoms"\n[peers.old]\ntype = "dicoms"\n'
     )
-    assert problems(text) == ['config.toml:10: endpoints.e: a dicom_scp that speaks "dicoms" is not in this build yet']
+    assert problems(text) == ['config.toml:10: endpoints.e: dicoms needs "cert_path" and "key_path" in "options"']
+
+
+@pytest.mark.parametrize(
+    ("protocol", "problem"),
+    [
+        ("dicoms", None),
+        ("dicom", 'with "cert_path" it speaks dicoms, and its protocol is dicom'),
+        ("https", 'a dicom_scp speaks dicom or dicoms, not "https"'),
+    ],
+)
+def test_an_scp_with_a_certificate_speaks_dicoms(
+    configure: Configure, problems: Problems, protocol: str, problem: str | None
+) -> None:
+    table = f'service = "dicom_scp"\nconnection.protocol = "{protocol}"\n'
+    text = BASE.replace('service = "dicomweb"', table + 'options = { cert_path = "c.pem", key_path = "k.pem" }')
+    if problem is None:
+        assert configure(text).endpoints["e"].options.cert_path == "c.pem"
+    else:
+        assert problems(text) == [f"config.toml:10: endpoints.e: {problem}"]
 
 
 def test_an_unused_scp_listens_nowhere(configure: Configure) -> None:

@@ -11,11 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from harmonygw.errors import Incomplete, TimedOut, TransportError
-from harmonygw.net.http.tls import server_options
+from harmonygw.net.tls import server_options
 from harmonygw.streams import Body, Pieces
 from tests.backends.http.served import backend, request
+from tests.certificates import Identity, identity
 from tests.interop.web_server import Peer, WebServer, good, reactor
-from tests.net.http.certificates import Identity, identity
 
 pytestmark = pytest.mark.interop
 

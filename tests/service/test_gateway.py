@@ -26,8 +26,8 @@ from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import ToHTTPS
 from harmonygw.service import Gateway
 from harmonygw.service.gateway import ENDING_SECS
+from tests.certificates import identity
 from tests.net.http.asking import ask
-from tests.net.http.certificates import identity
 from tests.service.conftest import Build, Configure
 from tests.service.parts import MAIN, Held, Late, web
 

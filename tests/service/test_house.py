@@ -16,8 +16,8 @@ from harmonygw.middleware.basic_auth import CHALLENGE
 from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
 from harmonygw.service.house import DISABLED_RETRY_SECS, House
+from tests.certificates import identity
 from tests.net.http.asking import ask
-from tests.net.http.certificates import identity
 from tests.service.conftest import Build, Configure
 from tests.service.parts import MAIN, web
 

@@ -18,7 +18,7 @@ from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_
 from harmonygw.backends.dicom_scu.moving import move_elsewhere
 from harmonygw.backends.dicom_scu.patient_root import PatientRootMatches
 from harmonygw.backends.dicom_scu.re_encoding import ReEncoding
-from harmonygw.backends.dicom_scu.requesting import Requesting
+from harmonygw.backends.dicom_scu.requesting import Requesting, incoming_tls
 from harmonygw.backends.dicom_scu.retrieval import ALWAYS_WHOLE, Retrieval
 from harmonygw.backends.dicom_scu.storing import Storage
 from harmonygw.config.backend_options import DicomSCUOptions
@@ -39,6 +39,7 @@ from harmonygw.exchange import Record, Reply, Request
 from harmonygw.net.association.destination import MoveDestination, Unclaimed
 from harmonygw.net.association.pool import AssociationPool, PoolLimits
 from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION, Association
+from harmonygw.net.http.credentials import credentials
 from harmonygw.operations import (
     CheckCommitment,
     Commitment,
@@ -79,13 +80,13 @@ class DicomSCU:
     def __init__(self, context: Context) -> None:
         options: DicomSCUOptions = context.options
         settings = context.settings
-        if settings.use_tls:
-            raise ConfigurationError((f"backends.{context.name}: TLS towards a PACS is not in this build yet",))
+        name = settings.authentication or ""
+        own = credentials(name, context.configuration.authentications.get(name))
         self._name = context.name
         self._target = settings.target or context.name
         self._called_ae_title = settings.called_ae_title
         self._options = options
-        self._requesting = Requesting(settings, context.reactor)
+        self._requesting = Requesting(settings, own, context.reactor)
         self.pool = AssociationPool(
             self._requesting.open,
             context.reactor,
@@ -112,7 +113,13 @@ class DicomSCU:
         if options.incoming_store_port is not None and not is_shared(
             options.incoming_store_port, context.configuration
         ):
-            self._incoming = IncomingStore(options, self.destination, self.commitments.take, context.reactor)
+            self._incoming = IncomingStore(
+                options,
+                self.destination,
+                self.commitments.take,
+                context.reactor,
+                tls=incoming_tls(settings, own) if settings.use_tls else None,
+            )
         self._re_encoding = ReEncoding(options, context.reactor)
         self._storage = Storage(
             self.pool, self._requesting, self._re_encoding, context.reactor, stall_secs=options.store_stall_secs

@@ -4,6 +4,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.ssl import CertificateOptions
 
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.config.backend_options import DicomSCUOptions
@@ -51,12 +52,19 @@ class IncomingStore:
     """A store SCP on all interfaces, for as long as the gateway runs, or while moves are under way."""
 
     def __init__(
-        self, options: DicomSCUOptions, destination: MoveDestination, take_report: TakeReport, reactor: Any
+        self,
+        options: DicomSCUOptions,
+        destination: MoveDestination,
+        take_report: TakeReport,
+        reactor: Any,
+        *,
+        tls: CertificateOptions | None = None,
     ) -> None:
         self._factory = AssociationFactory(
             acceptance(options), lambda factory, peer: MoveStorageSCP(factory, peer, destination, take_report), reactor
         )
         self._reactor = reactor
+        self._tls = tls
         self._wanted_port = options.incoming_store_port
         self._persistent = options.persistent_store_scp
         self._moves = 0
@@ -100,7 +108,10 @@ class IncomingStore:
 
     def _listen(self) -> None:
         if self._listening is None:
-            self._listening = self._reactor.listenTCP(self._wanted_port, self._factory, backlog=BACKLOG)
+            if self._tls is None:
+                self._listening = self._reactor.listenTCP(self._wanted_port, self._factory, backlog=BACKLOG)
+            else:
+                self._listening = self._reactor.listenSSL(self._wanted_port, self._factory, self._tls, backlog=BACKLOG)
 
     def _close(self) -> None:
         if self._listening is not None:

@@ -2,16 +2,22 @@
 
 from typing import Any
 
+from twisted.internet.endpoints import wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import CertificateOptions
+
 from harmonygw.backends.dicom_scu.information_models import InformationModel
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.config.model import Backend
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ, ProposedContext, UserIdentity
-from harmonygw.errors import RejectedError
+from harmonygw.errors import ConfigurationError, RejectedError
 from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION, Association
 from harmonygw.net.connecting import target_endpoint
+from harmonygw.net.http.credentials import Credentials
+from harmonygw.net.tls import client_options, server_options
 
 USER_NAME = 1
 USER_NAME_AND_PASSCODE = 2
@@ -21,7 +27,7 @@ USER_NAME_AND_PASSCODE = 2
 class Requesting:
     """One PACS as the called application entity."""
 
-    def __init__(self, settings: Backend, reactor: Any) -> None:
+    def __init__(self, settings: Backend, own: Credentials, reactor: Any) -> None:
         options: DicomSCUOptions = settings.options
         self._called_ae_title = settings.called_ae_title
         self._options = options
@@ -30,7 +36,7 @@ class Requesting:
         self._queries: dict[tuple[tuple[InformationModel, ...], bool], AssociateRQ] = {}
         self._storage = self.verification_rq()
         self._timing = Timing(first_answer=settings.timeout_secs, cancel_grace=options.cancel_grace_secs)
-        self._endpoint = target_endpoint(reactor, settings.host, settings.port, options.connect_timeout_secs)
+        self._endpoint = _endpoint(settings, own, reactor)
         self.default_character_set = tuple(options.default_character_set.split("\\"))
 
     def rq(self, *proposed: ProposedContext, extended: dict[str, bytes] | None = None) -> AssociateRQ:
@@ -129,3 +135,39 @@ def _identity(options: DicomSCUOptions) -> UserIdentity | None:
         secondary=identity.passcode.encode(),
         response_requested=identity.response_requested,
     )
+
+
+def _endpoint(settings: Backend, own: Credentials, reactor: Any) -> IStreamClientEndpoint:
+    """Return where the PACS is; raises `ConfigurationError` for credentials that an association cannot show."""
+    options: DicomSCUOptions = settings.options
+    if own.fields:
+        raise ConfigurationError(
+            (f"backends.{settings.name}: an association shows a certificate (mutual_tls), or a user_identity",)
+        )
+    endpoint = target_endpoint(reactor, settings.host, settings.port, options.connect_timeout_secs)
+    if not settings.use_tls:
+        if own.cert_path:
+            raise ConfigurationError((f"backends.{settings.name}: mutual_tls needs protocol dicoms, or use_tls",))
+        return endpoint
+    return wrapClientTLS(
+        client_options(
+            settings.host,
+            settings.ca_cert_path,
+            own.cert_path,
+            own.key_path,
+            profile=options.tls_profile,
+            protocols=(),
+            check_hostname=options.tls_check_hostname,
+        ),
+        endpoint,
+    )
+
+
+def incoming_tls(settings: Backend, own: Credentials) -> CertificateOptions:
+    """Return the TLS of the port on which the PACS connects back to us; raises `ConfigurationError` without it."""
+    options: DicomSCUOptions = settings.options
+    if not own.cert_path:
+        raise ConfigurationError(
+            (f"backends.{settings.name}: incoming_store_port with TLS needs a certificate: method mutual_tls",)
+        )
+    return server_options(own.cert_path, own.key_path, settings.ca_cert_path, profile=options.tls_profile, protocols=())

@@ -20,7 +20,7 @@ from harmonygw.net.http.client.passing import FRAMING, HOP_BY_HOP
 from harmonygw.net.http.client.urls import BaseURL
 from harmonygw.net.http.credentials import Credentials, credentials
 from harmonygw.net.http.fields import Fields, value_of
-from harmonygw.net.http.tls import client_options
+from harmonygw.net.tls import client_options
 from harmonygw.pipeline import Context, IBackend
 
 log = Logger()

@@ -7,6 +7,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.ssl import CertificateOptions
 
 from harmonygw.config.endpoint_options import DicomSCPOptions
 from harmonygw.config.model import ListeningAddress
@@ -22,6 +23,7 @@ from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.association.event_reports import shared_by
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
+from harmonygw.net.tls import server_options
 from harmonygw.pipeline import EndpointContext
 
 
@@ -31,6 +33,7 @@ class DicomSCPEndpoint:
     def __init__(self, context: EndpointContext) -> None:
         self._context = context
         self._options: DicomSCPOptions = context.settings.options
+        self._tls = _tls(self._options)
         self._ports: list[IListeningPort] = []
         self._associations: AssociationFactory | None = None
         self.under_way = 0
@@ -51,13 +54,19 @@ class DicomSCPEndpoint:
         self._associations = AssociationFactory(self._acceptance(), serve, context.reactor)
         for address in context.settings.addresses:
             try:
-                port = context.reactor.listenTCP(
-                    address.port, self._associations, backlog=BACKLOG, interface=address.host
-                )
+                port = self._listen_on(address)
             except CannotListenError as error:
                 problem = f"endpoints.{context.settings.name}: cannot listen: {error}"
                 raise ConfigurationError((problem,)) from error
             self._ports.append(port)
+
+    def _listen_on(self, address: ListeningAddress) -> IListeningPort:
+        reactor, where = self._context.reactor, {"backlog": BACKLOG, "interface": address.host}
+        if self._tls is None:
+            port: IListeningPort = reactor.listenTCP(address.port, self._associations, **where)
+        else:
+            port = reactor.listenSSL(address.port, self._associations, self._tls, **where)
+        return port
 
     def start(self) -> None:
         """Take associations."""
@@ -116,3 +125,11 @@ class DicomSCPEndpoint:
 async def _present(request: Request) -> Reply:
     """Answer a C-ECHO that the middleware let pass: whether the archive behind is there is not what it asks."""
     return Reply()
+
+
+def _tls(options: DicomSCPOptions) -> CertificateOptions | None:
+    if not options.cert_path:
+        return None
+    return server_options(
+        options.cert_path, options.key_path, options.client_ca_path, profile=options.tls_profile, protocols=()
+    )

@@ -43,6 +43,7 @@ from harmonygw.dicom.upperlayer.provider import (
 from harmonygw.errors import HarmonyError, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.net.association.valve import Valve
 from harmonygw.net.sending import send
+from harmonygw.net.tls import problem_of
 from harmonygw.streams import Piece
 
 log = Logger()
@@ -500,6 +501,8 @@ def _abort_reason(event: Aborted) -> HarmonyError:
 
 
 def _loss(detail: str, reason: Failure) -> TransportError:
+    if problem := problem_of(reason.value):
+        return TransportError(problem)
     orderly = reason.check(error.ConnectionDone, error.ConnectionLost) is not None
     return TransportError(detail, log_detail="" if orderly else reason.getErrorMessage())
 

@@ -40,7 +40,7 @@ def settings(
 
 def backend(pacs_port: int, *, addresses: Iterable[int] = (), **options: Any) -> DicomSCU:
     listening = [SimpleNamespace(port=port) for port in addresses]
-    configuration: Any = SimpleNamespace(endpoints={"scp": SimpleNamespace(addresses=listening)})
+    configuration: Any = SimpleNamespace(endpoints={"scp": SimpleNamespace(addresses=listening)}, authentications={})
     return DicomSCU(Context(settings(pacs_port, **options), configuration, reactor))
 
 

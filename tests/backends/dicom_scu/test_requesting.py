@@ -1,21 +1,45 @@
+from pathlib import Path
+
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 
 from harmonygw.backends.dicom_scu.information_models import PATIENT_ROOT, STUDY_ROOT
-from harmonygw.backends.dicom_scu.requesting import Requesting
+from harmonygw.backends.dicom_scu.requesting import Requesting, incoming_tls
 from harmonygw.config.backend_options import UserIdentity
 from harmonygw.dicom.upperlayer import negotiation
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
-from harmonygw.errors import RejectedError
+from harmonygw.errors import ConfigurationError, RejectedError
+from harmonygw.net.http.credentials import Credentials
 from tests.backends.dicom_scu.backends import settings
+from tests.certificates import identity
 from tests.interop.connection import Connection
 from tests.interop.held import EXPLICIT, IMPLICIT, VERIFICATION
 from tests.interop.pacs import PACS
 
 
 def requesting(port: int = 104, **options: object) -> Requesting:
-    return Requesting(settings(port, **options), reactor)
+    return Requesting(settings(port, **options), Credentials(), reactor)
+
+
+@pytest.mark.parametrize(
+    ("own", "tls", "sentence"),
+    [
+        (Credentials((("Authorization", "Bearer t"),)), True, "an association shows a certificate"),
+        (Credentials(cert_path="c", key_path="k"), False, "mutual_tls needs protocol dicoms, or use_tls"),
+        (Credentials(cert_path="c", key_path="k"), True, "c: not a PEM certificate file"),
+    ],
+)
+def test_what_an_association_cannot_show_is_an_error(own: Credentials, tls: bool, sentence: str) -> None:
+    with pytest.raises(ConfigurationError, match=sentence):
+        Requesting(settings(104, use_tls=tls), own, reactor)
+
+
+def test_the_pacs_needs_our_certificate_when_it_connects_back(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="incoming_store_port with TLS needs a certificate"):
+        incoming_tls(settings(104, use_tls=True), Credentials())
+    cert, key = identity("gateway").write(tmp_path, "gateway")
+    assert incoming_tls(settings(104, use_tls=True), Credentials(cert_path=cert, key_path=key)).getContext()
 
 
 def contexts(rq: AssociateRQ) -> list[tuple[int, str, tuple[str, ...]]]:

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from harmonygw.errors import ConfigurationError, HarmonyError, RejectedError
 from harmonygw.exchange import AssociationOrigin, Reply, Request
 from tests.backends.http.served import backend, request
-from tests.net.http.certificates import identity
+from tests.certificates import identity
 from tests.net.http.client.wire import Read, Transport
 
 KEYED = """

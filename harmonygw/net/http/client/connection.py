@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 import h11
-from OpenSSL import SSL
-from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime, ISSLTransport
@@ -35,6 +33,7 @@ from harmonygw.net.http.client.upload import Held
 from harmonygw.net.http.deadline import Deadline
 from harmonygw.net.http.stall import StallTimer, connection_beneath
 from harmonygw.net.sending import send
+from harmonygw.net.tls import problem_of
 
 CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 """What no header field has (RFC 9110 §5.5)."""
@@ -364,10 +363,6 @@ class Connection(TwistedProtocol):
 
 def _described(error: object) -> str:
     """Return what the operator should know of how a connection ended."""
-    if isinstance(error, SSL.Error):
-        return "TLS: " + "; ".join(str(reason[-1]) for reason in error.args[0] if reason) if error.args else "TLS"
-    if isinstance(error, VerificationError):
-        return "TLS: the server's certificate is not for its host name"
     if isinstance(error, ConnectionAborted | ConnectionDone | ConnectionLost):
         return ""
-    return str(error)
+    return problem_of(error) or str(error)

@@ -13,9 +13,9 @@ from twisted.internet.threads import deferToThread
 
 from harmonygw.errors import ConfigurationError
 from harmonygw.net.http.server import HTTPSite
-from harmonygw.net.http.tls import server_options
 from harmonygw.net.http.tree import Text
-from tests.net.http.certificates import Identity, identity
+from harmonygw.net.tls import server_options
+from tests.certificates import Identity, identity
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,149 @@
+"""TLS for HTTP and for DIMSE, on both sides, as BCP 195 has it (RFC 9325; for DIMSE PS3.15 §B.12, §B.13).
+
+Version 1.2 or later, 1.3 where the peer has it (§3.1.1); with 1.2 only ephemeral keys and authenticated encryption
+(§4.2). Certificates are checked where there are authorities to check them by.
+"""
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+from OpenSSL import SSL
+from OpenSSL.crypto import X509
+from service_identity import VerificationError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.ssl import (
+    AcceptableCiphers,
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    optionsForClientTLS,
+    platformTrust,
+    trustRootFromCertificates,
+)
+from zope.interface import implementer
+
+from harmonygw.errors import ConfigurationError
+
+Profile = Literal["bcp195", "strict"]
+"""BCP 195 (PS3.15 §B.12), or as PS3.15 modifies it (§B.13)."""
+
+CIPHERS: Final[dict[Profile, str]] = {
+    "bcp195": "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20",
+    # §B.13 has DHE only where the length of its key can be set, which pyOpenSSL does not let a client do.
+    "strict": "ECDHE+AESGCM:ECDHE+CHACHA20",
+}
+"""Cipher suites of TLS 1.2, as OpenSSL names them; those of 1.3 are all good."""
+
+HTTP: Final = (b"http/1.1",)
+"""The application protocol of HTTP; DIMSE has none (RFC 7301)."""
+
+
+def server_options(
+    cert_path: str,
+    key_path: str,
+    client_ca_path: str = "",
+    *,
+    profile: Profile = "bcp195",
+    protocols: tuple[bytes, ...] = HTTP,
+) -> CertificateOptions:
+    """Return the options of a TLS listener; the certificate file holds the chain, the server's own first.
+
+    With `client_ca_path` every client needs a certificate that one of its authorities has signed. Raises
+    `ConfigurationError` that names the file that cannot be used.
+    """
+    options = CertificateOptions(
+        **_identity(cert_path, key_path),
+        **_suites(profile, protocols),
+        trustRoot=_authorities(client_ca_path) if client_ca_path else None,
+    )
+    try:
+        options.getContext()  # which OpenSSL may still refuse, now rather than at the first connection
+    except SSL.Error as error:
+        reasons = "; ".join(reason for *_, reason in error.args[0])
+        raise ConfigurationError((f"{cert_path}, {key_path}: OpenSSL refuses them ({reasons})",)) from error
+    return options
+
+
+def client_options(
+    host: str,
+    ca_cert_path: str = "",
+    cert_path: str = "",
+    key_path: str = "",
+    *,
+    profile: Profile = "bcp195",
+    protocols: tuple[bytes, ...] = HTTP,
+    check_hostname: bool = True,
+) -> IOpenSSLClientConnectionCreator:
+    """Return what makes TLS connections to `host`, whose certificate has to be for that name or address.
+
+    It is checked against the authorities in `ca_cert_path`, or those of the system; without `check_hostname` any
+    certificate of theirs will do. With `cert_path` and `key_path` we show a certificate of our own when asked. Raises
+    `ConfigurationError` that names the file that cannot be used.
+    """
+    options = {**(_identity(cert_path, key_path) if cert_path else {}), **_suites(profile, protocols)}
+    trust_root = _authorities(ca_cert_path) if ca_cert_path else platformTrust()
+    try:
+        if not check_hostname:
+            return _AnyName(CertificateOptions(trustRoot=trust_root, **options).getContext())
+        own_protocols = options.pop("acceptableProtocols")
+        creator: IOpenSSLClientConnectionCreator = optionsForClientTLS(
+            host, trustRoot=trust_root, acceptableProtocols=own_protocols, extraCertificateOptions=options
+        )
+    except SSL.Error as error:
+        raise ConfigurationError((f"{cert_path}, {key_path}: OpenSSL refuses them",)) from error
+    return creator
+
+
+def problem_of(error: object) -> str:
+    """Return why TLS has ended a connection, for the operator; empty when it has not."""
+    if isinstance(error, SSL.Error):
+        return "TLS: " + "; ".join(str(reason[-1]) for reason in error.args[0] if reason) if error.args else "TLS"
+    if isinstance(error, VerificationError):
+        return "TLS: the server's certificate is not for its host name"
+    return ""
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _AnyName:
+    """Makes connections to whoever has a certificate of our authorities."""
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:
+        return SSL.Connection(self._context, None)
+
+
+def _suites(profile: Profile, protocols: tuple[bytes, ...]) -> dict[str, Any]:
+    return {
+        "raiseMinimumTo": TLSVersion.TLSv1_2,
+        "acceptableCiphers": AcceptableCiphers.fromOpenSSLCipherString(CIPHERS[profile]),
+        "acceptableProtocols": list(protocols) or None,
+    }
+
+
+def _identity(cert_path: str, key_path: str) -> dict[str, Any]:
+    """Return a certificate, its key and its chain, as Twisted's options name them."""
+    # Twisted's annotations name pyOpenSSL's classes; pyOpenSSL itself asks for those of cryptography instead.
+    own, *chain = _certificates(cert_path)
+    try:
+        key: Any = load_pem_private_key(Path(key_path).read_bytes(), None)
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigurationError((f"{key_path}: not a PEM private key without passphrase ({error})",)) from error
+    if key.public_key() != own.public_key():
+        raise ConfigurationError((f"{key_path}: not the key of the first certificate in {cert_path}",))
+    return {"privateKey": key, "certificate": own, "extraCertChain": chain}
+
+
+def _authorities(path: str) -> Any:
+    return trustRootFromCertificates([Certificate(X509.from_cryptography(one)) for one in _certificates(path)])
+
+
+def _certificates(path: str) -> list[Any]:
+    try:
+        return list(load_pem_x509_certificates(Path(path).read_bytes()))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError((f"{path}: not a PEM certificate file ({error})",)) from error
