@@ -336,6 +336,16 @@ class House:
     def state(self) -> dict[str, Any]:
         return self.cache.state()
 
+    async def rest(self) -> None:
+        """Let everything come to rest, what a thread of the disk has been given too."""
+        await settled()
+        await until(self._is_idle)
+        await settled()
+
+    def _is_idle(self) -> bool:
+        threads = self.cache._shelf.disk._pool._team.statistics()
+        return not threads.busyWorkerCount and not threads.backloggedWorkCount
+
     def reply(self, retrieve: Retrieve, principal: str | None = None) -> "Deferred[Reply]":
         """Ask."""
         request = Request(HTTPOrigin("GET", ()), "10.0.0.1", "id", principal=principal, operation=retrieve)

@@ -188,7 +188,7 @@ async def test_a_request_may_be_cancelled_at_any_moment(tmp_path: Path, moment: 
             for _ in range(moment):
                 await turn()
             cancelled(asked)
-            await settled()
+            await house.rest()
         assert await house.ask(study()) == expected(*archive.items)
 
 
