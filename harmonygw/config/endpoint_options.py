@@ -136,6 +136,7 @@ class DicomSCPOptions:
 
     def __post_init__(self) -> None:
         if bool(self.cert_path) != bool(self.key_path):
-            raise ConfigurationError(('"cert_path" needs "key_path", and the other way round',))
+            given, missing = ("cert_path", "key_path") if self.cert_path else ("key_path", "cert_path")
+            raise ConfigurationError((f'"{given}" needs "{missing}"',))
         if self.client_ca_path and not self.cert_path:
             raise ConfigurationError(('"client_ca_path" needs TLS: "cert_path" and "key_path"',))
