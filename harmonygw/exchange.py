@@ -37,7 +37,7 @@ class HTTPOrigin:
         if joined is None:
             return ()
         lines = self.repeated.get(name, ())
-        return lines if ", ".join(lines) == joined else (joined,)
+        return lines if lines and ", ".join(lines) == joined else (joined,)
 
 
 @dataclass(frozen=True, slots=True)
