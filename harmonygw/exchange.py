@@ -25,6 +25,19 @@ class HTTPOrigin:
     """The absolute URL of the endpoint's prefix as the client sees it, without a final slash."""
     body: Body | None = None
     """What the client sends, as it arrives; None when it sends nothing."""
+    repeated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Lower-case name to values, one by one, of the fields that were sent more than once. See `field_lines`."""
+
+    def field_lines(self, name: str) -> tuple[str, ...]:
+        """Return the values of a header field by its lower-case name, one for each time it was sent (RFC 9110 §5.2).
+
+        What has changed `headers` since has the last word: its value is then the only one.
+        """
+        joined = self.headers.get(name)
+        if joined is None:
+            return ()
+        lines = self.repeated.get(name, ())
+        return lines if lines and ", ".join(lines) == joined else (joined,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,10 @@ MIDDLEWARE: dict[str, str] = {
 """The middleware types of this build."""
 
 RULE_TYPES: frozenset[str] = frozenset(
-    ("ip_allow", "ip_deny", "path", "method", "content_type", "rate_limit", "allow_all", "deny_all")
+    (
+        *("ip_allow", "ip_deny", "path", "method", "content_type", "header", "query_parameter", "user_agent"),
+        *("time_based", "aet_allow", "aet_deny", "rate_limit", "allow_all", "deny_all"),
+    )
 )
 """The rule types that the `policies` of this build know."""
 

@@ -15,6 +15,21 @@ def test_a_request_is_changed_by_making_another() -> None:
         REQUEST.origin.path = ()  # type: ignore[union-attr,misc]
 
 
+def test_a_header_field_has_a_value_for_each_time_it_was_sent() -> None:
+    headers = {"accept": "text/html, */*", "x-site": "north, south", "x-empty": ""}
+    origin = HTTPOrigin("GET", (), headers=headers, repeated={"x-site": ("north", "south")})
+    assert origin.field_lines("accept") == ("text/html, */*",)
+    assert origin.field_lines("x-site") == ("north", "south")
+    assert origin.field_lines("x-empty") == ("",)
+    assert origin.field_lines("x-other") == ()
+
+
+def test_a_header_field_that_was_changed_since_has_the_value_it_has_now() -> None:
+    origin = HTTPOrigin("GET", (), headers={"x-site": "north, south"}, repeated={"x-site": ("north", "south")})
+    assert replace(origin, headers={"x-site": "east"}).field_lines("x-site") == ("east",)
+    assert replace(origin, headers={}).field_lines("x-site") == ()
+
+
 def test_the_bridge_s_operation_stands_beside_the_http_request() -> None:
     bridged = replace(REQUEST, operation=Echo())
     assert bridged.operation == Echo()

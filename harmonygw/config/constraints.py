@@ -110,7 +110,7 @@ def regular_expression(text: str) -> re.Pattern[str]:
     pattern, flags = delimited.groups() if delimited else (text, "")
     try:
         return re.compile(pattern, sum(re.RegexFlag[flag.upper()] for flag in set(flags)))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise _refuse(text, f"a regular expression: {error}") from None
 
 

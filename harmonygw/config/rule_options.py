@@ -9,6 +9,7 @@ from harmonygw.config.constraints import (
     CalendarDate,
     Count,
     Expression,
+    FieldName,
     HTTPMethod,
     IPBlock,
     Mode,
@@ -76,10 +77,11 @@ class ContentTypeOptions:
 class HeaderMatch:
     """One condition on a header field."""
 
-    name: Name
+    name: FieldName
     """The field's name, in any case."""
     value: str
-    """The value, or the regular expression."""
+    """The value, in which upper and lower case differ; or the regular expression, plain or as `/…/i`, which may match
+    anywhere in the field's value unless it says `^` and `$`."""
     match_type: Literal["exact", "prefix", "suffix", "contains", "regex"] = "exact"
     """How the field's value is compared with `value`."""
 
@@ -90,10 +92,15 @@ class HeaderMatch:
 
 @dataclass(frozen=True, slots=True)
 class HeaderOptions:
-    """Type `header`: by header fields."""
+    """Type `header`: by header fields. Of a field that is sent several times, one value that matches denies, and every
+    one must match to be allowed. A field that is not sent matches nothing, and an association has none. A regular
+    expression looks at values of at most 512 characters: a longer one counts against the request, and so does one with
+    control characters. All requests wait while one is looked at: do not write an expression with more than two
+    repetitions of the same characters in a row, nor one that repeats what repeats, such as `(a+)+b`."""
 
     headers: tuple[HeaderMatch, ...]
-    """Conditions, all of which must hold."""
+    """Conditions, all of which must hold; without any, no request matches. For a deny rule, the elements of a list that
+    is separated by commas are values too."""
     mode: Mode
     """What a match means."""
 
@@ -103,9 +110,11 @@ class ParameterMatch:
     """One condition on a query parameter."""
 
     name: Name
-    """The parameter's name."""
+    """The parameter's name, in which upper and lower case differ. An attribute of DICOM has two, its keyword and its
+    tag: a rule about one does not see the other."""
     value: str | None = None
-    """The value, or the regular expression; none for `exists`."""
+    """The value, in which upper and lower case differ; or the regular expression, plain or as `/…/i`; none for
+    `exists`."""
     match_type: Literal["exact", "prefix", "suffix", "contains", "regex", "exists"] = "exact"
     """How the parameter's value is compared with `value`; `exists` for any value."""
 
@@ -121,10 +130,12 @@ class ParameterMatch:
 
 @dataclass(frozen=True, slots=True)
 class QueryParameterOptions:
-    """Type `query_parameter`: by query parameters."""
+    """Type `query_parameter`: by query parameters, decoded. Of a parameter that is given several times, one value that
+    matches denies, and every one must match to be allowed. A parameter that is not given matches nothing, and an
+    association has none. Regular expressions are as with `header`."""
 
     parameters: tuple[ParameterMatch, ...]
-    """Conditions, all of which must hold."""
+    """Conditions, all of which must hold; without any, no request matches."""
     mode: Mode
     """What a match means."""
 
@@ -141,7 +152,9 @@ class UserAgentPattern:
 
 @dataclass(frozen=True, slots=True)
 class UserAgentOptions:
-    """Type `user_agent`: by the User-Agent header field."""
+    """Type `user_agent`: by the User-Agent header field. An HTTP request without one counts against itself: an allow
+    rule does not match it, a deny rule does. An association has none: an allow rule refuses it, a deny rule says
+    nothing. Regular expressions are as with `header`."""
 
     patterns: tuple[UserAgentPattern, ...]
     """Patterns, any one of which suffices."""
@@ -151,37 +164,44 @@ class UserAgentOptions:
 
 @dataclass(frozen=True, slots=True)
 class TimeBasedOptions:
-    """Type `time_based`: by the time of the request."""
+    """Type `time_based`: by the time of the request, over HTTP and on associations alike. It is that of the host's
+    clock, as clocks on the wall show it in `timezone`: an hour that they show twice, when summer time ends, counts
+    twice, and one that they leave out does not come."""
 
     allow_during_window: bool = True
-    """Whether the window is when requests are allowed, or when they are denied."""
+    """Whether requests are allowed in the window, and only there, or denied in it."""
     timezone: TimeZone = UTC
     """The time zone that the other keys are meant in."""
     start_time: TimeOfDay | None = None
-    """When the window opens each day; before `end_time`, or after it for a window across midnight."""
+    """When the window opens each day; before `end_time`, or after it for a window across midnight. Without the two, it
+    is the whole day."""
     end_time: TimeOfDay | None = None
-    """When the window closes each day."""
+    """When the window closes each day; this moment is not in it any more. "00:00" for the end of the day."""
     days_of_week: tuple[Weekday, ...] = ()
-    """The days on which it opens; none for every day."""
+    """The days on which it opens; none for every day. A window across midnight belongs to the day on which it
+    opened."""
     start_date: CalendarDate | None = None
-    """The first day."""
+    """The first day on which it opens."""
     end_date: CalendarDate | None = None
-    """The last day."""
+    """The last day on which it opens."""
 
     def __post_init__(self) -> None:
         if (self.start_time is None) != (self.end_time is None):
             lone, other = ("end", "start") if self.start_time is None else ("start", "end")
             raise ConfigurationError((f'"{lone}_time" needs "{other}_time"',))
+        if self.start_time is not None and self.start_time == self.end_time:
+            raise ConfigurationError(('"end_time" is "start_time" too; leave both out for the whole day',))
         if self.start_date and self.end_date and self.end_date < self.start_date:
             raise ConfigurationError(('"end_date" is before "start_date"',))
 
 
 @dataclass(frozen=True, slots=True)
 class AETOptions:
-    """Types `aet_allow` and `aet_deny`: by the calling AE title, for `dicom_scp` endpoints."""
+    """Types `aet_allow` and `aet_deny`: by the calling AE title, for `dicom_scp` endpoints. An HTTP request has none:
+    an allow rule refuses it, a deny rule says nothing. Who calls chooses the title: it is a name, not a proof."""
 
     ae_titles: tuple[AETitle, ...]
-    """Calling AE titles."""
+    """Calling AE titles, in which upper and lower case differ; spaces around them do not count."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ has not matched either, the group refuses: one rule of each type that has allow 
 The client learns that it was refused, and of a rate limit when to come again; the rule's name stays in the log.
 """
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
@@ -16,23 +17,28 @@ from math import ceil
 from zope.interface import implementer
 
 from harmonygw.config.model import Configuration, Policy, Rule
-from harmonygw.config.options import EveryRequestOptions, RateLimitOptions
+from harmonygw.config.options import EveryRequestOptions, RateLimitOptions, TimeBasedOptions
 from harmonygw.errors import Denied, RateLimited
 from harmonygw.exchange import Reply, Request
-from harmonygw.middleware.rules import Condition, RateLimit, condition_of
+from harmonygw.middleware.conditions import Condition
+from harmonygw.middleware.rules import RateLimit, condition_of
+from harmonygw.middleware.time_rules import WallClock
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 
-DENYING_TYPES = frozenset({"ip_deny", "deny_all"})
-"""The types that deny by themselves; any other has a `mode`, or allows."""
+DENYING_TYPES = frozenset({"ip_deny", "aet_deny", "deny_all"})
+"""The types that deny by themselves; any other has a `mode`, or `allow_during_window`, or allows."""
 
 
 @implementer(IMiddleware)
 class Policies:
-    """Raises `Denied` or `RateLimited` for what a policy refuses, and changes nothing else."""
+    """Raises `Denied` or `RateLimited` for what a policy refuses, and changes nothing else.
 
-    def __init__(self, context: Context) -> None:
+    `wall_clock` is what `time_based` rules go by: the reactor's clock may be monotonic, and knows no time of day.
+    """
+
+    def __init__(self, context: Context, wall_clock: WallClock = time.time) -> None:
         self._reactor = context.reactor
-        named = (_policy(name, context.configuration) for name in context.options.policies)
+        named = (_policy(name, context.configuration, wall_clock) for name in context.options.policies)
         self._policies = tuple(policy for policy in named if policy is not None)
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
@@ -43,15 +49,15 @@ class Policies:
         return await proceed(request)
 
 
-def _policy(name: str, configuration: Configuration) -> "_Policy | None":
+def _policy(name: str, configuration: Configuration, wall_clock: WallClock) -> "_Policy | None":
     """Return a policy, or None when it is disabled. What is named and not there refuses everything."""
     table = configuration.policies.get(name)
     if table is None:
-        return _Policy(name, Policy(rules=()), [_refusing_everything(name)])
+        return _Policy(name, Policy(rules=()), [_refusing_everything(name)], wall_clock)
     if not table.enabled:
         return None
     rules = [configuration.rules.get(rule) or _refusing_everything(rule) for rule in table.rules]
-    return _Policy(name, table, [rule for rule in rules if rule.enabled])
+    return _Policy(name, table, [rule for rule in rules if rule.enabled], wall_clock)
 
 
 def _refusing_everything(name: str) -> Rule:
@@ -74,9 +80,9 @@ class _Gate:
 class _Policy:
     """The enabled rules of one policy, in the order in which they decide."""
 
-    def __init__(self, name: str, policy: Policy, rules: Iterable[Rule]) -> None:
+    def __init__(self, name: str, policy: Policy, rules: Iterable[Rule], wall_clock: WallClock) -> None:
         self._name = name
-        self._gates = [_gate(rule, policy) for rule in sorted(rules, key=lambda rule: -rule.weight)]
+        self._gates = [_gate(rule, policy, wall_clock) for rule in sorted(rules, key=lambda rule: -rule.weight)]
         allowing = {gate.group: gate for gate in self._gates if not gate.denies}
         for gate in allowing.values():
             gate.last = True
@@ -103,9 +109,15 @@ class _Policy:
         return f"policy {self._name}, rule {gate.rule.name} ({gate.rule.type})"
 
 
-def _gate(rule: Rule, policy: Policy) -> _Gate:
+def _gate(rule: Rule, policy: Policy, wall_clock: WallClock) -> _Gate:
     if isinstance(rule.options, RateLimitOptions):
         return _Gate(rule, RateLimit(rule.options), denies=False, group=rule.type)
-    denies = rule.type in DENYING_TYPES or getattr(rule.options, "mode", None) == "deny"
     any_one = policy.combine == "any"
-    return _Gate(rule, condition_of(rule, alone_suffices=any_one), denies, "" if any_one else rule.type)
+    condition = condition_of(rule, alone_suffices=any_one, wall_clock=wall_clock)
+    return _Gate(rule, condition, _denies(rule), "" if any_one else rule.type)
+
+
+def _denies(rule: Rule) -> bool:
+    if isinstance(rule.options, TimeBasedOptions):
+        return not rule.options.allow_during_window
+    return rule.type in DENYING_TYPES or getattr(rule.options, "mode", None) == "deny"

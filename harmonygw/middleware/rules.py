@@ -1,21 +1,31 @@
-"""The rules of policies: what of a request each type looks at, and how it counts requests.
+"""The rules of policies: which condition each type has, what of a request it looks at, and how requests are counted."""
 
-A condition says whether a request matches: True, False, or None when that cannot be told, because the request has
-not what the rule looks at, or hides it. What cannot be told counts against the request: an allow rule does not match
-it, a deny rule does.
-"""
-
+import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 from harmonygw.config.model import Rule
-from harmonygw.config.options import ContentTypeOptions, IPOptions, MethodOptions, PathOptions, RateLimitOptions
+from harmonygw.config.options import (
+    AETOptions,
+    ContentTypeOptions,
+    HeaderOptions,
+    IPOptions,
+    MethodOptions,
+    PathOptions,
+    QueryParameterOptions,
+    RateLimitOptions,
+    TimeBasedOptions,
+    UserAgentOptions,
+)
 from harmonygw.errors import ConfigurationError
-from harmonygw.exchange import HTTPOrigin, Request
+from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Request
+from harmonygw.middleware.conditions import Condition
+from harmonygw.middleware.http_rules import by_headers, by_query_parameters, by_user_agent
 from harmonygw.middleware.paths import PathPattern, is_ambiguous
+from harmonygw.middleware.time_rules import WallClock, in_window
 from harmonygw.operations import (
     CheckCommitment,
     Echo,
@@ -27,9 +37,6 @@ from harmonygw.operations import (
     Retrieve,
     Store,
 )
-
-Condition = Callable[[Request], bool | None]
-"""Whether a request matches a rule; None when that cannot be told."""
 
 MAX_TRACKED_EXCHANGES: Final = 10_000
 """Exchanges that one `rate_limit` rule remembers to have counted. Of one that is older, and still goes on, each further
@@ -56,12 +63,13 @@ METHODS: Final[dict[type[Operation], str]] = {
 """The HTTP method that a DIMSE operation amounts to, so that "reading only" means the same at every door."""
 
 
-def condition_of(rule: Rule, *, alone_suffices: bool = False) -> Condition:
+def condition_of(rule: Rule, *, alone_suffices: bool = False, wall_clock: WallClock = time.time) -> Condition:
     """Return the condition of a rule of any type but `rate_limit`.
 
     `alone_suffices` says that a request which this rule allows is let in, whatever others say (`combine = "any"`): what
-    the rule has nothing to say of does not match then. Raises `ConfigurationError` for a type that has none, and for a
-    path that is no pattern.
+    the rule has nothing to say of does not match then. `wall_clock` is what windows of time go by.
+
+    Raises `ConfigurationError` for a type that has no condition, and for a path that is no pattern.
     """
     match rule.options:
         case IPOptions(ip_addresses=blocks):
@@ -72,6 +80,16 @@ def condition_of(rule: Rule, *, alone_suffices: bool = False) -> Condition:
             return by_methods(methods)
         case ContentTypeOptions(content_types=media_types, mode=mode):
             return by_content_type(media_types, without_body=mode == "allow" and not alone_suffices)
+        case HeaderOptions(headers=headers, mode=mode):
+            return by_headers(headers, denies=mode == "deny")
+        case QueryParameterOptions(parameters=parameters, mode=mode):
+            return by_query_parameters(parameters, denies=mode == "deny")
+        case UserAgentOptions(patterns=patterns, mode=mode):
+            return by_user_agent([one.pattern for one in patterns], denies=mode == "deny")
+        case TimeBasedOptions():
+            return in_window(rule.options, wall_clock)
+        case AETOptions(ae_titles=titles):
+            return by_calling_ae_title(titles)
     if rule.type in ("allow_all", "deny_all"):
         return lambda request: True
     raise ConfigurationError((f"rules.{rule.name}: rules of type {rule.type} are not in this build yet",))
@@ -167,6 +185,24 @@ def on_paths(patterns: Iterable[PathPattern]) -> Condition:
         if is_ambiguous(path):
             return None
         return any(pattern.matches(path) for pattern in wanted)
+
+    return matches
+
+
+def by_calling_ae_title(titles: Iterable[str]) -> Condition:
+    """Match the calling AE title of an association, without the spaces around it; upper and lower case differ (PS3.5
+    §6.2, AE).
+
+    One of spaces only, which the standard forbids, cannot be told. An HTTP request has none: as with paths and
+    associations, none matches it.
+    """
+    named = frozenset(title.strip(" ") for title in titles)
+
+    def matches(request: Request) -> bool | None:
+        if not isinstance(request.origin, AssociationOrigin):
+            return False
+        title = request.origin.calling_ae_title.strip(" ")
+        return title in named if title else None
 
     return matches
 

@@ -62,6 +62,8 @@ def test_right_text_becomes_its_value(function: Callable[[str], object], text: s
         (constraints.http_url, "http://x/ a", "is not an absolute http or https URL"),
         (constraints.ip_block, "10.0.0.0/33", "is not an IP address or a CIDR block"),
         (constraints.regular_expression, "(", "is not a regular expression: "),
+        (constraints.regular_expression, "a{99999999999999}", "is not a regular expression: "),
+        (constraints.regular_expression, "(" * 20000 + ")" * 20000, "is not a regular expression: "),
         (constraints.clock_time, "7:05", "is not a time of day as HH:MM"),
         (constraints.clock_time, "24:00", "is not a time of day as HH:MM"),
         (constraints.calendar_date, "2026-02-30", "is not a date as YYYY-MM-DD"),

@@ -166,6 +166,10 @@ def test_time_is_read_as_time() -> None:
     [
         ({"start_time": "07:00"}, 'start_time: needs "end_time"'),
         ({"end_time": "07:00"}, 'end_time: needs "start_time"'),
+        (
+            {"start_time": "07:00", "end_time": "07:00"},
+            'end_time: is "start_time" too; leave both out for the whole day',
+        ),
         ({"start_date": "2026-01-02", "end_date": "2026-01-01"}, 'end_date: is before "start_date"'),
         (
             {"days_of_week": ["mon"]},
@@ -208,6 +212,11 @@ def test_conditions_on_headers_and_parameters() -> None:
             "header",
             {"headers": [{"name": "X", "value": "(", "match_type": "regex"}]},
             "headers.0: '(' is not a regular expression: missing ), unterminated subpattern at position 0",
+        ),
+        (
+            "header",
+            {"headers": [{"name": "X Y", "value": ""}]},
+            "headers.0.name: 'X Y' is not the name of a header field",
         ),
         ("query_parameter", {"parameters": [{"name": "a"}]}, 'parameters.0: "match_type" exact needs a "value"'),
         (

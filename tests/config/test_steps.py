@@ -73,6 +73,46 @@ def test_a_policy_names_rules_that_exist_and_goes_by_its_own_name(problems: Prob
     ]
 
 
+@pytest.mark.parametrize(
+    ("type_", "options", "problem"),
+    [
+        (
+            "user_agent",
+            'mode = "deny", patterns = [{ pattern = "/bot(/i" }]',
+            "patterns[0].pattern: '/bot(/i' is not a regular expression: missing ), unterminated subpattern at"
+            " position 3",
+        ),
+        (
+            "header",
+            'mode = "allow", headers = [{ name = "X-Site", match_type = "regex", value = "[" }]',
+            "headers[0]: '[' is not a regular expression: unterminated character set at position 0",
+        ),
+        (
+            "time_based",
+            'timezone = "Europe/Berlon"',
+            "timezone: 'Europe/Berlon' is not a time zone of this system's database, such as 'Europe/Berlin'",
+        ),
+        (
+            "time_based",
+            'start_time = "9am", end_time = "17:00"',
+            "start_time: '9am' is not a time of day as HH:MM",
+        ),
+        ("time_based", 'start_date = "1.3.2026"', "start_date: '1.3.2026' is not a date as YYYY-MM-DD"),
+        (
+            "aet_allow",
+            'ae_titles = ["A_TITLE_OF_SEVENTEEN"]',
+            "ae_titles[0]: 'A_TITLE_OF_SEVENTEEN' is not an AE title: 1 to 16 printable ASCII characters without"
+            " backslash (PS3.5 §6.2)",
+        ),
+    ],
+)
+def test_what_a_rule_could_never_check_is_said_where_it_is_written(
+    problems: Problems, type_: str, options: str, problem: str
+) -> None:
+    text = f'{MAIN}[rules.r]\ntype = "{type_}"\noptions = {{ {options} }}\n'
+    assert problems(text, FILES) == [f"config.toml:5: rules.r.options.{problem}"]
+
+
 @pytest.mark.parametrize(("enabled", "warnings"), [("true", 1), ("false", 0)])
 def test_the_weaker_way_to_combine_rules_is_a_warning(configure: Configure, enabled: str, warnings: int) -> None:
     text = f'{MAIN}[policies.a]\nrules = []\ncombine = "any"\nenabled = {enabled}\n'

@@ -1,7 +1,9 @@
 """Policies: how rules combine, in which order they decide, and what the client is told of it."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,13 +17,20 @@ from harmonygw.config.constraints import ip_block
 from harmonygw.config.loading import load
 from harmonygw.config.model import Policy, Rule
 from harmonygw.config.options import (
+    RULES,
+    AETOptions,
     Availability,
     EveryRequestOptions,
+    HeaderMatch,
+    HeaderOptions,
     IPOptions,
     MethodOptions,
     PathOptions,
     PoliciesOptions,
     RateLimitOptions,
+    TimeBasedOptions,
+    UserAgentOptions,
+    UserAgentPattern,
 )
 from harmonygw.errors import Denied, HarmonyError, RateLimited
 from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Reply, Request
@@ -72,7 +81,9 @@ class Guarded:
         configuration: Any = SimpleNamespace(policies=policies, rules={one.name: one for one in rules})
         options = PoliciesOptions(tuple(policies) if named is None else tuple(named))
         settings = SimpleNamespace(name="guard", options=options)
-        self.proceed = chain([Policies(Context(settings, configuration, self.clock))], self.backend)
+        self.now = 0.0
+        policies_ = Policies(Context(settings, configuration, self.clock), wall_clock=lambda: self.now)
+        self.proceed = chain([policies_], self.backend)
 
     async def backend(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -96,6 +107,76 @@ class Guarded:
 
 def guarded(*rules: Rule, **policy: Any) -> Guarded:
     return Guarded({"inside": Policy(rules=tuple(one.name for one in rules), **policy)}, rules)
+
+
+FROM_NORTH = rule("from_north", HeaderOptions((HeaderMatch("X-Site", "north"),), "allow"), "header")
+NO_BOTS = rule("no_bots", UserAgentOptions((UserAgentPattern(re.compile("bot")),), "deny"), "user_agent")
+BY_DAY = rule("by_day", TimeBasedOptions(True, start_time=time(9), end_time=time(17)), "time_based")
+BY_NIGHT = rule("by_night", TimeBasedOptions(True, start_time=time(22), end_time=time(6)), "time_based")
+NOT_AT_NOON = rule("not_at_noon", TimeBasedOptions(False, start_time=time(12), end_time=time(13)), "time_based")
+SCANNERS = rule("scanners", AETOptions(("CT1", "MR1")), "aet_allow")
+NOT_CT1 = rule("not_ct1", AETOptions(("CT1",)), "aet_deny")
+
+
+class TestTimes:
+    @pytest.mark.parametrize(
+        ("hour", "passes"), [(5, True), (6, False), (9, True), (12, False), (13, True), (17, False), (22, True)]
+    )
+    def test_any_one_window_allows_and_no_window_may_deny(self, hour: int, passes: bool) -> None:
+        guard = guarded(BY_DAY, BY_NIGHT, NOT_AT_NOON)
+        guard.now = hour * 3600.0
+        assert guard.lets(get()) is passes
+        assert guard.lets(FIND) is passes
+
+    def test_a_window_that_denies_says_nothing_outside_of_it(self) -> None:
+        assert guarded(NOT_AT_NOON).lets(get())
+        assert not guarded(NOT_AT_NOON, VIEWERS).lets(get())
+
+    def test_an_allowing_window_is_one_type_among_others(self) -> None:
+        guard = guarded(BY_DAY, WARDS)
+        assert not guard.lets(get())
+        guard.now = 9 * 3600.0
+        assert guard.lets(get())
+        assert not guard.lets(get(peer=OUTSIDE))
+
+    def test_the_reactors_clock_does_not_move_a_window(self) -> None:
+        guard = guarded(BY_DAY)
+        guard.clock.advance(9 * 3600.0)
+        assert not guard.lets(get())
+
+
+class TestWhatOnlyOneDoorHas:
+    def test_an_allow_rule_about_header_fields_refuses_an_association(self) -> None:
+        guard = guarded(FROM_NORTH)
+        assert guard.lets(replace(get(), origin=HTTPOrigin("GET", (), headers={"x-site": "north"})))
+        assert not guard.lets(get())
+        assert not guard.lets(FIND)
+
+    def test_a_deny_rule_about_user_agents_says_nothing_about_an_association(self) -> None:
+        guard = guarded(NO_BOTS)
+        assert guard.lets(FIND)
+        assert guard.lets(replace(get(), origin=HTTPOrigin("GET", (), headers={"user-agent": "curl/8.5"})))
+        assert not guard.lets(replace(get(), origin=HTTPOrigin("GET", (), headers={"user-agent": "a bot"})))
+
+    def test_a_request_without_user_agent_is_refused_by_a_rule_about_it(self) -> None:
+        assert not guarded(NO_BOTS).lets(get())
+
+    def test_an_allow_rule_about_calling_titles_refuses_http(self) -> None:
+        guard = guarded(SCANNERS)
+        assert guard.lets(FIND)
+        assert not guard.lets(replace(FIND, origin=AssociationOrigin("CT2", "GATEWAY")))
+        assert not guard.lets(get())
+
+    def test_a_deny_rule_about_calling_titles_says_nothing_about_http(self) -> None:
+        guard = guarded(NOT_CT1)
+        assert guard.lets(get())
+        assert guard.lets(replace(FIND, origin=AssociationOrigin("CT2", "GATEWAY")))
+        assert not guard.lets(FIND)
+
+    def test_a_calling_title_that_says_nothing_passes_no_rule_about_titles(self) -> None:
+        nameless = replace(FIND, origin=AssociationOrigin("   ", "GATEWAY"))
+        assert not guarded(SCANNERS).lets(nameless)
+        assert not guarded(NOT_CT1).lets(nameless)
 
 
 class TestCombination:
@@ -300,6 +381,14 @@ options = { mode = "allow", methods = ["GET"] }
 """
 
 
+def loaded(folder: Path, text: str) -> Guarded:
+    """Return the policies of a configuration that this build runs."""
+    path = folder / "config.toml"
+    path.write_text(text)
+    configuration = load(path, environ={}, available=Availability(ENDPOINTS, BACKENDS, MIDDLEWARE, RULE_TYPES))
+    return Guarded(configuration.policies, list(configuration.rules.values()))
+
+
 @pytest.mark.parametrize(
     ("request_", "passes"),
     [
@@ -310,9 +399,63 @@ options = { mode = "allow", methods = ["GET"] }
     ],
 )
 def test_the_example_of_the_manual_holds_what_it_promises(tmp_path: Path, request_: Request, passes: bool) -> None:
-    path = tmp_path / "config.toml"
-    path.write_text(EXAMPLE)
-    available = Availability(ENDPOINTS, BACKENDS, MIDDLEWARE, RULE_TYPES)
-    configuration = load(path, environ={}, available=available)
-    guard = Guarded(configuration.policies, list(configuration.rules.values()))
-    assert guard.lets(request_) is passes
+    assert loaded(tmp_path, EXAMPLE).lets(request_) is passes
+
+
+# The rules of the policy that Harmony's DICOMweb example has, under their published names.
+IMAGING = f"""
+{EXAMPLE[: EXAMPLE.index("[policies.inside]")].replace('"inside"', '"dicomweb_security"')}
+[policies.dicomweb_security]
+id = "dicomweb_security"
+enabled = true
+rules = ["medical_networks", "dicomweb_paths", "rate_limit", "method_filter"]
+[rules.medical_networks]
+type = "ip_allow"
+weight = 90
+options.ip_addresses = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.1/32"]
+[rules.dicomweb_paths]
+type = "path"
+weight = 85
+options = {{ mode = "allow", paths = ["/studies/{{*path}}", "/series/{{*path}}", "/instances/{{*path}}"] }}
+[rules.method_filter]
+type = "method"
+weight = 80
+options = {{ mode = "allow", methods = ["GET", "POST"] }}
+[rules.rate_limit]
+type = "rate_limit"
+weight = 50
+options = {{ max_requests = 20, window_seconds = 60 }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("request_", "passes"),
+    [
+        (get("studies", peer="192.168.7.7"), True),
+        (get("studies", "1.2", "series", peer="172.31.0.1"), True),
+        (post("studies", peer="127.0.0.1"), True),
+        (get("studies", peer="172.32.0.1"), False),
+        (get("studies", peer=OUTSIDE), False),
+        (post("studies", peer=OUTSIDE), False),
+        (get("admin"), False),
+        (get(), False),
+        (replace(get(), origin=HTTPOrigin("DELETE", ("studies", "1.2"))), False),
+    ],
+)
+def test_the_published_imaging_policy_lets_medical_networks_in_only(
+    tmp_path: Path, request_: Request, passes: bool
+) -> None:
+    assert loaded(tmp_path, IMAGING).lets(request_) is passes
+
+
+def test_the_published_imaging_policy_takes_twenty_requests_a_minute(tmp_path: Path) -> None:
+    guard = loaded(tmp_path, IMAGING)
+    for _ in range(20):
+        assert guard.lets(get("studies"))
+        assert not guard.lets(get("studies", peer=OUTSIDE))
+    assert isinstance(guard.ask(get("studies")), RateLimited)
+    assert guard.lets(get("studies", peer="10.0.0.2"))
+
+
+def test_every_rule_type_of_the_dialect_is_in_this_build() -> None:
+    assert set(RULES.options) == RULE_TYPES

@@ -1,6 +1,8 @@
 """Rules of policies: what matches, what cannot be told, and how requests are counted."""
 
+import re
 from dataclasses import replace
+from datetime import time
 from typing import Any
 from uuid import uuid4
 
@@ -11,13 +13,20 @@ from hypothesis import strategies as st
 from harmonygw.config.constraints import ip_block
 from harmonygw.config.model import Rule
 from harmonygw.config.options import (
+    AETOptions,
     ContentTypeOptions,
     EveryRequestOptions,
+    HeaderMatch,
+    HeaderOptions,
     IPOptions,
     MethodOptions,
+    ParameterMatch,
     PathOptions,
+    QueryParameterOptions,
     RateLimitOptions,
+    TimeBasedOptions,
     UserAgentOptions,
+    UserAgentPattern,
 )
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Request
@@ -206,8 +215,78 @@ def test_every_request_matches_the_rules_for_all(type_: str, request_: Request) 
 
 
 def test_a_type_that_this_build_has_not_is_an_error() -> None:
-    with pytest.raises(ConfigurationError, match=r"^rules\.r: rules of type user_agent are not in this build yet$"):
-        judge("user_agent", UserAgentOptions((), "allow"), http())
+    with pytest.raises(ConfigurationError, match=r"^rules\.r: rules of type geo are not in this build yet$"):
+        judge("geo", None, http())
+
+
+class TestCallingAETitles:
+    @pytest.mark.parametrize(
+        ("listed", "calling", "expected"),
+        [
+            ("CT1", "CT1", True),
+            ("CT1", "  CT1 ", True),
+            (" CT1 ", "CT1", True),
+            ("CT1", "CT10", False),
+            ("CT1", "ct1", False),
+            ("C T", "C T", True),
+            ("C T", "CT", False),
+            ("CT1", "", None),
+            ("CT1", "    ", None),
+        ],
+    )
+    def test_title(self, listed: str, calling: str, expected: bool | None) -> None:
+        request = replace(association(Echo()), origin=AssociationOrigin(calling, "GATEWAY"))
+        assert judge("aet_allow", AETOptions((listed,)), request) is expected
+        assert judge("aet_deny", AETOptions((listed,)), request) is expected
+
+    def test_any_one_of_several_titles_suffices(self) -> None:
+        assert judge("aet_allow", AETOptions(("MR1", "CT1")), association(Echo())) is True
+
+    def test_the_called_title_does_not_count(self) -> None:
+        assert judge("aet_allow", AETOptions(("GATEWAY",)), association(Echo())) is False
+
+    def test_an_http_request_has_no_title(self) -> None:
+        assert judge("aet_deny", AETOptions(("CT1",)), http()) is False
+
+
+@pytest.mark.parametrize(
+    ("type_", "options"),
+    [
+        ("header", HeaderOptions((HeaderMatch("X-Site", "north"),), "allow")),
+        ("query_parameter", QueryParameterOptions((ParameterMatch("site", "north"),), "allow")),
+        ("user_agent", UserAgentOptions((UserAgentPattern(re.compile("Viewer")),), "allow")),
+    ],
+)
+def test_types_about_http_are_told_what_they_look_at(type_: str, options: Any) -> None:
+    origin = HTTPOrigin("GET", (), (("site", "north"),), {"x-site": "north", "user-agent": "A Viewer/1"})
+    assert judge(type_, options, replace(http(), origin=origin)) is True
+    assert (
+        judge(type_, options, replace(http(), origin=HTTPOrigin("GET", (), (("site", "x"),), {"user-agent": "curl"})))
+        is False
+    )
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("allow", False), ("deny", True)])
+def test_types_about_http_are_told_their_mode(mode: Any, expected: bool) -> None:
+    origin = HTTPOrigin(
+        "GET",
+        (),
+        (("site", "north"), ("site", "south")),
+        {"x-site": "north, south", "user-agent": "curl/8, Viewer/1"},
+        repeated={"x-site": ("north", "south"), "user-agent": ("curl/8", "Viewer/1")},
+    )
+    request = replace(http(), origin=origin)
+    assert judge("header", HeaderOptions((HeaderMatch("X-Site", "north"),), mode), request) is expected
+    parameters = (ParameterMatch("site", "north"),)
+    assert judge("query_parameter", QueryParameterOptions(parameters, mode), request) is expected
+    patterns = (UserAgentPattern(re.compile("Viewer")),)
+    assert judge("user_agent", UserAgentOptions(patterns, mode), request) is expected
+
+
+def test_a_window_goes_by_the_wall_clock_that_is_given() -> None:
+    rule = Rule("r", "time_based", 0, True, TimeBasedOptions(start_time=time(9), end_time=time(17)))
+    for hour, expected in [(8, False), (9, True), (17, False)]:
+        assert condition_of(rule, wall_clock=lambda hour=hour: hour * 3600.0)(http()) is expected
 
 
 class TestRateLimit:

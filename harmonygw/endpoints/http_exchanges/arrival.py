@@ -29,17 +29,19 @@ class Arrival:
         `public_url` is the absolute URL of the endpoint's prefix, when that is configured.
         """
         query = _query_of(http_request)
+        lines = {
+            name.decode("latin-1").lower(): tuple(value.decode("latin-1") for value in values)
+            for name, values in http_request.requestHeaders.getAllRawHeaders()
+        }
         client = http_request if isinstance(http_request, StreamingRequest) else ForeignRequest(http_request)
         origin = HTTPOrigin(
             method=http_request.method.decode("latin-1").upper(),
             path=tuple(segment.decode("utf-8", "replace") for segment in http_request.postpath),
             query=tuple(parse_qsl(query.decode("utf-8", "replace"), keep_blank_values=True)) if query else (),
-            headers={
-                name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
-                for name, values in http_request.requestHeaders.getAllRawHeaders()
-            },
+            headers={name: ", ".join(values) for name, values in lines.items()},
             base_url=public_url or _base_url(http_request, host),
             body=client.body,
+            repeated={name: values for name, values in lines.items() if len(values) > 1},
         )
         peer = getattr(http_request.getClientAddress(), "host", "")
         return cls(client, Request(origin, peer, correlation_id=token_hex(16)), origin)

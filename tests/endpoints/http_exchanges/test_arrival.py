@@ -1,11 +1,14 @@
 """A request in the words of a pipeline; the rest of it is tested through the DICOMweb endpoint."""
 
+from io import BytesIO
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from twisted.web.server import Request as TwistedRequest
+from twisted.web.test.requesthelper import DummyChannel
 
-from harmonygw.endpoints.http_exchanges.arrival import fault_of
+from harmonygw.endpoints.http_exchanges.arrival import Arrival, fault_of
 
 
 def request_of(path: bytes = b"/a", query: bytes = b"") -> Any:
@@ -28,3 +31,15 @@ def test_what_cannot_be_understood_is_said(request_: Any, host: str, public_url:
     said = fault_of(request_, host, public_url)
     assert fault in said
     assert bool(said) == bool(fault)
+
+
+def test_fields_that_are_sent_several_times_are_joined_and_known_one_by_one() -> None:
+    request: Any = TwistedRequest(DummyChannel())
+    request.method, request.uri, request.prepath, request.postpath = b"GET", b"/a", [], [b"a"]
+    request.content = BytesIO()
+    request.requestHeaders.setRawHeaders(b"X-Site", [b"north", b"south, east"])
+    request.requestHeaders.setRawHeaders(b"Accept", [b"text/html, */*"])
+    origin = Arrival.of(request, "h", None).origin
+    assert origin.headers["x-site"] == "north, south, east"
+    assert origin.headers["accept"] == "text/html, */*"
+    assert origin.repeated == {"x-site": ("north", "south, east")}
