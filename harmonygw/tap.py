@@ -8,6 +8,7 @@ runs on a clock that cannot jump, and ends the process with the right status.
 import atexit
 import gc
 import os
+import signal
 import socket
 import sys
 import time
@@ -105,8 +106,12 @@ class GatewayProcess(Gateway):
             raise
 
     def startService(self) -> None:
-        """Start, and tell systemd when ready; what cannot start ends the process with status 1."""
+        """Start, and tell systemd when ready; what cannot start ends the process with status 1.
+
+        SIGHUP has the certificates read again from then on.
+        """
         super().startService()
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload_certificates))
         self.when_ready().addCallbacks(self._ready, self._fail)
 
     def stopService(self) -> Any:

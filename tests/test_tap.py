@@ -237,6 +237,20 @@ def systemd(
         yield told
 
 
+def test_sighup_has_the_certificates_read_again(
+    make: Make, memory: MemoryReactorClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {}
+    monkeypatch.setattr("harmonygw.tap.signal.signal", installed.__setitem__)
+    asked: list[str] = []
+    monkeypatch.setattr(memory, "callFromThread", lambda call: call(), raising=False)
+    process = make(web())
+    monkeypatch.setattr(process, "reload_certificates", lambda: asked.append("again"))
+    process.startService()
+    installed[signal.SIGHUP](signal.SIGHUP, None)
+    assert asked == ["again"]
+
+
 def test_systemd_is_told_when_it_is_ready_and_when_it_stops(
     systemd: Callable[[], list[str]], make: Make, logged: list[str]
 ) -> None:

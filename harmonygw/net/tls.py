@@ -4,6 +4,7 @@ Version 1.2 or later, 1.3 where the peer has it (§3.1.1); with 1.2 only ephemer
 (§4.2). Certificates are checked where there are authorities to check them by.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -65,6 +66,23 @@ def server_options(
         reasons = "; ".join(reason for *_, reason in error.args[0])
         raise ConfigurationError((f"{cert_path}, {key_path}: OpenSSL refuses them ({reasons})",)) from error
     return options
+
+
+class ServerCertificates:
+    """What a TLS listener shows and demands: read from files, and again when told; open connections go on as they
+    are. The arguments are those of `server_options`, and so is what is raised."""
+
+    def __init__(self, *paths: str, **more: Any) -> None:
+        self._read = partial(server_options, *paths, **more)
+        self._options = self._read()
+
+    def getContext(self) -> SSL.Context:
+        """Return what new connections are made with."""
+        return self._options.getContext()
+
+    def reload(self) -> None:
+        """Read the files again; what was read before stays when they cannot be used."""
+        self._options = self._read()
 
 
 def client_options(

@@ -137,6 +137,19 @@ class Gateway(Service):
             "middleware": {name: step.state() for name, step in self._house.all_middleware() if hasattr(step, "state")},
         }
 
+    def reload_certificates(self) -> None:
+        """Read the certificates and keys of all listeners again, for connections from now on.
+
+        What cannot be used is told in the log, and the listener goes on with what it had.
+        """
+        for what, certificates in self._house.certificates_in_use():
+            try:
+                certificates.reload()
+            except ConfigurationError as error:
+                log.error("{what} goes on with the certificate that it has: {error}", what=what, error=error)
+            else:
+                log.info("{what}: the certificate was read again", what=what)
+
     # Beginning
 
     def privilegedStartService(self) -> None:

@@ -17,7 +17,7 @@ from harmonygw.config.references import CHECKING_MIDDLEWARE
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.tree import PrefixTree
-from harmonygw.net.tls import server_options
+from harmonygw.net.tls import ServerCertificates
 from harmonygw.pipeline import (
     BACKENDS,
     ENDPOINTS,
@@ -135,6 +135,17 @@ class House:
                 yield f"middleware.{name}", step
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
+
+    def certificates_in_use(self) -> Iterator[tuple[str, Any]]:
+        """Yield what has certificates that can be read again, with where it is in the configuration."""
+        for network, certificates in self.certificates.items():
+            yield f"network.{network}", certificates
+        for name, backend in self.backends.items():
+            for one in getattr(backend, "certificates", ()):
+                yield f"backends.{name}", one
+        for name, door in self.doors.items():
+            for one in getattr(door, "certificates", ()):
+                yield f"endpoints.{name}", one
 
     def all_middleware(self) -> Iterator[tuple[str, Any]]:
         """Yield what pipelines name, and what the house has put there by itself, each with a name."""
@@ -338,7 +349,7 @@ class House:
 
     def _certificate(self, network: str) -> Any:
         settings = self._configuration.networks[network].tcp_config
-        return server_options(settings.cert_path, settings.key_path, settings.client_ca_path)
+        return ServerCertificates(settings.cert_path, settings.key_path, settings.client_ca_path)
 
     def _offered(self, attribute: str) -> list[Any]:
         """Return what the backends that have it offer under that name."""

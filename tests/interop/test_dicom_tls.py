@@ -1,11 +1,16 @@
 """DICOM over TLS (PS3.15 §B.12, §B.13) on both sides: Orthanc and DCMTK, who is believed and who is let in."""
 
+import http.client
 import json
 import os
+import signal
+import ssl
 import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.certificates import Identity, identity
 from tests.interop.embedded import image
-from tests.interop.processes import free_port, gateway, orthanc
+from tests.interop.processes import free_port, gateway, orthanc, running, wait_for_port
 from tests.interop.stow import Module, file_of
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
@@ -59,6 +64,41 @@ backends = ["archive"]
 [endpoints.scp]
 service = "dicom_scp"
 options = { bind_addr = "127.0.0.1", port = SCP_PORT, cert_path = "CERT", key_path = "KEY" SCP_MORE }
+
+[backends.archive]
+service = "storage"
+options = { root = "ROOT" }
+"""
+
+HTTPS = """
+[proxy]
+id = "renewed"
+
+[network.default.http]
+bind_address = "127.0.0.1"
+bind_port = PORT
+cert_path = "CERT"
+key_path = "KEY"
+
+[pipelines.web]
+networks = ["default"]
+endpoints = ["web"]
+backends = ["echo"]
+
+[endpoints.web]
+service = "echo"
+
+[backends.echo]
+service = "echo"
+
+[pipelines.dimse]
+networks = ["default"]
+endpoints = ["scp"]
+backends = ["archive"]
+
+[endpoints.scp]
+service = "dicom_scp"
+options = { bind_addr = "127.0.0.1", port = SCP_PORT, cert_path = "CERT", key_path = "KEY" }
 
 [backends.archive]
 service = "storage"
@@ -222,6 +262,53 @@ def test_a_peer_checks_us_and_needs_no_certificate_unless_asked(place: Place) ->
     with secured(place, free_port()) as (_, port):
         assert echo(port, "+tla", "+cf", place.ca) == 0
         assert echo(port, "+tla") != 0
+
+
+def shown(port: int, ca: str) -> bool:
+    """Whether what listens on a port shows a certificate of this authority."""
+    command = ["openssl", "s_client", "-brief", "-verify_return_error", "-CAfile", ca, "-connect", f"127.0.0.1:{port}"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=30)
+    return b"Verification: OK" in done.stderr
+
+
+def test_sighup_brings_new_certificates_and_cuts_nothing(place: Place) -> None:
+    other = identity("other", authority=True)
+    other_ca, _ = other.write(place.folder, "other")
+    port, scp_port = free_port(), free_port()
+    text = HTTPS.replace("SCP_PORT", str(scp_port)).replace("PORT", str(port))
+    text = text.replace("CERT", place.cert).replace("KEY", place.key).replace("ROOT", str(place.folder / "archive"))
+    (place.folder / "config.toml").write_text(text)
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    arguments = [twistd, "-n", "--pidfile=", "harmonygw", "-c", str(place.folder / "config.toml")]
+    log = place.folder / "log"
+    with running(arguments, port, log=log) as process:
+        wait_for_port(scp_port, process)
+        context = ssl.create_default_context(cafile=place.ca)
+        open_one = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+        open_one.request("GET", "/healthz")
+        assert open_one.getresponse().read()
+        assert shown(port, place.ca)
+        assert shown(scp_port, place.ca)
+        identity("renewed", other).write(place.folder, "gateway")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: log.read_bytes().count(b"certificate was read again") == 2)
+        assert shown(port, other_ca)
+        assert shown(scp_port, other_ca)
+        open_one.request("GET", "/healthz")
+        assert open_one.getresponse().status == 200
+        open_one.close()
+        Path(place.key).write_text("broken")
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: log.read_bytes().count(b"goes on with the certificate that it has") == 2)
+        assert shown(port, other_ca)
+        assert shown(scp_port, other_ca)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.05)
 
 
 def test_old_versions_and_suites_are_refused(place: Place) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import SSL
+from service_identity import VerificationError
 from twisted.internet import reactor
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 
 from harmonygw.errors import ConfigurationError
+from harmonygw.net import tls
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import Text
-from harmonygw.net.tls import server_options
+from harmonygw.net.tls import ServerCertificates, server_options
 from tests.certificates import Identity, identity
 
 
@@ -118,3 +121,25 @@ def test_what_openssl_refuses_is_told_before_anybody_connects(tmp_path: Path) ->
     weak = identity("weak", key=rsa.generate_private_key(65537, 1024))
     cert, key = weak.write(tmp_path, "weak")
     assert problem_of(cert, key) == f"{cert}, {key}: OpenSSL refuses them (ee key too small)"
+
+
+def test_certificates_are_read_again_when_told_and_stay_when_they_cannot_be(tmp_path: Path) -> None:
+    cert, key = identity("old").write(tmp_path, "server")
+    certificates = ServerCertificates(cert, key)
+    before = certificates.getContext()
+    assert certificates.getContext() is before
+    Path(key).write_text("nothing", encoding="ascii")
+    with pytest.raises(ConfigurationError, match="not a PEM private key"):
+        certificates.reload()
+    assert certificates.getContext() is before
+    identity("new").write(tmp_path, "server")
+    certificates.reload()
+    assert certificates.getContext() is not before
+
+
+def test_what_ended_a_connection_is_said_when_tls_did() -> None:
+    refused = SSL.Error([("SSL routines", "", "certificate verify failed"), ("", "", "again")])
+    assert tls.problem_of(refused) == "TLS: certificate verify failed; again"
+    assert tls.problem_of(SSL.Error()) == "TLS"
+    assert tls.problem_of(VerificationError(errors=[])) == "TLS: the server's certificate is not for its host name"
+    assert tls.problem_of(ConnectionResetError()) == ""

@@ -143,6 +143,42 @@ def test_a_network_with_certificates_speaks_tls(build: Build, memory: MemoryReac
     assert options is gateway._house.certificates["default"]
 
 
+def test_certificates_are_read_again_each_by_itself(
+    build: Build, memory: MemoryReactorClock, tmp_path: Any, log: list[str]
+) -> None:
+    identity("server").write(tmp_path, "server")
+    gateway = build(
+        web(), main=MAIN.replace("bind_port = 0", 'bind_port = 8443\ncert_path = "server.pem"\nkey_path = "server.key"')
+    )
+    gateway.listen()
+    ((_, _, certificates, *_),) = memory.sslServers
+    before = certificates.getContext()
+    failing, fine = Certificates(wrong=True), Certificates()
+    (backend,) = gateway._house.backends.values()
+    backend.certificates = [failing, fine]
+    gateway.reload_certificates()
+    assert certificates.getContext() is not before
+    assert (failing.read, fine.read) == (1, 1)
+    assert sorted(log) == [
+        "error: backends.archive goes on with the certificate that it has: k.pem: not a key",
+        "info: backends.archive: the certificate was read again",
+        "info: network.default: the certificate was read again",
+    ]
+
+
+class Certificates:
+    """Certificates that can be read again, or cannot."""
+
+    def __init__(self, *, wrong: bool = False) -> None:
+        self.wrong = wrong
+        self.read = 0
+
+    def reload(self) -> None:
+        self.read += 1
+        if self.wrong:
+            raise ConfigurationError(("k.pem: not a key",))
+
+
 def test_a_network_may_send_everybody_to_https_and_trust_a_proxy(build: Build) -> None:
     gateway = build(
         web(),

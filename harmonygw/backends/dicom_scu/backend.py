@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -87,6 +87,8 @@ class DicomSCU:
         self._called_ae_title = settings.called_ae_title
         self._options = options
         self._requesting = Requesting(settings, own, context.reactor)
+        self.certificates: list[Any] = [self._requesting] if settings.use_tls else []
+        """What is read again when certificates are; none without TLS."""
         self.pool = AssociationPool(
             self._requesting.open,
             context.reactor,
@@ -113,13 +115,10 @@ class DicomSCU:
         if options.incoming_store_port is not None and not is_shared(
             options.incoming_store_port, context.configuration
         ):
-            self._incoming = IncomingStore(
-                options,
-                self.destination,
-                self.commitments.take,
-                context.reactor,
-                tls=incoming_tls(settings, own) if settings.use_tls else None,
-            )
+            tls = incoming_tls(settings, own) if settings.use_tls else None
+            if tls is not None:
+                self.certificates.append(tls)
+            self._incoming = IncomingStore(options, self.destination, self.commitments.take, context.reactor, tls=tls)
         self._re_encoding = ReEncoding(options, context.reactor)
         self._storage = Storage(
             self.pool, self._requesting, self._re_encoding, context.reactor, stall_secs=options.store_stall_secs

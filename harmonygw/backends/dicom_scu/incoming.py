@@ -4,7 +4,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.ssl import CertificateOptions
 
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.config.backend_options import DicomSCUOptions
@@ -18,6 +17,7 @@ from harmonygw.net.association.destination import Move, MoveDestination, MoveSto
 from harmonygw.net.association.event_reports import TakeReport
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
 from harmonygw.net.association.requestor import VERIFICATION
+from harmonygw.net.tls import ServerCertificates
 
 
 def is_shared(port: int, configuration: Configuration) -> bool:
@@ -58,7 +58,7 @@ class IncomingStore:
         take_report: TakeReport,
         reactor: Any,
         *,
-        tls: CertificateOptions | None = None,
+        tls: ServerCertificates | None = None,
     ) -> None:
         self._factory = AssociationFactory(
             acceptance(options), lambda factory, peer: MoveStorageSCP(factory, peer, destination, take_report), reactor

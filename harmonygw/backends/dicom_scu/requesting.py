@@ -1,10 +1,10 @@
 """Requesting associations with the PACS: whom we call, who we say we are, and what we propose for queries."""
 
+from functools import partial
 from typing import Any
 
 from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import CertificateOptions
 
 from harmonygw.backends.dicom_scu.information_models import InformationModel
 from harmonygw.config.backend_options import DicomSCUOptions
@@ -17,7 +17,7 @@ from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.requestor import MODALITY_WORKLIST_FIND, VERIFICATION, Association
 from harmonygw.net.connecting import target_endpoint
 from harmonygw.net.http.credentials import Credentials
-from harmonygw.net.tls import client_options, server_options
+from harmonygw.net.tls import ServerCertificates, client_options
 
 USER_NAME = 1
 USER_NAME_AND_PASSCODE = 2
@@ -36,8 +36,14 @@ class Requesting:
         self._queries: dict[tuple[tuple[InformationModel, ...], bool], AssociateRQ] = {}
         self._storage = self.verification_rq()
         self._timing = Timing(first_answer=settings.timeout_secs, cancel_grace=options.cancel_grace_secs)
-        self._endpoint = _endpoint(settings, own, reactor)
+        self._made = partial(_endpoint, settings, own, reactor)
+        self._endpoint = self._made()
         self.default_character_set = tuple(options.default_character_set.split("\\"))
+
+    def reload(self) -> None:
+        """Read the certificates again, for associations from now on; raises `ConfigurationError`, and changes
+        nothing then."""
+        self._endpoint = self._made()
 
     def rq(self, *proposed: ProposedContext, extended: dict[str, bytes] | None = None) -> AssociateRQ:
         """Return a request with these presentation contexts and SOP class extended negotiation."""
@@ -163,11 +169,12 @@ def _endpoint(settings: Backend, own: Credentials, reactor: Any) -> IStreamClien
     )
 
 
-def incoming_tls(settings: Backend, own: Credentials) -> CertificateOptions:
+def incoming_tls(settings: Backend, own: Credentials) -> ServerCertificates:
     """Return the TLS of the port on which the PACS connects back to us; raises `ConfigurationError` without it."""
     options: DicomSCUOptions = settings.options
     if not own.cert_path:
         raise ConfigurationError(
             (f"backends.{settings.name}: incoming_store_port with TLS needs a certificate: method mutual_tls",)
         )
-    return server_options(own.cert_path, own.key_path, settings.ca_cert_path, profile=options.tls_profile, protocols=())
+    paths = (own.cert_path, own.key_path, settings.ca_cert_path)
+    return ServerCertificates(*paths, profile=options.tls_profile, protocols=())

@@ -7,7 +7,6 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.ssl import CertificateOptions
 
 from harmonygw.config.endpoint_options import DicomSCPOptions
 from harmonygw.config.model import ListeningAddress
@@ -23,7 +22,7 @@ from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.association.event_reports import shared_by
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
-from harmonygw.net.tls import server_options
+from harmonygw.net.tls import ServerCertificates
 from harmonygw.pipeline import EndpointContext
 
 
@@ -33,7 +32,8 @@ class DicomSCPEndpoint:
     def __init__(self, context: EndpointContext) -> None:
         self._context = context
         self._options: DicomSCPOptions = context.settings.options
-        self._tls = _tls(self._options)
+        self.certificates = _certificates(self._options)
+        """What is read again when certificates are; none without TLS."""
         self._ports: list[IListeningPort] = []
         self._associations: AssociationFactory | None = None
         self.under_way = 0
@@ -62,10 +62,10 @@ class DicomSCPEndpoint:
 
     def _listen_on(self, address: ListeningAddress) -> IListeningPort:
         reactor, where = self._context.reactor, {"backlog": BACKLOG, "interface": address.host}
-        if self._tls is None:
+        if not self.certificates:
             port: IListeningPort = reactor.listenTCP(address.port, self._associations, **where)
         else:
-            port = reactor.listenSSL(address.port, self._associations, self._tls, **where)
+            port = reactor.listenSSL(address.port, self._associations, *self.certificates, **where)
         return port
 
     def start(self) -> None:
@@ -127,9 +127,8 @@ async def _present(request: Request) -> Reply:
     return Reply()
 
 
-def _tls(options: DicomSCPOptions) -> CertificateOptions | None:
+def _certificates(options: DicomSCPOptions) -> tuple[ServerCertificates, ...]:
     if not options.cert_path:
-        return None
-    return server_options(
-        options.cert_path, options.key_path, options.client_ca_path, profile=options.tls_profile, protocols=()
-    )
+        return ()
+    paths = (options.cert_path, options.key_path, options.client_ca_path)
+    return (ServerCertificates(*paths, profile=options.tls_profile, protocols=()),)

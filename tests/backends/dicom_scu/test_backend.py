@@ -20,7 +20,7 @@ from harmonygw.errors import (
     TransportError,
 )
 from harmonygw.operations import Echo, Find, Level, Retrieve
-from tests.backends.dicom_scu.backends import Running
+from tests.backends.dicom_scu.backends import Running, backend
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, PATIENT_FIND, PATIENT_GET, PATIENT_MOVE, STUDY_FIND, STUDY_GET, Held, study_of
 from tests.interop.pacs import PACS, deliver, drop
@@ -31,6 +31,11 @@ STUDIES = Find(Level.STUDY, {"0020000D": UID})
 STUDY = Retrieve(Level.STUDY, "1.2")
 JPEG_LOSSLESS = "1.2.840.10008.1.2.4.70"
 PATIENT_ROOT_ONLY = (PATIENT_FIND, PATIENT_MOVE, PATIENT_GET)
+
+
+def test_only_with_tls_there_are_certificates_to_be_read_again() -> None:
+    assert backend(104).certificates == []
+    assert len(backend(104, use_tls=True).certificates) == 1
 
 
 @ensureDeferred

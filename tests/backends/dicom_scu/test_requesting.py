@@ -122,3 +122,16 @@ async def test_a_rejection_names_both_ae_titles() -> None:
         await one.open(one.verification_rq())
     await pacs.stop()
     assert (caught.value.result, caught.value.source, caught.value.reason) == (1, 1, 3)
+
+
+def test_certificates_are_read_again_for_associations_from_now_on(tmp_path: Path) -> None:
+    cert, key = identity("gateway").write(tmp_path, "gateway")
+    one = Requesting(settings(104, use_tls=True), Credentials(cert_path=cert, key_path=key), reactor)
+    before = one._endpoint
+    Path(key).write_text("nothing", encoding="ascii")
+    with pytest.raises(ConfigurationError, match="not a PEM private key"):
+        one.reload()
+    assert one._endpoint is before
+    identity("gateway").write(tmp_path, "gateway")
+    one.reload()
+    assert one._endpoint is not before

@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +17,7 @@ from harmonygw.errors import ConfigurationError
 from harmonygw.net.association.destination import MoveDestination
 from harmonygw.net.association.listener import BACKLOG
 from harmonygw.pipeline import ENDPOINTS, load
+from tests.certificates import identity
 from tests.endpoints.dicom_scp.scripted import CT, EXPLICIT, FIND, GET, VERIFICATION, Script, identifier
 
 ECHO = ProposedContext(1, VERIFICATION, (EXPLICIT,))
@@ -33,6 +35,17 @@ def test_it_listens_once_on_every_address_with_room_for_many_connections() -> No
         (104, BACKLOG, "::1"),
     ]
     assert [one.port for one in script.endpoint.addresses] == [11112, 104]
+
+
+def test_with_a_certificate_it_speaks_nothing_but_tls(tmp_path: Path) -> None:
+    cert, key = identity("gateway").write(tmp_path, "gateway")
+    script = Script(cert_path=cert, key_path=key, addresses=(ListeningAddress("127.0.0.1", 2762),))
+    script.endpoint.listen()
+    assert script.clock.tcpServers == []
+    ((port, _, certificates, backlog, host),) = script.clock.sslServers
+    assert (port, backlog, host) == (2762, BACKLOG, "127.0.0.1")
+    assert script.endpoint.certificates == (certificates,)
+    assert Script().endpoint.certificates == ()
 
 
 def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
