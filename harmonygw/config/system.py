@@ -348,7 +348,8 @@ class AuthenticationOptions(TokenOptions):
     password: str = field(default="", repr=False)
     """Password (basic)."""
     credentials_path: str = ""
-    """A file of users in the form of htpasswd (basic), relative to the working directory."""
+    """A file of users in the form of htpasswd (basic), with bcrypt (`htpasswd -B`) or argon2id hashes, relative to the
+    working directory. It is read again when it changes."""
     token: str = field(default="", repr=False)
     """The token (bearer) or key (api_key)."""
     header: FieldName = "X-API-Key"

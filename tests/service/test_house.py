@@ -125,6 +125,22 @@ def test_an_endpoint_that_demands_credentials_is_guarded_in_front_of_its_pipelin
     assert gateway.configuration.unauthenticated == ()
 
 
+def test_what_guards_an_endpoint_is_one_for_all_pipelines_and_starts_before_the_doors(
+    build: Build, tmp_path: Path
+) -> None:
+    (tmp_path / "users").write_text("ward:$2y$05$" + "." * 53 + "\n")
+    second = '[pipelines.other]\nnetworks = ["second"]\nendpoints = ["web"]\nbackends = ["archive"]'
+    house = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "ward"'),
+        '[authentications.ward]\nmethod = "basic"\noptions = { credentials_path = "users" }',
+        second,
+        '[network.second.http]\nbind_address = "127.0.0.1"\nbind_port = 0',
+    )._house
+    parts = dict(house.parts())
+    assert parts["endpoints.web.authentication"] is house.guards["web"]
+    assert list(house.guards) == ["web"]
+
+
 def test_credentials_of_http_cannot_be_demanded_of_an_association(problems: Any, configure: Configure) -> None:
     with pytest.raises(ConfigurationError, match='brings nothing that method "basic" could check'):
         configure(
