@@ -155,6 +155,7 @@ MIDDLEWARE: dict[str, str] = {
     "passthru": "harmonygw.middleware.passthru:Passthru",
     "path_filter": "harmonygw.middleware.path_filter:PathFilter",
     "policies": "harmonygw.middleware.policies:Policies",
+    "token_auth": "harmonygw.middleware.token_auth:TokenAuth",
     "transform": "harmonygw.middleware.transform:Transform",
     "webhook": "harmonygw.middleware.webhook:Webhook",
 }

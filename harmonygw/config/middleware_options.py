@@ -93,6 +93,12 @@ class BasicAuthOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenAuthOptions:
+    """Type `token_auth`: 401 without the token (bearer) or key (api_key) of the table's `authentication`, whose name is
+    the principal then. It has no options."""
+
+
+@dataclass(frozen=True, slots=True)
 class JWTAuthOptions(TokenOptions):
     """Type `jwt_auth` (also `jwtauth`): 401 without a valid bearer token. Either these, or the table's
     `authentication`."""

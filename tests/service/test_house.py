@@ -125,6 +125,40 @@ def test_an_endpoint_that_demands_credentials_is_guarded_in_front_of_its_pipelin
     assert gateway.configuration.unauthenticated == ()
 
 
+@pytest.mark.parametrize(
+    ("method", "options", "credentials", "challenge"),
+    [
+        ("bearer", 'token = "abc"', "Authorization: Bearer abc", 'Bearer realm="harmonygw"'),
+        (
+            "api_key",
+            'token = "abc", header = "X-Clinic"',
+            "X-Clinic: abc",
+            'ApiKey realm="harmonygw", header="X-Clinic"',
+        ),
+    ],
+)
+def test_an_endpoint_may_demand_a_token(
+    build: Build, method: str, options: str, credentials: str, challenge: str
+) -> None:
+    root = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "viewer"'),
+        f'[authentications.viewer]\nmethod = "{method}"\noptions = {{ {options} }}',
+    ).resource("default")
+    refused = ask(root, "/dicom/studies")
+    assert (refused.status, refused.header["www-authenticate"]) == (401, challenge)
+    assert ask(root, "/dicom/studies", credentials).status == 200
+
+
+def test_a_token_in_two_ways_is_a_bad_request_that_says_so(build: Build) -> None:
+    root = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "viewer"'),
+        '[authentications.viewer]\nmethod = "bearer"\noptions = { token = "abc" }',
+    ).resource("default")
+    refused = ask(root, "/dicom/studies?access_token=abc", "Authorization: Bearer abc")
+    expected = (400, 'Bearer realm="harmonygw", error="invalid_request"')
+    assert (refused.status, refused.header["www-authenticate"]) == expected
+
+
 def test_what_guards_an_endpoint_is_one_for_all_pipelines_and_starts_before_the_doors(
     build: Build, tmp_path: Path
 ) -> None:
