@@ -150,6 +150,7 @@ MIDDLEWARE: dict[str, str] = {
     "dicom_to_dicomweb": "harmonygw.middleware.dicom_to_dicomweb:DicomToDICOMweb",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
     "json_extractor": "harmonygw.middleware.json_extractor:JSONExtractor",
+    "jwt_auth": "harmonygw.middleware.jwt_auth:JWTAuth",
     "log_dump": "harmonygw.middleware.log_dump:LogDump",
     "metadata_transform": "harmonygw.middleware.transform:MetadataTransform",
     "passthru": "harmonygw.middleware.passthru:Passthru",

@@ -16,6 +16,7 @@ from harmonygw.middleware.basic_auth import CHALLENGE
 from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
 from harmonygw.service.house import DISABLED_RETRY_SECS, House
+from tests.middleware.authentication.issuer import signed
 from tests.net.http.asking import ask
 from tests.net.http.certificates import identity
 from tests.service.conftest import Build, Configure
@@ -147,6 +148,21 @@ def test_an_endpoint_may_demand_a_token(
     refused = ask(root, "/dicom/studies")
     assert (refused.status, refused.header["www-authenticate"]) == (401, challenge)
     assert ask(root, "/dicom/studies", credentials).status == 200
+
+
+def test_an_endpoint_may_demand_a_json_web_token(build: Build) -> None:
+    secret = "s" * 32
+    root = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "staff"'),
+        f'[authentications.staff]\nmethod = "jwt"\noptions = {{ use_hs256 = true, hs256_secret = "{secret}" }}',
+    ).resource("default")
+    refused = ask(root, "/dicom/studies")
+    assert (refused.status, refused.header["www-authenticate"]) == (401, 'Bearer realm="harmonygw"')
+    refused = ask(root, "/dicom/studies", "Authorization: Bearer a.b.c")
+    expected = (401, 'Bearer realm="harmonygw", error="invalid_token"')
+    assert (refused.status, refused.header["www-authenticate"]) == expected
+    token = signed(secret.encode(), "HS256", {"sub": "ward", "exp": 9_999_999_999})
+    assert ask(root, "/dicom/studies", f"Authorization: Bearer {token}").status == 200
 
 
 def test_a_token_in_two_ways_is_a_bad_request_that_says_so(build: Build) -> None:

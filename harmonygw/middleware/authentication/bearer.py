@@ -40,10 +40,10 @@ def token_of(origin: HTTPOrigin) -> str:
         raise AmbiguousCredentials("A token must come in one way, once.", challenge=INVALID_REQUEST)
     token = tokens[0].partition(" ")[2].strip()
     if not is_token(token):
-        raise refusal()
+        raise refusal("it is too long, or has characters that no token has")
     return token
 
 
-def refusal() -> Unauthenticated:
+def refusal(why: str = "the token is not valid") -> Unauthenticated:
     """Return what is raised for a token that is not good; the log, and nobody else, is told why."""
-    return Unauthenticated("The token is not valid.", challenge=INVALID_TOKEN)
+    return Unauthenticated("The token is not valid.", challenge=INVALID_TOKEN, log_detail=why)
