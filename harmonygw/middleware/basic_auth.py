@@ -69,13 +69,13 @@ class BasicAuth:
             raise Denied("not authorized", log_detail="basic_auth: an association brings no credentials")
         authorization = origin.headers.get("authorization", "")
         username, password = _credentials(authorization)
-        if not await self._fits(username, password):
+        if not await self._fits(username, password, request.peer):
             if authorization:
                 self._refusals.log(request.peer, "no user has this name and password")
             raise Unauthenticated("A valid user name and password are needed.", challenge=CHALLENGE)
         return await proceed(replace(request, principal=username))
 
-    async def _fits(self, username: str, password: str) -> bool:
+    async def _fits(self, username: str, password: str, peer: str) -> bool:
         # Both are always compared, and by digests of one length: the time says neither which was wrong nor how far.
         if self._expected is not None and compare_digest(_digest(username), self._expected[0]) & compare_digest(
             _digest(password), self._expected[1]
@@ -83,7 +83,7 @@ class BasicAuth:
             return True
         if self._users is None or not username:
             return False
-        return await self._passwords.check(self._users.hashes, username, password)
+        return await self._passwords.check(self._users.hashes, username, password, peer)
 
 
 def _credentials(authorization: str) -> tuple[str, str]:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from zope.interface import implementer
 
-from harmonygw.config.system import TokenOptions
+from harmonygw.config.system import TokenOptions, is_loopback
 from harmonygw.errors import ConfigurationError, Denied, Unauthenticated
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.authentication import bearer, signed_tokens
@@ -26,6 +28,8 @@ from harmonygw.middleware.authentication.keys import (
 )
 from harmonygw.middleware.authentication.refusals import Refusals
 from harmonygw.pipeline import Context, IMiddleware, Proceed
+
+log = Logger(namespace="harmonygw.authentication")
 
 ATTRIBUTE: Final = "claims"
 """The name of the metadata that the claims of a token are left in, for later middleware."""
@@ -52,6 +56,9 @@ class JWTAuth:
         if table is not None:
             options = table.options
         check_algorithms(options.algorithms)
+        self._name = context.name
+        self._audience = options.audience
+        self._jwks_uri = options.jwks_uri or ""
         self._keys: Sequence[VerificationKey] = ()
         self._key_set: KeySet | None = None
         if sum(map(bool, (options.jwks_uri, options.public_key_path, options.use_hs256))) != 1:
@@ -71,7 +78,11 @@ class JWTAuth:
         self._refusals = Refusals(context.name, context.reactor)
 
     def start(self) -> None:
-        """Begin to fetch the issuer's keys."""
+        """Begin to fetch the issuer's keys, and warn of what lets in more than it seems to."""
+        if not self._audience:
+            log.warn("{name}: without an audience, tokens for other services are taken too", name=self._name)
+        if self._jwks_uri.startswith("http:") and not is_loopback(urlsplit(self._jwks_uri).hostname or ""):
+            log.warn("{name}: the issuer's keys come without TLS: who is between can send others", name=self._name)
         if self._key_set is not None:
             self._key_set.start()
 

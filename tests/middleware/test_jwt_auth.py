@@ -185,6 +185,23 @@ def test_what_could_let_in_the_wrong_ones_is_an_error_of_the_configuration(
         build(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({"jwks_uri": "https://issuer.example/keys", "audience": "us"}, []),
+        ({"jwks_uri": "http://127.0.0.1:8080/keys", "audience": "us"}, []),
+        ({"jwks_uri": "http://issuer.example/keys", "audience": "us"}, ["without TLS"]),
+        ({"use_hs256": True, "hs256_secret": SECRET}, ["without an audience"]),
+    ],
+)
+def test_what_lets_in_more_than_it_seems_to_is_warned_of(options: dict[str, Any], warned: list[str]) -> None:
+    guard = build(fetch=lambda: succeed(document(jwk(OURS, "RS256"))), **options)
+    with capturedLogs() as events:
+        guard.start()
+    lines = [formatEvent(event) or "" for event in events]
+    assert [part in line for part, line in zip(warned, lines, strict=True)] == [True] * len(warned)
+
+
 def test_without_a_set_of_keys_there_is_nothing_to_start_or_stop(pem_file: str) -> None:
     clock = Clock()
     guard = build(public_key_path=pem_file, clock=clock)

@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +20,9 @@ THREADS: Final = 2
 
 MAX_VERIFICATIONS: Final = 32
 """Verifications that are at work or wait for a thread. Default 32, a few seconds of work; one more is 503."""
+
+MAX_OF_ONE_ADDRESS: Final = 8
+"""Of these, those that one client address may have. Default 8, a quarter: whoever guesses leaves room for others."""
 
 REMEMBERED_SECS: Final = 60.0
 """Seconds that a password which was right is right without hashing. Default 60: a viewer asks for a study in one."""
@@ -62,12 +65,15 @@ class Passwords:
         """`run` calls a function in a thread."""
         self._run = run
         self._clock = clock
-        self._at_work = 0
+        self._at_work: Counter[str] = Counter()
         self._joining: Joining[bytes, bool] = Joining()
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
 
-    async def check(self, users: Mapping[str, str], username: str, password: str) -> bool:
-        """Return whether a user has a password; raises `Busy` beyond `MAX_VERIFICATIONS`."""
+    async def check(self, users: Mapping[str, str], username: str, password: str, peer: str) -> bool:
+        """Return whether a user has a password; raises `Busy` beyond `MAX_VERIFICATIONS` and `MAX_OF_ONE_ADDRESS`.
+
+        `peer` is the client's address.
+        """
         secret = password.encode("utf-8", "surrogatepass")
         if len(secret) > MAX_PASSWORD_BYTES:
             return False
@@ -79,25 +85,25 @@ class Passwords:
         key = _digest(username.encode("utf-8", "surrogatepass"), secret, hashed.encode())
         if known and self._is_remembered(key):
             return True
-        fits = await self._joining.wait(key, lambda: self._verify(hashed, secret))
+        fits = await self._joining.wait(key, lambda: self._verify(hashed, secret, peer))
         if fits and known:
             self._remember(key)
         return fits and known
 
-    async def _verify(self, hashed: str, secret: bytes) -> bool:
-        if self._at_work >= MAX_VERIFICATIONS:
-            raise Busy(
-                "Too many passwords are being checked.",
-                log_detail=f"more than {MAX_VERIFICATIONS} verifications wait (MAX_VERIFICATIONS)",
-            )
-        self._at_work += 1
+    async def _verify(self, hashed: str, secret: bytes, peer: str) -> bool:
+        if self._at_work.total() >= MAX_VERIFICATIONS or self._at_work[peer] >= MAX_OF_ONE_ADDRESS:
+            limits = f"{MAX_VERIFICATIONS} verifications, {MAX_OF_ONE_ADDRESS} of one address"
+            raise Busy("Too many passwords are being checked.", log_detail=f"more than {limits} wait")
+        self._at_work[peer] += 1
         outcome: Deferred[bool] = Deferred()
         # Not awaited itself: a client that goes must not free the place of a thread that still hashes for it.
-        self._run(verify, hashed, secret).addBoth(self._ended, outcome)
+        self._run(verify, hashed, secret).addBoth(self._ended, peer, outcome)
         return await outcome
 
-    def _ended(self, result: "bool | Failure", outcome: "Deferred[bool]") -> None:
-        self._at_work -= 1
+    def _ended(self, result: "bool | Failure", peer: str, outcome: "Deferred[bool]") -> None:
+        self._at_work[peer] -= 1
+        if not self._at_work[peer]:
+            del self._at_work[peer]
         if outcome.called:
             return
         if isinstance(result, Failure):

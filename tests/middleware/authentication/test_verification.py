@@ -11,6 +11,7 @@ from harmonygw.errors import Busy
 from harmonygw.middleware.authentication import verification
 from harmonygw.middleware.authentication.hashes import MAX_PASSWORD_BYTES
 from harmonygw.middleware.authentication.verification import (
+    MAX_OF_ONE_ADDRESS,
     MAX_REMEMBERED,
     MAX_VERIFICATIONS,
     REMEMBERED_SECS,
@@ -33,8 +34,10 @@ class Checking:
         self.begun.append((hashed, secret, Deferred()))
         return self.begun[-1][2]
 
-    def check(self, username: str, password: str, users: dict[str, str] = USERS) -> "Deferred[bool]":
-        return Deferred.fromCoroutine(self.passwords.check(users, username, password))
+    def check(
+        self, username: str, password: str, users: dict[str, str] = USERS, peer: str = "192.0.2.1"
+    ) -> "Deferred[bool]":
+        return Deferred.fromCoroutine(self.passwords.check(users, username, password, peer))
 
     def finish(self) -> int:
         """Let everything end that was begun; return how many there were."""
@@ -127,15 +130,30 @@ def test_who_asks_for_the_same_at_once_waits_for_one_hash() -> None:
 
 def test_so_many_are_checked_at_once_and_one_more_is_busy() -> None:
     checking = Checking()
-    asked = [checking.check("ward", f"{number}") for number in range(MAX_VERIFICATIONS)]
-    refused = settled(checking.check("ward", "one more"))
+    asked = [
+        checking.check("ward", f"{number}", peer=f"192.0.2.{number // MAX_OF_ONE_ADDRESS}")
+        for number in range(MAX_VERIFICATIONS)
+    ]
+    refused = settled(checking.check("ward", "one more", peer="198.51.100.1"))
     assert refused.check(Busy)
     for one in asked:
         one.addErrback(lambda _: None)
         one.cancel()
-    assert settled(checking.check("ward", "clients that go free no thread")).check(Busy)
+    assert settled(checking.check("ward", "clients that go free no thread", peer="198.51.100.1")).check(Busy)
     assert checking.finish() == MAX_VERIFICATIONS
     assert checking.answer("ward", "secret") == (True, 1)
+
+
+def test_one_address_has_so_many_of_them_and_others_go_on() -> None:
+    checking = Checking()
+    for number in range(MAX_OF_ONE_ADDRESS):
+        checking.check("ward", f"{number}")
+    assert settled(checking.check("ward", "one more")).check(Busy)
+    elsewhere = checking.check("ward", "secret", peer="198.51.100.1")
+    assert checking.finish() == MAX_OF_ONE_ADDRESS + 1
+    assert settled(elsewhere) is True
+    assert checking.answer("nurse", "other") == (True, 1)
+    assert not checking.passwords._at_work
 
 
 def test_a_thread_that_fails_fails_its_request_alone() -> None:
@@ -157,4 +175,4 @@ def test_a_real_hash_is_verified() -> None:
 
     passwords = Passwords(execute, Clock())
     for password, right in (("secret", True), ("Secret", False)):
-        assert settled(Deferred.fromCoroutine(passwords.check(users, "ward", password))) is right
+        assert settled(Deferred.fromCoroutine(passwords.check(users, "ward", password, "192.0.2.1"))) is right
