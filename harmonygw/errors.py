@@ -127,6 +127,14 @@ class BadRequest(HarmonyError):
     """The request is malformed; the message says what, where, and what would be right."""
 
 
+class AmbiguousCredentials(BadRequest):
+    """A request brings credentials in two ways at once. `challenge` is what a WWW-Authenticate field says of it."""
+
+    def __init__(self, detail: str, *, challenge: str = "", log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.challenge = challenge
+
+
 class TooLarge(BadRequest):
     """A body, header or object exceeds a limit; the message names the limit's key."""
 

@@ -150,11 +150,13 @@ MIDDLEWARE: dict[str, str] = {
     "dicom_to_dicomweb": "harmonygw.middleware.dicom_to_dicomweb:DicomToDICOMweb",
     "dicomweb_bridge": "harmonygw.middleware.dicomweb_bridge:DICOMwebBridge",
     "json_extractor": "harmonygw.middleware.json_extractor:JSONExtractor",
+    "jwt_auth": "harmonygw.middleware.jwt_auth:JWTAuth",
     "log_dump": "harmonygw.middleware.log_dump:LogDump",
     "metadata_transform": "harmonygw.middleware.transform:MetadataTransform",
     "passthru": "harmonygw.middleware.passthru:Passthru",
     "path_filter": "harmonygw.middleware.path_filter:PathFilter",
     "policies": "harmonygw.middleware.policies:Policies",
+    "token_auth": "harmonygw.middleware.token_auth:TokenAuth",
     "transform": "harmonygw.middleware.transform:Transform",
     "webhook": "harmonygw.middleware.webhook:Webhook",
 }

@@ -65,7 +65,7 @@ def test_the_curl_lines_of_the_readme_are_those_that_the_demonstration_prints() 
     assert commands(README.read_text(encoding="utf-8")) == printed
 
 
-ENVIRONMENT = {"ARCHIVE_PASSWORD": "of a reader", "ARCHIVE_TOKEN": "of a reader"}
+ENVIRONMENT = dict.fromkeys(("ARCHIVE_PASSWORD", "ARCHIVE_TOKEN", "CLINIC_KEY", "REPORTS_TOKEN"), "of a reader")
 """What the examples take from the environment: secrets."""
 
 

@@ -31,7 +31,7 @@ DEFAULT_SCP_PORT = 11112
 HTTP_SERVICES = frozenset({"dicomweb", "http", "echo", "management", "viewer"})
 """The endpoint services that a network serves over HTTP, below a path prefix."""
 
-AUTHENTICATING = frozenset({"basic_auth", "jwt_auth"})
+AUTHENTICATING = frozenset({"basic_auth", "jwt_auth", "token_auth"})
 """The middleware types that let nobody through whom they do not know."""
 
 

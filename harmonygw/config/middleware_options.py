@@ -80,15 +80,22 @@ class PassthruOptions:
 
 @dataclass(frozen=True, slots=True)
 class BasicAuthOptions:
-    """Type `basic_auth`: 401 without a valid user name and password. Either these, or the table's
-    `authentication`."""
+    """Type `basic_auth`: 401 without a valid user name and password. Either these, a file of users, both, or the
+    table's `authentication`."""
 
     username: str = ""
     """The user name."""
     password: str = field(default="", repr=False)
     """The password."""
     token_path: str = ""
-    """A file of users, relative to the working directory."""
+    """A file of users in the form of htpasswd, with bcrypt (`htpasswd -B`) or argon2id hashes, relative to the working
+    directory. It is read again when it changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAuthOptions:
+    """Type `token_auth`: 401 without the token (bearer) or key (api_key) of the table's `authentication`, whose name is
+    the principal then. It has no options."""
 
 
 @dataclass(frozen=True, slots=True)

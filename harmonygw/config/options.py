@@ -39,6 +39,7 @@ from harmonygw.config.middleware_options import (
     PathFilterOptions,
     PathFilterRule,
     PoliciesOptions,
+    TokenAuthOptions,
     TransformOptions,
     WebhookOptions,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "RateLimitOptions",
     "StorageOptions",
     "TimeBasedOptions",
+    "TokenAuthOptions",
     "TransformOptions",
     "TypeFamily",
     "UserAgentOptions",
@@ -170,6 +172,7 @@ MIDDLEWARE = TypeFamily(
         "dicom_to_dicomweb": DicomToDICOMwebOptions,
         "passthru": PassthruOptions,
         "basic_auth": BasicAuthOptions,
+        "token_auth": TokenAuthOptions,
         "jwt_auth": JWTAuthOptions,
         "path_filter": PathFilterOptions,
         "policies": PoliciesOptions,

@@ -38,7 +38,7 @@ ANY_SCP = "ANY-SCP"
 ANSWERING_ALONE = frozenset({"echo", "management", "viewer"})
 """The endpoint services that need no backend."""
 
-CHECKING_MIDDLEWARE = {"basic": "basic_auth", "jwt": "jwt_auth"}
+CHECKING_MIDDLEWARE = {"basic": "basic_auth", "bearer": "token_auth", "api_key": "token_auth", "jwt": "jwt_auth"}
 """The method of an authentication, and the middleware type that checks it."""
 
 

@@ -7,7 +7,14 @@ from harmonygw.config.binding import INVALID
 from harmonygw.config.locating import KeyPath
 from harmonygw.config.model import MiddlewareSettings, Pipeline, Rule
 from harmonygw.config.names import PREFIX, Names
-from harmonygw.config.options import MIDDLEWARE, RULES, BasicAuthOptions, JWTAuthOptions, PoliciesOptions
+from harmonygw.config.options import (
+    MIDDLEWARE,
+    RULES,
+    BasicAuthOptions,
+    JWTAuthOptions,
+    PoliciesOptions,
+    TokenAuthOptions,
+)
 from harmonygw.config.tables import MiddlewareTable, Tables
 
 
@@ -38,19 +45,24 @@ def middleware(
 
 
 def _check_credentials(names: Names, path: KeyPath, table: MiddlewareTable, options: Any) -> None:
+    methods: tuple[str, ...]
     if isinstance(options, BasicAuthOptions):
-        method, has_own = "basic", bool((options.username and options.password) or options.token_path)
-        wanted = "options.username and password, options.token_path"
+        methods, has_own = ("basic",), bool((options.username and options.password) or options.token_path)
+        wanted = "options.username and password, options.token_path, or authentication"
     elif isinstance(options, JWTAuthOptions):
-        method, has_own = "jwt", options.has_key
-        wanted = "options.jwks_uri, public_key_path or use_hs256"
+        methods, has_own = ("jwt",), options.has_key
+        wanted = "options.jwks_uri, public_key_path or use_hs256, or authentication"
+    elif isinstance(options, TokenAuthOptions):
+        methods, has_own = ("bearer", "api_key"), False
+        wanted = "authentication"
     else:
         return
     named = names.tables.authentications.get(table.authentication.removeprefix(PREFIX))
     if not table.authentication and not has_own:
-        names.document.report(path, f"nothing to check credentials by: give {wanted}, or authentication")
-    elif named is not None and named.method != method:
-        sentence = f'method is "{named.method}" there, but "{method}" is needed'
+        names.document.report(path, f"nothing to check credentials by: give {wanted}")
+    elif named is not None and named.method not in methods:
+        needed = " or ".join(f'"{method}"' for method in methods)
+        sentence = f'method is "{named.method}" there, but {needed} is needed'
         names.document.report((*path, "authentication"), sentence)
 
 

@@ -305,17 +305,19 @@ class TokenOptions:
     issuer: str = ""
     """The issuer (`iss`) that a token must name; empty for any."""
     audience: str = ""
-    """The audience (`aud`) that a token must name; empty for any."""
+    """The audience (`aud`) that a token must name; empty for any, which a warning says: tokens that were made for other
+    services are taken then."""
     trusted_issuers: tuple[str, ...] = ()
     """Issuers of which any one will do."""
     jwks_uri: Address | None = None
-    """Where the issuer's keys are fetched."""
+    """Where the issuer's keys are fetched. Give one of `jwks_uri`, `public_key_path` and `use_hs256`."""
     algorithms: tuple[str, ...] = ()
-    """The signature algorithms allowed; empty for those that fit the key. HS256 only with `use_hs256`."""
+    """The signature algorithms allowed, of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA;
+    empty for those that fit the key. HS256 only with `use_hs256`."""
     required_claims: tuple[str, ...] = ()
     """Claims that a token must have."""
     public_key_path: str = ""
-    """The public key that signatures are checked with, PEM, relative to the working directory."""
+    """The public key, or certificate, that signatures are checked with, PEM, relative to the working directory."""
     use_hs256: bool = False
     """Whether tokens are signed with the shared secret `hs256_secret`."""
     hs256_secret: str = field(default="", repr=False)
@@ -323,7 +325,7 @@ class TokenOptions:
     leeway_secs: Leeway = 60.0
     """Seconds that clocks may differ."""
     validate_expiry: bool = True
-    """Whether an expired token is refused."""
+    """Whether a token that has expired (`exp`), or that never does, is refused."""
 
     def __post_init__(self) -> None:
         if self.use_hs256 and len(self.hs256_secret.encode()) < MIN_HS256_SECRET_BYTES:
@@ -348,7 +350,8 @@ class AuthenticationOptions(TokenOptions):
     password: str = field(default="", repr=False)
     """Password (basic)."""
     credentials_path: str = ""
-    """A file of users in the form of htpasswd (basic), relative to the working directory."""
+    """A file of users in the form of htpasswd (basic), with bcrypt (`htpasswd -B`) or argon2id hashes, relative to the
+    working directory. It is read again when it changes."""
     token: str = field(default="", repr=False)
     """The token (bearer) or key (api_key)."""
     header: FieldName = "X-API-Key"

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from harmonygw.exchange import Reply, Request
-from harmonygw.middleware.redaction import Redaction
+from harmonygw.middleware.redaction import Redaction, secret_patterns
 from harmonygw.middleware.watching import Watching
 from harmonygw.pipeline import Context, IMiddleware, Proceed
 
@@ -23,7 +23,7 @@ class LogDump:
 
     def __init__(self, context: Context) -> None:
         options = context.options
-        redaction = Redaction(options, context.configuration.proxy.sensitive_field_patterns)
+        redaction = Redaction(options, secret_patterns(context.configuration))
         self._label = options.label or context.name
         self._format = orjson.OPT_INDENT_2 if options.pretty else 0
         self._watching = Watching(redaction, options.apply, options.max_bytes, context.reactor, self._write)

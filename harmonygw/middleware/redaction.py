@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from pydicom.datadict import DicomDictionary  # type: ignore[attr-defined]
 
+from harmonygw.config.model import Configuration
 from harmonygw.dicom.dataset.dictionary import tag_of
 from harmonygw.errors import ConfigurationError
 
@@ -82,6 +83,14 @@ class RedactionOptions(Protocol):
     redact_metadata: tuple[str, ...]
     redact_data_fields: tuple[str, ...]
     show_patient_identifiers: bool
+
+
+def secret_patterns(configuration: Configuration) -> tuple[str, ...]:
+    """Return the patterns of names whose values a configuration wants left out, header fields of its keys with them."""
+    ways = configuration.authentications.values()
+    headers = {one.options.header for one in ways if one.method == "api_key"}
+    exact = (header if _GLOB.fullmatch(header) else re.escape(header) for header in sorted(headers))
+    return (*configuration.proxy.sensitive_field_patterns, *exact)
 
 
 class Redaction:

@@ -9,7 +9,7 @@ from zope.interface import implementer
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import Reply, Request
 from harmonygw.middleware.deliveries import Deliveries
-from harmonygw.middleware.redaction import Redaction
+from harmonygw.middleware.redaction import Redaction, secret_patterns
 from harmonygw.middleware.watching import Watching
 from harmonygw.net.http.credentials import credentials
 from harmonygw.net.http.fields import Fields
@@ -32,7 +32,7 @@ class Webhook:
     def __init__(self, context: Context, agent: Any = None) -> None:
         """`agent` sends in the place of a client of our own."""
         options = context.options
-        redaction = Redaction(options, context.configuration.proxy.sensitive_field_patterns)
+        redaction = Redaction(options, secret_patterns(context.configuration))
         self._name = context.name
         self._deliveries = Deliveries(
             options.endpoint,

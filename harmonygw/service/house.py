@@ -115,6 +115,8 @@ class House:
         """The HTTP endpoints, one for each network."""
         self.doors: dict[str, Any] = {}
         """Every other endpoint."""
+        self.guards: dict[str, IMiddleware] = {}
+        """What checks the credentials that endpoints themselves demand, by endpoint."""
         self.trees: dict[str, PrefixTree] = {}
         for name, proceed in self.pipelines.items():
             pipeline = configuration.pipelines[name]
@@ -133,6 +135,9 @@ class House:
         for name, step in self.all_middleware():
             if hasattr(step, "start"):
                 yield f"middleware.{name}", step
+        for name, guard in self.guards.items():
+            if hasattr(guard, "start"):
+                yield f"endpoints.{name}.authentication", guard
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
 
@@ -322,10 +327,12 @@ class House:
         kind = CHECKING_MIDDLEWARE.get(named.method) if named is not None else None
         if kind is None:
             return []
-        options = MIDDLEWARE_TYPES.options[kind]()
-        settings = MiddlewareSettings(endpoint.name, kind, options, endpoint.authentication)
-        guard: IMiddleware = load(MIDDLEWARE[kind])(Context(settings, self._configuration, self._reactor))
-        return [guard]
+        if endpoint.name not in self.guards:
+            options = MIDDLEWARE_TYPES.options[kind]()
+            settings = MiddlewareSettings(endpoint.name, kind, options, endpoint.authentication)
+            guard: IMiddleware = load(MIDDLEWARE[kind])(Context(settings, self._configuration, self._reactor))
+            self.guards[endpoint.name] = guard
+        return [self.guards[endpoint.name]]
 
     def _place_management(self, _: str) -> None:
         management = self._configuration.management

@@ -23,6 +23,14 @@ SECRET = "s" * 32
             " use_hs256, or authentication",
         ),
         (
+            'type = "token_auth"',
+            "config.toml:3: middleware.m: nothing to check credentials by: give authentication",
+        ),
+        (
+            'type = "token_auth"\nauthentication = "people"',
+            'config.toml:5: middleware.m.authentication: method is "basic" there, but "bearer" or "api_key" is needed',
+        ),
+        (
             'type = "jwt_auth"\nauthentication = "people"',
             'config.toml:5: middleware.m.authentication: method is "basic" there, but "jwt" is needed',
         ),

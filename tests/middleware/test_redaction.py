@@ -1,12 +1,14 @@
 """Redaction: what is left out of what is shown."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harmonygw.config.options import LogDumpOptions
+from harmonygw.config.system import Authentication, AuthenticationOptions
 from harmonygw.errors import ConfigurationError
-from harmonygw.middleware.redaction import MAX_DEPTH, REDACTED, Redaction
+from harmonygw.middleware.redaction import MAX_DEPTH, REDACTED, Redaction, secret_patterns
 
 
 def redaction(*patterns: str, **options: Any) -> Redaction:
@@ -47,6 +49,21 @@ def test_headers_that_are_named_or_match_a_pattern_are_left_out() -> None:
     fields = [("X-Ward", "4"), ("X-Session-Id", "7"), ("Vary", "a"), ("vary", "b")]
     shown = redaction("*session*", redact_headers=("x-ward",)).headers(fields)
     assert shown == {"x-ward": REDACTED, "x-session-id": REDACTED, "vary": "a, b"}
+
+
+def test_the_header_fields_of_keys_are_left_out_too() -> None:
+    keys = {
+        name: Authentication("api_key", AuthenticationOptions(token="x", header=header))
+        for name, header in (("a", "X-Clinic"), ("b", "X.Ward"), ("c", "X-Clinic"))
+    }
+    bearer = Authentication("bearer", AuthenticationOptions(token="x", header="X-Seen"))
+    configuration: Any = SimpleNamespace(
+        proxy=SimpleNamespace(sensitive_field_patterns=("pin",)), authentications={**keys, "d": bearer}
+    )
+    patterns = secret_patterns(configuration)
+    assert patterns == ("pin", "X-Clinic", "X\\.Ward")
+    shown = redaction(*patterns).headers([(name, "1") for name in ("x-clinic", "x.ward", "x-ward", "x-seen", "pin")])
+    assert [name for name, value in shown.items() if value == REDACTED] == ["x-clinic", "x.ward", "pin"]
 
 
 def test_metadata_are_the_attributes_that_are_text() -> None:

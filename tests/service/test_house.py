@@ -17,6 +17,7 @@ from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
 from harmonygw.service.house import DISABLED_RETRY_SECS, House
 from tests.certificates import identity
+from tests.middleware.authentication.issuer import signed
 from tests.net.http.asking import ask
 from tests.service.conftest import Build, Configure
 from tests.service.parts import MAIN, web
@@ -123,6 +124,71 @@ def test_an_endpoint_that_demands_credentials_is_guarded_in_front_of_its_pipelin
     credentials = "Authorization: Basic " + b64encode(b"ward:secret").decode()
     assert ask(root, "/dicom/studies", credentials).status == 200
     assert gateway.configuration.unauthenticated == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "credentials", "challenge"),
+    [
+        ("bearer", 'token = "abc"', "Authorization: Bearer abc", 'Bearer realm="harmonygw"'),
+        (
+            "api_key",
+            'token = "abc", header = "X-Clinic"',
+            "X-Clinic: abc",
+            'ApiKey realm="harmonygw", header="X-Clinic"',
+        ),
+    ],
+)
+def test_an_endpoint_may_demand_a_token(
+    build: Build, method: str, options: str, credentials: str, challenge: str
+) -> None:
+    root = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "viewer"'),
+        f'[authentications.viewer]\nmethod = "{method}"\noptions = {{ {options} }}',
+    ).resource("default")
+    refused = ask(root, "/dicom/studies")
+    assert (refused.status, refused.header["www-authenticate"]) == (401, challenge)
+    assert ask(root, "/dicom/studies", credentials).status == 200
+
+
+def test_an_endpoint_may_demand_a_json_web_token(build: Build) -> None:
+    secret = "s" * 32
+    root = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "staff"'),
+        f'[authentications.staff]\nmethod = "jwt"\noptions = {{ use_hs256 = true, hs256_secret = "{secret}" }}',
+    ).resource("default")
+    refused = ask(root, "/dicom/studies")
+    assert (refused.status, refused.header["www-authenticate"]) == (401, 'Bearer realm="harmonygw"')
+    refused = ask(root, "/dicom/studies", "Authorization: Bearer a.b.c")
+    expected = (401, 'Bearer realm="harmonygw", error="invalid_token"')
+    assert (refused.status, refused.header["www-authenticate"]) == expected
+    token = signed(secret.encode(), "HS256", {"sub": "ward", "exp": 9_999_999_999})
+    assert ask(root, "/dicom/studies", f"Authorization: Bearer {token}").status == 200
+
+
+def test_a_token_in_two_ways_is_a_bad_request_that_says_so(build: Build) -> None:
+    root = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "viewer"'),
+        '[authentications.viewer]\nmethod = "bearer"\noptions = { token = "abc" }',
+    ).resource("default")
+    refused = ask(root, "/dicom/studies?access_token=abc", "Authorization: Bearer abc")
+    expected = (400, 'Bearer realm="harmonygw", error="invalid_request"')
+    assert (refused.status, refused.header["www-authenticate"]) == expected
+
+
+def test_what_guards_an_endpoint_is_one_for_all_pipelines_and_starts_before_the_doors(
+    build: Build, tmp_path: Path
+) -> None:
+    (tmp_path / "users").write_text("ward:$2y$05$" + "." * 53 + "\n")
+    second = '[pipelines.other]\nnetworks = ["second"]\nendpoints = ["web"]\nbackends = ["archive"]'
+    house = build(
+        web().replace('service = "dicomweb"', 'service = "dicomweb"\nauthentication = "ward"'),
+        '[authentications.ward]\nmethod = "basic"\noptions = { credentials_path = "users" }',
+        second,
+        '[network.second.http]\nbind_address = "127.0.0.1"\nbind_port = 0',
+    )._house
+    parts = dict(house.parts())
+    assert parts["endpoints.web.authentication"] is house.guards["web"]
+    assert list(house.guards) == ["web"]
 
 
 def test_credentials_of_http_cannot_be_demanded_of_an_association(problems: Any, configure: Configure) -> None:

@@ -11,6 +11,7 @@ from harmonygw.streams import Body
 STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.TooLarge, 413),
     (errors.UnsupportedMediaType, 415),
+    (errors.AmbiguousCredentials, 400),
     (errors.BadRequest, 400),
     (errors.Unauthenticated, 401),
     (errors.NotFound, 404),
@@ -53,7 +54,7 @@ def problem_of(error: errors.HarmonyError, request: Request) -> Reply:
     headers: list[tuple[str, str]] = []
     if isinstance(error, errors.Busy):
         headers.append(("Retry-After", str(error.retry_after)))
-    elif isinstance(error, errors.Unauthenticated):
+    elif isinstance(error, errors.Unauthenticated | errors.AmbiguousCredentials):
         headers.append(("WWW-Authenticate", error.challenge))
     elif isinstance(error, errors.MethodNotAllowed):
         headers.append(("Allow", listed(error.allowed)))

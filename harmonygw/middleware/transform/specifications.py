@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from harmonygw.errors import ConfigurationError, TooMuchWork
 from harmonygw.jolt import Specification, Work
 from harmonygw.middleware.json_bodies import in_thread
-from harmonygw.middleware.redaction import Redaction
+from harmonygw.middleware.redaction import Redaction, secret_patterns
 from harmonygw.pipeline import Context
 
 log = Logger(namespace="harmonygw.transform")
@@ -41,7 +41,7 @@ class Applied:
             shown = SimpleNamespace(
                 redact_headers=(), redact_metadata=(), redact_data_fields=(), show_patient_identifiers=True
             )
-            self._debug = Redaction(shown, context.configuration.proxy.sensitive_field_patterns)
+            self._debug = Redaction(shown, secret_patterns(context.configuration))
 
     async def apply(self, document: Any, context: Any, correlation_id: str) -> Any:
         """Return what the specification makes of a document; raises `Untransformable`."""
