@@ -26,8 +26,8 @@ CHALLENGE = 'Basic realm="harmonygw", charset="UTF-8"'
 class BasicAuth:
     """Raises `Unauthenticated` without valid credentials; with them, the request has a principal, the user's name.
 
-    Users are those of a file, the one that the configuration names, or both. An association carries no user name that
-    could be checked here: it is refused.
+    Users are those of a file, the one that the configuration names, or both: then the file may come later. An
+    association carries no user name that could be checked here: it is refused.
     """
 
     def __init__(self, context: Context, run: "Callable[..., Deferred[Any]] | None" = None) -> None:
@@ -45,7 +45,7 @@ class BasicAuth:
         if file:
             self._threads = None if run else Threads(context.reactor, f"passwords of {context.name}")
             run = run or self._threads.run  # type: ignore[union-attr]
-            self._users = Users(file, run, context.reactor)
+            self._users = Users(file, run, context.reactor, may_be_absent=self._expected is not None)
             self._passwords = Passwords(run, context.reactor)
 
     def start(self) -> None:
@@ -81,7 +81,7 @@ class BasicAuth:
             _digest(password), self._expected[1]
         ):
             return True
-        if self._users is None or not username:
+        if self._users is None or not self._users.hashes or not username:
             return False
         return await self._passwords.check(self._users.hashes, username, password, peer)
 

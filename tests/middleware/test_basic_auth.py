@@ -110,6 +110,15 @@ def users(tmp_path: Path, **passwords: str) -> str:
     return str(file)
 
 
+def test_beside_one_user_the_file_may_come_later(tmp_path: Path) -> None:
+    guard = build(username="user", password="secret", token_path=str(tmp_path / "users"))
+    assert ask(guard, http(basic("user", "secret"))) == "user"
+    with pytest.raises(Unauthenticated):
+        ask(guard, http(basic("ward", "secret")))
+    with pytest.raises(ConfigurationError, match="users: cannot be read: No such file"):
+        build(token_path=str(tmp_path / "users"))
+
+
 @pytest.mark.parametrize("key", ["token_path", "table"])
 def test_every_user_of_a_file_is_let_in_and_nobody_else(tmp_path: Path, key: str) -> None:
     file = users(tmp_path, jörg="a:b", ward="secret")

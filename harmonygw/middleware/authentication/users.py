@@ -93,13 +93,22 @@ def read(path: str) -> Mapping[str, str]:
 class Users:
     """The users of a file, read again when it changes. A file that became unusable leaves those that there were."""
 
-    def __init__(self, path: str, run: Callable[..., "Deferred[Any]"], clock: Any) -> None:
-        """Read the file; raises `ConfigurationError`. `run` calls a function in a thread."""
+    def __init__(
+        self, path: str, run: Callable[..., "Deferred[Any]"], clock: Any, *, may_be_absent: bool = False
+    ) -> None:
+        """Read the file; raises `ConfigurationError`. `run` calls a function in a thread.
+
+        With `may_be_absent` a file that is not there has no users, and is read when it comes.
+        """
         self._path = path
         self._run = run
         # Before reading: what is written meanwhile is read once more.
         self._seen = signature(path)
-        self.hashes = read(path)
+        self.hashes: Mapping[str, str] = {}
+        if self._seen is None and may_be_absent:
+            log.warn("the file of users {path} is not there", path=path)
+        else:
+            self.hashes = read(path)
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 

@@ -120,6 +120,20 @@ def test_an_unusable_file_keeps_the_users_and_says_so_once(watched: Watched) -> 
     assert list(watched.users.hashes) == ["nurse"]
 
 
+def test_a_file_that_may_be_absent_is_read_when_it_comes(tmp_path: Path) -> None:
+    clock = Clock()
+    path = tmp_path / "users"
+    with capturedLogs() as events:
+        users = Users(str(path), execute, clock, may_be_absent=True)
+    assert [formatEvent(event) for event in events] == [f"the file of users {path} is not there"]
+    assert users.hashes == {}
+    users.start()
+    path.write_text(f"ward:{HASHED}\n")
+    clock.advance(LOOK_SECS)
+    assert list(users.hashes) == ["ward"]
+    users.stop()
+
+
 def test_a_slow_look_is_waited_for_and_a_failed_one_is_not_the_last(watched: Watched) -> None:
     slow: Deferred[Any] = Deferred()
     watched.run = lambda *arguments: slow

@@ -21,7 +21,6 @@ from tests.middleware.cache.archive import (
     image,
     items,
     series,
-    settled,
     study,
     turn,
     until,
@@ -88,7 +87,7 @@ async def test_lists_begin_with_what_is_waited_for_and_are_short_while_somebody_
         whole = house.ask(series())
         await until(lambda: len(archive.sent) == 10)
         waiting = [house.ask(image(uid)) for uid in (uids[250], uids[200])]
-        await settled()
+        await house.rest()
         archive.let(uids[10])
         for one in waiting:
             await one
@@ -109,13 +108,13 @@ async def test_more_who_wait_than_a_list_holds_are_asked_for_in_several(tmp_path
     archive.gate(uids[0])
     async with House(tmp_path, archive, prefetch=False) as house:
         asked = [house.ask(image(uid)) for uid in uids[:150]]
-        await settled()
+        await house.rest()
         archive.let(uids[0])
         for one in asked:
             await one
         lists = [one.sop_instance_uids for one in archive.retrieved]
         assert lists == [(uids[0],), tuple(uids[1:129]), tuple(uids[129:150])]
-        await settled()
+        await house.rest()
         assert house.state["under_way"] == 0
 
 
@@ -201,7 +200,7 @@ async def test_the_rest_is_fetched_once_those_who_waited_have_what_they_wanted(t
         await until(lambda: archive.open)
         assert await house.ask(image(SECOND)) == expected(archive.items[1])
         cancelled(other)
-        await settled()
+        await house.rest()
         assert archive.open == 1
         archive.let(THIRD)
         await until(lambda: not house.state["under_way"])
@@ -253,7 +252,7 @@ async def test_a_bogus_instance_alone_is_not_found_too_and_leaves_nothing_under_
     async with House(tmp_path, archive) as house:
         for random_access in (True, False):
             await failure_of(house.ask(image("1.2.3.99", random_access=random_access)), NotFound)
-            await settled()
+            await house.rest()
             assert house.state["under_way"] == 0
         archive.items = []
         await failure_of(house.ask(image(FIRST)), NotFound)
@@ -373,7 +372,7 @@ async def test_a_series_is_listed_only_after_the_archive_has_said_what_the_study
     archive.answers[Level.STUDY] = Deferred()
     async with House(tmp_path, archive) as house:
         asked = house.ask(series())
-        await settled()
+        await house.rest()
         assert archive.retrieved == []
         archive.answers.pop(Level.STUDY).callback(None)
         assert await asked == expected(*archive.items)
@@ -435,7 +434,7 @@ async def test_what_is_removed_while_the_rest_is_fetched_is_fetched_again_for_wh
         house.files[0].write_bytes(b"")
         await failure_of(house.ask(image(FIRST)), TransportError)
         asked = house.ask(image(FIRST))
-        await settled()
+        await house.rest()
         archive.let(SECOND)
         assert await asked == expected(archive.items[0])
         rest.addErrback(lambda failure: failure.trap(TransportError))

@@ -26,7 +26,6 @@ from tests.middleware.cache.archive import (
     instance,
     items,
     series,
-    settled,
     study,
     until,
 )
@@ -114,7 +113,7 @@ async def test_who_reads_a_retrieve_that_began_before_reads_on_and_nobody_joins(
         assert await reading == expected(*items(3))
         assert await after == expected(Item(SECOND), Item(THIRD), changed)
         await until(lambda: not house.files)
-        await settled()
+        await house.rest()
         for _ in range(2):
             assert await house.ask(study()) == expected(Item(SECOND), Item(THIRD), changed)
             await until(lambda: not house.state["under_way"])
@@ -144,7 +143,7 @@ async def test_what_is_cached_while_a_store_is_under_way_is_forgotten_at_its_end
         storing = Storing(house)
         storing.gate = Deferred()
         stored = storing.store(Item(SECOND))
-        await settled()
+        await house.rest()
         await house.filled()
         assert len(house.files) == 1
         storing.gate.callback(None)
