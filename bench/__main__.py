@@ -12,6 +12,7 @@ MEASUREMENTS = (
     *("cold", "warm", "large", "decoding"),
     "federation",
     *("proxy", "forward", "stow"),
+    "guarded",
 )
 
 

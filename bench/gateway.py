@@ -9,6 +9,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from bench.peers import Peers
 from bench.processes import START_SECS, Process, free_port
 from bench.wire import READ_SIZE
@@ -100,11 +104,56 @@ max_pdu = 131072
 [middleware.{name}_cache]
 type = "cache"
 options = {{ path = "{folder}/cache-{name}-{port}" }}
+
+[pipelines.{name}_guarded]
+networks = ["default"]
+endpoints = ["{name}_guarded_web"]
+middleware = ["{name}_tokens", "{name}_policies", "{name}_bridge"]
+backends = ["{name}_pacs"]
+
+[endpoints.{name}_guarded_web]
+service = "dicomweb"
+options = {{ path_prefix = "/guarded/{name}" }}
+
+[middleware.{name}_tokens]
+type = "jwt_auth"
+options = {{ public_key_path = "{folder}/issuer.pem", issuer = "https://issuer", audience = "gateway" }}
+
+[middleware.{name}_policies]
+type = "policies"
+options = {{ policies = ["inside"] }}
 """
+
+_POLICIES = """
+[policies.inside]
+rules = ["wards", "reading", "services", "viewers", "pace"]
+
+[rules.wards]
+type = "ip_allow"
+options = { ip_addresses = ["10.0.0.0/8", "192.168.0.0/16", "127.0.0.0/8"] }
+
+[rules.reading]
+type = "method"
+options = { mode = "allow", methods = ["GET"] }
+
+[rules.services]
+type = "path"
+options = { mode = "allow", paths = ["/studies/{*path}", "/series", "/instances"] }
+
+[rules.viewers]
+type = "header"
+options = { mode = "deny", headers = [{ name = "User-Agent", match_type = "contains", value = "crawler" }] }
+
+[rules.pace]
+type = "rate_limit"
+options = { max_requests = 1000000, window_seconds = 60 }
+"""
+"""What stands before a guarded pipeline, behind the token: a rule of each kind that hospitals have."""
 
 
 class Gateway:
-    """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp`, `/synthetic`, and below `/cached` with a cache.
+    """A running gateway; its pipelines are `/orthanc`, `/dcmqrscp`, `/synthetic`, below `/cached` with a cache, and
+    below `/guarded` with policies, and for who has the `token` alone.
 
     `dicom_ports` are those of a `dicom_scp` in front of each.
     """
@@ -113,8 +162,11 @@ class Gateway:
         self.port = free_port()
         self.dicom_ports = {name: free_port() for name in peers.addresses}
         configuration = peers.folder / f"gateway-{self.port}.toml"
+        self.token = _token(peers.folder / "issuer.pem")
+        """An RS256 JSON Web Token that is good for the guarded pipelines."""
         configuration.write_text(
             _CONFIGURATION.format(port=self.port)
+            + _POLICIES
             + "".join(
                 _PIPELINE.format(
                     name=name,
@@ -195,11 +247,14 @@ class Gateway:
 class Search:
     """Searches on one connection that stays open, with as little of a client around them as can be."""
 
-    def __init__(self, gateway: Gateway, path: str) -> None:
+    def __init__(self, gateway: Gateway, path: str, token: str = "") -> None:
         self._connection = socket.create_connection(("127.0.0.1", gateway.port), timeout=60)
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._path = path
-        self._request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/dicom+json\r\n\r\n".encode()
+        fields = "Host: 127.0.0.1\r\nAccept: application/dicom+json\r\n"
+        if token:
+            fields += f"Authorization: Bearer {token}\r\n"
+        self._request = f"GET {path} HTTP/1.1\r\n{fields}\r\n".encode()
 
     def seconds(self, matches: int) -> float:
         """Search, check the number of matches, and return the seconds until the last byte was there."""
@@ -223,3 +278,11 @@ class Search:
         if not data:
             raise ConnectionError("the gateway closed the connection")
         return before + data
+
+
+def _token(path: Path) -> str:
+    """Write a public key, and return a token that it is the key of."""
+    key = rsa.generate_private_key(65537, 2048)
+    path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    claims = {"iss": "https://issuer", "aud": "gateway", "sub": "radiologist", "exp": int(time.time()) + 86_400}
+    return jwt.encode(claims, key, "RS256")
