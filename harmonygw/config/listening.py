@@ -169,6 +169,8 @@ def unauthenticated(
         if endpoint.service in HTTP_SERVICES:
             reached = (networks[one] for one in pipeline.networks if one in networks)
             at = [(one.bind_address, one.bind_port) for one in reached if not one.tcp_config.client_ca_path]
+        elif getattr(endpoint.options, "client_ca_path", ""):
+            continue
         else:
             at = [(address.host, address.port) for address in endpoint.addresses]
         places.update({f"{host}:{port}": None for host, port in at if not is_loopback(host)})

@@ -115,6 +115,18 @@ def client_options(
     return creator
 
 
+def subject_of(transport: Any) -> str | None:
+    """Return the subject of the certificate that a peer has shown (RFC 4514), None without one.
+
+    Nobody is asked for a certificate that is not checked: who has a subject here is who one of our authorities says.
+    """
+    certificate = transport.getPeerCertificate() if hasattr(transport, "getPeerCertificate") else None
+    if certificate is None:
+        return None
+    subject: str = certificate.to_cryptography().subject.rfc4514_string()
+    return subject
+
+
 def problem_of(error: object) -> str:
     """Return why TLS has ended a connection, for the operator; empty when it has not."""
     if isinstance(error, SSL.Error):

@@ -195,6 +195,13 @@ def test_every_service_over_http_is_as_open_as_its_network(configure: Configure,
     assert "whoever reaches 0.0.0.0:8080" in configuration.warnings[0]
 
 
+def test_an_scp_that_demands_certificates_is_not_open(configure: Configure) -> None:
+    certificates = 'cert_path = "c"\nkey_path = "k"\n'
+    where = '[endpoints.e.options]\nbind_addr = "0.0.0.0"\n' + certificates
+    assert configure(scp(where)).unauthenticated == ("p",)
+    assert configure(scp(where + 'client_ca_path = "a"\n')).unauthenticated == ()
+
+
 def test_an_open_scp_is_named_with_its_own_address(configure: Configure) -> None:
     configuration = configure(scp('options.bind_addr = "0.0.0.0"'))
     assert configuration.unauthenticated == ("p",)

@@ -256,6 +256,8 @@ def test_who_is_signed_is_let_in_and_nobody_else(place: Place) -> None:
         assert echo(port, "+tla", "-ic") != 0
         assert echo(port) != 0
         assert echo(port, "+tls", known[1], known[0], "+cf", place.ca) == 0
+    (log,) = place.folder.glob("gateway-*.log")
+    assert log.read_text().count('principal="CN=modality" operation=C-ECHO outcome=complete') == 2
 
 
 def test_a_peer_checks_us_and_needs_no_certificate_unless_asked(place: Place) -> None:
@@ -302,6 +304,24 @@ def test_sighup_brings_new_certificates_and_cuts_nothing(place: Place) -> None:
         wait_for(lambda: log.read_bytes().count(b"goes on with the certificate that it has") == 2)
         assert shown(port, other_ca)
         assert shown(scp_port, other_ca)
+
+
+def test_a_viewer_is_who_his_certificate_says(place: Place) -> None:
+    port = free_port()
+    text = HTTPS.replace("SCP_PORT", str(free_port())).replace("PORT", str(port))
+    text = text.replace('key_path = "KEY"\n\n', f'key_path = "KEY"\nclient_ca_path = "{place.ca}"\n\n', 1)
+    text = text.replace("CERT", place.cert).replace("KEY", place.key).replace("ROOT", str(place.folder / "archive"))
+    (place.folder / "config.toml").write_text(text)
+    twistd = str(Path(sys.executable).with_name("twistd"))
+    log = place.folder / "log"
+    with running([twistd, "-n", "--pidfile=", "harmonygw", "-c", str(place.folder / "config.toml")], port, log=log):
+        context = ssl.create_default_context(cafile=place.ca)
+        context.load_cert_chain(*place.signed("viewer"))
+        connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=10)
+        connection.request("GET", "/echo/")
+        assert connection.getresponse().status == 200
+        connection.close()
+    assert 'principal="CN=viewer"' in log.read_text()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -3,11 +3,13 @@
 import http.client
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytest_twisted
 from cryptography.hazmat.primitives.asymmetric import rsa
 from OpenSSL import SSL
+from OpenSSL.crypto import X509
 from service_identity import VerificationError
 from twisted.internet import reactor
 from twisted.internet.interfaces import IListeningPort
@@ -143,3 +145,10 @@ def test_what_ended_a_connection_is_said_when_tls_did() -> None:
     assert tls.problem_of(SSL.Error()) == "TLS"
     assert tls.problem_of(VerificationError(errors=[])) == "TLS: the server's certificate is not for its host name"
     assert tls.problem_of(ConnectionResetError()) == ""
+
+
+def test_who_has_shown_a_certificate_is_its_subject(server: Identity) -> None:
+    shown = SimpleNamespace(getPeerCertificate=lambda: X509.from_cryptography(server.chain[0]))
+    assert tls.subject_of(shown) == "CN=server"
+    assert tls.subject_of(SimpleNamespace(getPeerCertificate=lambda: None)) is None
+    assert tls.subject_of(object()) is None

@@ -28,6 +28,7 @@ from harmonygw.net.association.destination import Move, MoveDestination
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.listener import Acceptor, AssociationFactory
 from harmonygw.net.association.receiving import Admission, InstanceReceiver, Refusal
+from harmonygw.net.tls import subject_of
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Instance
 
@@ -96,6 +97,7 @@ class ServedAssociation(Acceptor):
             surroundings.reactor,
             AssociationOrigin(self.calling_ae_title, self.called_ae_title),
             self.peer,
+            subject_of(self.protocol.transport),
         )
         self._receiver = InstanceReceiver(
             self.protocol,

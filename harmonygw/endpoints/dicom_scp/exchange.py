@@ -46,6 +46,8 @@ class Circumstances:
     origin: AssociationOrigin
     peer: str
     """The peer's IP address."""
+    principal: str | None = None
+    """The subject of the certificate that it has shown."""
 
 
 class Exchange(ABC, Generic[RequestT]):
@@ -77,6 +79,7 @@ class Exchange(ABC, Generic[RequestT]):
         self.request = Request(
             origin=circumstances.origin,
             peer=circumstances.peer,
+            principal=circumstances.principal,
             correlation_id=uuid4().hex,
             record=Record(operation=self.name),
         )

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 from harmonygw.exchange import HTTPOrigin, Request
 from harmonygw.net.http.foreign import ForeignRequest
 from harmonygw.net.http.request import StreamingRequest
+from harmonygw.net.tls import subject_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,8 @@ class Arrival:
     def of(cls, http_request: Any, host: str, public_url: str | None) -> "Arrival":
         """Return what an HTTP request asks `host`; what is not UTF-8 in it comes out as U+FFFD.
 
-        `public_url` is the absolute URL of the endpoint's prefix, when that is configured.
+        `public_url` is the absolute URL of the endpoint's prefix, when that is configured. Who has shown a certificate
+        is its subject, until a middleware knows better.
         """
         query = _query_of(http_request)
         lines = {
@@ -44,7 +46,8 @@ class Arrival:
             repeated={name: values for name, values in lines.items() if len(values) > 1},
         )
         peer = getattr(http_request.getClientAddress(), "host", "")
-        return cls(client, Request(origin, peer, correlation_id=token_hex(16)), origin)
+        principal = subject_of(getattr(http_request, "transport", None))
+        return cls(client, Request(origin, peer, correlation_id=token_hex(16), principal=principal), origin)
 
 
 def fault_of(http_request: Any, host: str, public_url: str | None) -> str:

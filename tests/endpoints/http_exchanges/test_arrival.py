@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from OpenSSL.crypto import X509
 from twisted.web.server import Request as TwistedRequest
 from twisted.web.test.requesthelper import DummyChannel
 
 from harmonygw.endpoints.http_exchanges.arrival import Arrival, fault_of
+from tests.certificates import identity
 
 
 def request_of(path: bytes = b"/a", query: bytes = b"") -> Any:
@@ -43,3 +45,13 @@ def test_fields_that_are_sent_several_times_are_joined_and_known_one_by_one() ->
     assert origin.headers["x-site"] == "north, south, east"
     assert origin.headers["accept"] == "text/html, */*"
     assert origin.repeated == {"x-site": ("north", "south, east")}
+
+
+def test_who_has_shown_a_certificate_is_its_subject() -> None:
+    request: Any = TwistedRequest(DummyChannel())
+    request.method, request.uri, request.prepath, request.postpath = b"GET", b"/a", [], [b"a"]
+    request.content = BytesIO()
+    assert Arrival.of(request, "h", None).request.principal is None
+    certificate = X509.from_cryptography(identity("viewer").chain[0])
+    request.transport = SimpleNamespace(getPeerCertificate=lambda: certificate)
+    assert Arrival.of(request, "h", None).request.principal == "CN=viewer"
