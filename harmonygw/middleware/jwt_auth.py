@@ -1,9 +1,12 @@
 """The `jwt_auth` middleware: who has no valid JSON Web Token goes no further (RFC 7519, RFC 6750)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
+from operator import is_
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -33,6 +36,12 @@ log = Logger(namespace="harmonygw.authentication")
 
 ATTRIBUTE: Final = "claims"
 """The name of the metadata that the claims of a token are left in, for later middleware."""
+
+MAX_VERIFIED: Final = 1024
+"""Tokens whose signature is not verified again while the keys are the same. Default 1024, of a hospital's viewers at a
+time; the oldest is forgotten. Their dates are looked at each time."""
+
+_NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @implementer(IMiddleware)
@@ -75,6 +84,9 @@ class JWTAuth:
         else:
             self._keys = (shared_secret(options.hs256_secret),)
         self._claims = Claims(options, now)
+        self._verified: OrderedDict[bytes, tuple[str, tuple[VerificationKey, ...], Mapping[str, Any]]] = OrderedDict()
+        """By the digest of a token that has a good signature: its key's identifier, the keys that this was found with,
+        and its claims."""
         self._refusals = Refusals(context.name, context.reactor)
 
     def start(self) -> None:
@@ -100,9 +112,7 @@ class JWTAuth:
         if not isinstance(origin, HTTPOrigin):
             raise Denied("not authorized", log_detail="jwt_auth: an association brings no token")
         try:
-            token = signed_tokens.read(bearer.token_of(origin))
-            keys = self._keys if self._key_set is None else await self._key_set.keys(token.kid)
-            claims: dict[str, Any] = token.claims(keys)
+            claims = await self._signed(bearer.token_of(origin))
             subject = self._claims.subject(claims)
         except Unauthenticated as error:
             # A request that brings nothing is no failed login: clients ask first and are told what is wanted.
@@ -111,3 +121,20 @@ class JWTAuth:
             raise
         attributes = {**request.attributes, ATTRIBUTE: MappingProxyType(claims)}
         return await proceed(replace(request, principal=subject, attributes=attributes))
+
+    async def _signed(self, text: str) -> Mapping[str, Any]:
+        """Return what a token claims, its signature being good; whether the claims are is not known yet."""
+        digest = sha256(text.encode()).digest()
+        kid, verified_by, claims = self._verified.get(digest, ("", (), _NO_CLAIMS))
+        token = None
+        if not verified_by:
+            token = signed_tokens.read(text)
+            kid = token.kid
+        keys = tuple(self._keys if self._key_set is None else await self._key_set.keys(kid))
+        if verified_by and len(keys) == len(verified_by) and all(map(is_, keys, verified_by)):
+            return claims
+        claims = (token or signed_tokens.read(text)).claims(keys)
+        self._verified[digest] = kid, keys, claims
+        if len(self._verified) > MAX_VERIFIED:
+            self._verified.popitem(last=False)
+        return claims

@@ -1,6 +1,7 @@
 """JSON Web Tokens: who gets through, and as whom."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,9 @@ from harmonygw.config.system import Authentication, AuthenticationOptions
 from harmonygw.errors import AmbiguousCredentials, ConfigurationError, Denied, TransportError, Unauthenticated
 from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Reply, Request
 from harmonygw.middleware.authentication.bearer import CHALLENGE, INVALID_TOKEN
-from harmonygw.middleware.authentication.key_set import UNKNOWN_KEY_SECS
+from harmonygw.middleware.authentication.claims import Claims
+from harmonygw.middleware.authentication.key_set import FRESH_SECS, UNKNOWN_KEY_SECS
+from harmonygw.middleware.authentication.keys import VerificationKey
 from harmonygw.middleware.jwt_auth import JWTAuth
 from harmonygw.pipeline import Context
 from tests.middleware.authentication.issuer import CLAIMS, NOW, jwk, pem, private_key, signed
@@ -208,3 +211,52 @@ def test_without_a_set_of_keys_there_is_nothing_to_start_or_stop(pem_file: str) 
     guard.start()
     guard.stop()
     assert clock.getDelayedCalls() == []
+
+
+def test_a_signature_is_verified_once_for_as_long_as_the_keys_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    guard = build(use_hs256=True, hs256_secret=SECRET, clock=clock)
+    verified: list[bytes] = []
+    verifies = VerificationKey.verifies
+
+    def counted(self: VerificationKey, algorithm: str, message: bytes, signature: bytes) -> bool:
+        verified.append(message)
+        return verifies(self, algorithm, message, signature)
+
+    monkeypatch.setattr(VerificationKey, "verifies", counted)
+    token = signed(SECRET.encode(), "HS256")
+    assert [ask(guard, http(token)).principal for _ in range(3)] == [CLAIMS["sub"]] * 3
+    assert len(verified) == 1
+    with pytest.raises(Unauthenticated):
+        ask(guard, http(token[:-2] + ("AA" if token[-2:] != "AA" else "BB")))
+    guard._keys = tuple(replace(key) for key in guard._keys)
+    assert ask(guard, http(token)).principal == CLAIMS["sub"]
+    assert len(verified) == 3
+
+
+def test_a_token_that_was_good_expires_all_the_same(pem_file: str) -> None:
+    guard = build(public_key_path=pem_file)
+    token = signed(OURS, "RS256")
+    assert ask(guard, http(token)).principal == CLAIMS["sub"]
+    guard._claims = Claims(JWTAuthOptions(public_key_path=pem_file), lambda: NOW + 86_400 * 365)
+    with pytest.raises(Unauthenticated, match="not valid"):
+        ask(guard, http(token))
+
+
+def test_a_key_that_the_issuer_withdraws_verifies_nothing_any_more() -> None:
+    clock = Clock()
+    documents = [{"keys": [jwk(OURS, "RS256", kid="1")]}, {"keys": [jwk(THEIRS, "RS256", kid="1")]}]
+    guard = build(**JWKS, clock=clock, fetch=lambda: succeed(json.dumps(documents.pop(0)).encode()))
+    token = signed(OURS, "RS256", kid="1")
+    assert ask(guard, http(token)).principal == CLAIMS["sub"]
+    clock.advance(FRESH_SECS)
+    with pytest.raises(Unauthenticated):
+        ask(guard, http(token))
+
+
+def test_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch, pem_file: str) -> None:
+    monkeypatch.setattr("harmonygw.middleware.jwt_auth.MAX_VERIFIED", 2)
+    guard = build(public_key_path=pem_file)
+    for subject in ("a", "b", "c"):
+        ask(guard, http(signed(OURS, "RS256", {**CLAIMS, "sub": subject})))
+    assert [claims["sub"] for _, _, claims in guard._verified.values()] == ["b", "c"]
