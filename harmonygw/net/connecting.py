@@ -1,4 +1,4 @@
-"""Connecting to a target: where it is, and what its refusals are called."""
+"""Connecting to a target: where it is, and what its refusals, and the loss of a connection, are called."""
 
 from typing import Any
 
@@ -8,8 +8,10 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.python.failure import Failure
 
 from harmonygw.errors import TimedOut, TransportError
+from harmonygw.net.tls import problem_of
 
 
 def target_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
@@ -39,6 +41,14 @@ async def connect(endpoint: IStreamClientEndpoint, protocol: Protocol) -> None:
         raise TransportError("the host name was not found") from failure
     except (error.ConnectError, OSError) as failure:
         raise TransportError("the connection could not be made", log_detail=str(failure)) from failure
+
+
+def loss(detail: str, reason: Failure) -> TransportError:
+    """Return what the loss of a connection is called: `detail`, unless TLS says why."""
+    if problem := problem_of(reason.value):
+        return TransportError(problem)
+    orderly = reason.check(error.ConnectionDone, error.ConnectionLost) is not None
+    return TransportError(detail, log_detail="" if orderly else reason.getErrorMessage())
 
 
 class _Once(Factory):

@@ -11,7 +11,7 @@ user still asks for then comes too late and is dropped, and `closed` follows.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
-from twisted.internet import error, protocol
+from twisted.internet import protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.logger import Logger
@@ -42,8 +42,8 @@ from harmonygw.dicom.upperlayer.provider import (
 )
 from harmonygw.errors import HarmonyError, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.net.association.valve import Valve
+from harmonygw.net.connecting import loss
 from harmonygw.net.sending import send
-from harmonygw.net.tls import problem_of
 from harmonygw.streams import Piece
 
 log = Logger()
@@ -119,7 +119,7 @@ class AssociationProtocol(protocol.Protocol):
         self._release_timer: IDelayedCall | None = None
         self._linger: IDelayedCall | None = None
         self._expecting = False
-        self._excused: Callable[[], bool] = _never
+        self._excused: Callable[[], bool] = bool
         self._closed = False
         self._gone = False
         self._reason: HarmonyError | None = None
@@ -238,7 +238,7 @@ class AssociationProtocol(protocol.Protocol):
             if self._silence is None and not self._closed:
                 self._silence = self._clock.callLater(self._silence_timeout, self._check_silence)
         self._expecting = answer_due
-        self._excused = unless or _never
+        self._excused = unless or bool
 
     def release(self) -> None:
         """Release the association in order, or abort it: when there is none yet, or the peer does not answer."""
@@ -310,8 +310,8 @@ class AssociationProtocol(protocol.Protocol):
             self._linger.cancel()
         for event in self._upper_layer.closed(self._clock.seconds()):
             if isinstance(event, Aborted):
-                self._close(_loss(event.detail, reason))
-        self._close(_loss("the connection was lost before there was an association", reason))
+                self._close(loss(event.detail, reason))
+        self._close(loss("the connection was lost before there was an association", reason))
         self._user.disconnected()
 
     def pauseProducing(self) -> None:
@@ -498,14 +498,3 @@ def _abort_reason(event: Aborted) -> HarmonyError:
     if event.by_peer:
         return TransportError(event.detail)
     return PeerError(event.detail, source=event.source, reason=event.reason)
-
-
-def _loss(detail: str, reason: Failure) -> TransportError:
-    if problem := problem_of(reason.value):
-        return TransportError(problem)
-    orderly = reason.check(error.ConnectionDone, error.ConnectionLost) is not None
-    return TransportError(detail, log_detail="" if orderly else reason.getErrorMessage())
-
-
-def _never() -> bool:
-    return False
