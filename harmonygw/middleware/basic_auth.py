@@ -41,10 +41,12 @@ class BasicAuth:
             raise ConfigurationError((f"middleware.{context.name}: give username and password, or a file of users",))
         self._expected = (_digest(username), _digest(password)) if username and password else None
         self._refusals = Refusals(context.name, context.reactor)
+        self._threads: Threads | None = None
         self._users: Users | None = None
         if file:
-            self._threads = None if run else Threads(context.reactor, f"passwords of {context.name}")
-            run = run or self._threads.run  # type: ignore[union-attr]
+            if run is None:
+                self._threads = Threads(context.reactor, f"passwords of {context.name}")
+                run = self._threads.run
             self._users = Users(file, run, context.reactor, may_be_absent=self._expected is not None)
             self._passwords = Passwords(run, context.reactor)
 

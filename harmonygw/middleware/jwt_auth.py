@@ -41,8 +41,6 @@ MAX_VERIFIED: Final = 1024
 """Tokens whose signature is not verified again while the keys are the same. Default 1024, of a hospital's viewers at a
 time; the oldest is forgotten. Their dates are looked at each time."""
 
-_NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
-
 
 @implementer(IMiddleware)
 class JWTAuth:
@@ -84,9 +82,8 @@ class JWTAuth:
         else:
             self._keys = (shared_secret(options.hs256_secret),)
         self._claims = Claims(options, now)
-        self._verified: OrderedDict[bytes, tuple[str, tuple[VerificationKey, ...], Mapping[str, Any]]] = OrderedDict()
-        """By the digest of a token that has a good signature: its key's identifier, the keys that this was found with,
-        and its claims."""
+        self._verified: OrderedDict[bytes, tuple[tuple[VerificationKey, ...], Mapping[str, Any]]] = OrderedDict()
+        """By the digest of a token that has a good signature: the keys that this was found with, and its claims."""
         self._refusals = Refusals(context.name, context.reactor)
 
     def start(self) -> None:
@@ -124,17 +121,14 @@ class JWTAuth:
 
     async def _signed(self, text: str) -> Mapping[str, Any]:
         """Return what a token claims, its signature being good; whether the claims are is not known yet."""
+        token = signed_tokens.read(text)
+        keys = tuple(self._keys if self._key_set is None else await self._key_set.keys(token.kid))
         digest = sha256(text.encode()).digest()
-        kid, verified_by, claims = self._verified.get(digest, ("", (), _NO_CLAIMS))
-        token = None
-        if not verified_by:
-            token = signed_tokens.read(text)
-            kid = token.kid
-        keys = tuple(self._keys if self._key_set is None else await self._key_set.keys(kid))
-        if verified_by and len(keys) == len(verified_by) and all(map(is_, keys, verified_by)):
+        verified_by, claims = self._verified.get(digest, ((), None))
+        if claims is not None and len(keys) == len(verified_by) and all(map(is_, keys, verified_by)):
             return claims
-        claims = (token or signed_tokens.read(text)).claims(keys)
-        self._verified[digest] = kid, keys, claims
+        claims = token.claims(keys)
+        self._verified[digest] = keys, claims
         if len(self._verified) > MAX_VERIFIED:
             self._verified.popitem(last=False)
         return claims
