@@ -69,6 +69,17 @@ class Record:
             self.notes.append(sentence)
 
 
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """What somebody may see, and store, of an archive: only what has, of each attribute, one of the values allowed."""
+
+    keys: Mapping[str, tuple[str, ...]]
+    """Upper-case hexadecimal tag of an attribute with one value to the values allowed, which are compared as they
+    stand, without the spaces around them. An attribute without any allows nothing."""
+    reason: str
+    """Who demands it, for the log: a table of the configuration, a scope."""
+
+
 SOURCE = "source"
 """Name of an attribute: the AE title of the one archive that a request is for, of several behind its pipeline."""
 
@@ -93,6 +104,9 @@ class Request:
     """None until an endpoint or a bridge makes one."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Metadata that middleware leaves for later middleware."""
+    restrictions: tuple[Restriction, ...] = ()
+    """What the principal is confined to: all of them hold. Whoever holds a request to them takes them off it; what
+    arrives at the end of a chain with any left over is refused."""
     deadline: float | None = None
     """When waiting for a place ends, in seconds of the reactor's clock; None for the target's own time-outs."""
     record: Record = field(default_factory=Record, compare=False)

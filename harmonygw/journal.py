@@ -30,6 +30,8 @@ from harmonygw.exchange import HTTPOrigin, Request
 
 log = Logger(namespace="harmonygw.exchange")
 
+alerts = Logger(namespace="harmonygw.alert")
+
 LEVELS = {
     "trace": LogLevel.debug,
     "debug": LogLevel.debug,
@@ -94,6 +96,25 @@ def write(request: Request, ending: Ending) -> None:
         fields["calling_ae_title"] = origin.calling_ae_title
     level = LogLevel.warn if ending.outcome in ("failed", "aborted") else LogLevel.info
     log.emit(level, "{operation} {outcome}", exchange=fields, operation=record.operation, outcome=ending.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something that whoever answers for security has to hear of, within an exchange or outside of any."""
+
+    kind: str
+    """`association_rejected`, `hostile_bytes`, `unsolicited_object`, `patients_differ`, or what else a caller has."""
+    sentence: str
+    """What happened. It names UIDs and AE titles, and nobody's name or identifier: it stands in the log too."""
+    peer: str = ""
+    """The IP address of whom it is about, or the name of a target."""
+    correlation_id: str = ""
+    """Of the exchange in which it happened, if it was one."""
+
+
+def alert(what: Alert) -> None:
+    """Write a line of something that is also due in the audit trail, which listens for `event["alert"]`."""
+    alerts.warn("{sentence}", sentence=what.sentence, alert=what)
 
 
 def describe(error: BaseException) -> str:
@@ -170,6 +191,9 @@ def _fields(event: LogEvent) -> dict[str, Any]:
     if told is not None:
         return {name: value for name, value in told.items() if value or value == 0}
     fields = {"message": formatEvent(event)}
+    if isinstance(alerted := event.get("alert"), Alert):
+        rest = {"alert": alerted.kind, "peer": alerted.peer, "correlation_id": alerted.correlation_id}
+        fields.update((name, value) for name, value in rest.items() if value)
     if isinstance(failure := event.get("log_failure"), Failure):
         fields["traceback"] = failure.getTraceback()
     return fields

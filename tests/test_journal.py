@@ -249,3 +249,25 @@ class TestObserver:
     def test_a_file_that_cannot_be_written_is_an_error_at_once(self, stdout: io.BytesIO, tmp_path: Path) -> None:
         with pytest.raises(OSError, match="Is a directory"):
             observer(Logging(log_to_file=True, log_file_path=str(tmp_path)))
+
+
+def test_an_alert_is_a_line_of_its_own_and_can_be_listened_for() -> None:
+    """What is due in the audit trail stands in the log too, as a warning with its kind and whom it is about."""
+    events: list[Any] = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        what = journal.Alert("unsolicited_object", "nobody asked for 1.2.3", peer="10.0.0.9", correlation_id="")
+        journal.alert(what)
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    (event,) = events
+    assert event["alert"] == what
+    assert event["log_namespace"] == "harmonygw.alert"
+    fields = json.loads(json_line(event))
+    assert fields["level"] == "warn"
+    assert {name: fields[name] for name in ("message", "alert", "peer")} == {
+        "message": "nobody asked for 1.2.3",
+        "alert": "unsolicited_object",
+        "peer": "10.0.0.9",
+    }
+    assert "correlation_id" not in fields
