@@ -155,7 +155,8 @@ class HeaderScan:
             self.done = self.truncated = True
 
     def _inflate(self, inflater: "zlib._Decompress", data: Piece) -> None:
-        while not self.done:
+        # What follows the end of the compressed stream is none of it, and zlib would hand it back for ever.
+        while not self.done and not inflater.eof:
             step = min(_INFLATED_STEP, self._limit - self._inflated)
             if not step:
                 return

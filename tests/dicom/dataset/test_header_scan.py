@@ -323,6 +323,14 @@ def test_a_deflated_stream_that_is_cut_short_is_refused_at_its_end() -> None:
         scan(DEFLATED, data)
 
 
+@pytest.mark.parametrize("size", [1, 41, 1 << 16])
+def test_what_follows_the_end_of_a_deflated_stream_is_passed_over(size: int) -> None:
+    """It hung: of a stream that took two steps, zlib hands the rest back as not consumed, every time it is asked."""
+    long = EXPLICIT_ENCODER.element(0x00091001, "OB", bytes(6000))
+    result = scan(DEFLATED, deflate(long + STUDY) + b"\1\2\3" * 40, size)
+    assert list(result.values) == ["StudyInstanceUID"]
+
+
 def test_a_corrupt_deflated_stream_is_refused() -> None:
     with pytest.raises(PeerError, match="corrupt"):
         scan(DEFLATED, b"\xff" * 50)
