@@ -2,6 +2,7 @@
 # make viewer the same with a viewer, OHIF, on http://127.0.0.1:8081/viewer; needs npm
 # make test   everything: style, types, floors, tests, coverage, real peers
 # make bench  ratios against peers, medians of five
+# make fuzz   hostile bytes against the upper layer and the data set readers, SECONDS (60) each
 # make docs   the manual, in docs/_build
 
 PYTHON ?= python3
@@ -11,8 +12,9 @@ STAMP := $(VENV)/.installed
 RUN_STAMP := $(VENV)/.installed-to-run
 # Real peers: Orthanc and DCMTK. REQUIRE_INTEROP=1 makes their absence a failure instead of a skip.
 REQUIRE_INTEROP ?=
+SECONDS ?= 60
 
-.PHONY: run viewer test lint unit peers bench docs clean
+.PHONY: run viewer test lint unit peers fuzz bench docs clean
 
 run: $(RUN_STAMP)
 	@$(BIN)/python etc/demo/welcome.py
@@ -24,7 +26,7 @@ viewer: $(RUN_STAMP)
 	@echo "The viewer: http://127.0.0.1:8081/viewer"
 	HARMONYGW_DEMO=viewer exec $(BIN)/twistd -n --pidfile= harmonygw -c etc/demo/config.toml
 
-test: $(STAMP) peers lint unit
+test: $(STAMP) peers lint unit fuzz
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -41,6 +43,10 @@ unit: $(STAMP)
 
 peers:
 	@sh tests/interop/install_peers.sh "$(REQUIRE_INTEROP)"
+
+fuzz: $(STAMP)
+	$(BIN)/pip install -q --config-settings editable_mode=compat -e '.[fuzz]'
+	$(BIN)/python -m fuzz --seconds $(SECONDS)
 
 bench: $(STAMP) peers
 	$(BIN)/python -m bench

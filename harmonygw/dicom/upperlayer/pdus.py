@@ -2,7 +2,8 @@
 
 The A-ASSOCIATE PDUs are encoded and decoded by pynetdicom's PDU and item classes. These trust lengths, and
 raise whatever comes to hand when they are wrong; so `items.py` walks the structure first, and any exception
-that is still raised becomes one `PeerError`.
+that is still raised becomes one `PeerError`. A UID that breaks PS3.5 §9.1 is taken as it is, and pydicom is kept from
+warning of it: Python remembers each warning, and a peer has as many UIDs as it likes.
 
 P-DATA-TF, the release PDUs and A-ABORT are few bytes each and are our own. Receiving P-DATA-TF is in
 `reader.py`.
@@ -14,6 +15,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
+from pydicom.config import disable_value_validation
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_items import (
@@ -168,6 +170,7 @@ def encode_fragment(context_id: int, is_last: bool, pieces: Sequence[Buffer], ma
 
 
 @lru_cache(maxsize=ENCODED_REQUESTS_KEPT)
+@disable_value_validation()
 def encode_associate_rq(rq: AssociateRQ) -> bytes:
     """Return an A-ASSOCIATE-RQ PDU (PS3.8 §9.3.2, PS3.7 §D.3.3); equal requests are encoded once."""
     pdu = A_ASSOCIATE_RQ()
@@ -205,6 +208,7 @@ def encode_associate_rq(rq: AssociateRQ) -> bytes:
     return pdu.encode()
 
 
+@disable_value_validation()
 def encode_associate_ac(ac: AssociateAC) -> bytes:
     """Return an A-ASSOCIATE-AC PDU (PS3.8 §9.3.3, PS3.7 §D.3.3)."""
     pdu = A_ASSOCIATE_AC()
@@ -278,6 +282,7 @@ def protocol_version(body: bytes) -> int:
     return version
 
 
+@disable_value_validation()
 def decode_associate_rq(body: bytes) -> AssociateRQ:
     """Return what an A-ASSOCIATE-RQ PDU says; `body` is what follows the PDU header, at least 68 bytes.
 
@@ -290,6 +295,7 @@ def decode_associate_rq(body: bytes) -> AssociateRQ:
         raise _malformed("A-ASSOCIATE-RQ", error) from error
 
 
+@disable_value_validation()
 def decode_associate_ac(body: bytes) -> AssociateAC:
     """Return what an A-ASSOCIATE-AC PDU says; `body` is what follows the PDU header, at least 68 bytes.
 

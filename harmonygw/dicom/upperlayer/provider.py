@@ -322,7 +322,8 @@ class UpperLayer:
             case Action.AA_3:
                 events.append(_peer_abort(*pdus.decode_abort(pdu.body)))
             case _:
-                self._reader.skip()
+                if pdu.pdu_type == PDUType.P_DATA_TF:
+                    self._reader.skip()
                 detail = f"unexpected: {event.value} while {state.value}"
                 self._abort(action, PeerError(detail, reason=AbortReason.UNEXPECTED_PDU), events)
 

@@ -1,3 +1,4 @@
+import warnings
 from contextlib import suppress
 from dataclasses import replace
 from struct import pack
@@ -242,3 +243,20 @@ def test_a_fragment_of_pieces_is_one_value_and_uncopied() -> None:
     assert b"".join(pdus.encode_fragment(5, False, (), 12)) == p_data(pdv(b"", 5, 0))
     with pytest.raises(ValueError, match="12 bytes exceeds 11"):
         pdus.encode_fragment(5, True, pieces, 11)
+
+
+def test_a_uid_that_breaks_the_rules_is_taken_without_a_warning() -> None:
+    """Python remembers each warning for ever, and whoever connects has as many UIDs as it likes."""
+    body = associate(
+        1,
+        item(0x10, b"1.2.840.10008.3.1.1.1"),
+        item(0x20, b"\1\0\0\0" + item(0x30, b"1.2..3") + item(0x40, b"1.02.3")),
+        item(0x50, item(0x51, b"\0\0\x40\0") + item(0x52, b"1.2.3.")),
+    )[6:]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rq = pdus.decode_associate_rq(body)
+        pdus.encode_associate_rq(rq)
+    assert rq.contexts == (ProposedContext(1, "1.2..3", ("1.02.3",)),)
+    assert rq.implementation_class_uid == "1.2.3."
+    assert caught == []

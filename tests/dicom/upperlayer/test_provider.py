@@ -119,6 +119,17 @@ def test_nothing_is_read_any_more_once_the_connection_is_to_be_closed() -> None:
     assert sent(layer) == b""
 
 
+def test_behind_an_unexpected_pdu_nothing_is_skipped_that_is_no_data() -> None:
+    """The reader dropped as many bytes as the P-DATA-TF before had, if both came in one read."""
+    answers = []
+    for cut in (1, 100):
+        layer, stream = layer_in(State.Sta6), P_DATA + AC_PDU + UNKNOWN_PDU
+        for start in range(0, len(stream), cut):
+            layer.receive(stream[start : start + cut], NOW)
+        answers.append(sent(layer))
+    assert answers == [abort(2, 2) + abort(2, 1)] * 2
+
+
 @pytest.mark.parametrize("version", [0x0001, 0x0003, 0x8001])
 def test_only_bit_0_of_the_protocol_version_is_tested(version: int) -> None:
     layer = layer_in(State.Sta2)
