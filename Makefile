@@ -3,6 +3,7 @@
 # make test   everything: style, types, floors, tests, coverage, real peers
 # make bench  ratios against peers, medians of five
 # make fuzz   hostile bytes against the upper layer and the data set readers, SECONDS (60) each
+# make soak   mixed load with faults for MINUTES (10); fails when memory, descriptors, associations or spool have grown
 # make docs   the manual, in docs/_build
 
 PYTHON ?= python3
@@ -13,8 +14,9 @@ RUN_STAMP := $(VENV)/.installed-to-run
 # Real peers: Orthanc and DCMTK. REQUIRE_INTEROP=1 makes their absence a failure instead of a skip.
 REQUIRE_INTEROP ?=
 SECONDS ?= 60
+MINUTES ?= 10
 
-.PHONY: run viewer test lint unit peers fuzz bench docs clean
+.PHONY: run viewer test lint unit peers fuzz bench soak docs clean
 
 run: $(RUN_STAMP)
 	@$(BIN)/python etc/demo/welcome.py
@@ -50,6 +52,9 @@ fuzz: $(STAMP)
 
 bench: $(STAMP) peers
 	$(BIN)/python -m bench
+
+soak: $(STAMP) peers
+	$(BIN)/python -m soak --minutes $(MINUTES)
 
 docs: $(STAMP)
 	$(BIN)/pip install -q '.[docs]'

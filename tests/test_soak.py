@@ -1,0 +1,43 @@
+"""The soak finds growth, and what it soaks is a configuration that loads."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harmonygw.config.loading import load
+from harmonygw.service import available
+from soak.__main__ import MEMORY_MIB, Soak
+from soak.house import Count, House
+
+REST = Count(memory=100.0, descriptors=30, threads=9, associations=0, waiting=0, staged=0)
+
+
+def compared(after: Count, samples: list[float]) -> list[str]:
+    unused: Any = None
+    soak = Soak(unused, unused, 1.0, 1)
+    soak.samples = [replace(REST, memory=one) for one in samples]
+    soak._compare(REST, after)
+    return soak.problems
+
+
+def test_what_has_not_grown_is_no_problem() -> None:
+    assert compared(REST, [100.0, 100.0, 100.0, 100.0 + MEMORY_MIB]) == []
+
+
+@pytest.mark.parametrize("name", ["descriptors", "threads", "associations", "waiting", "staged"])
+def test_one_more_than_before_is_a_problem(name: str) -> None:
+    was = getattr(REST, name)
+    assert compared(replace(REST, **{name: was + 1}), []) == [f"{name}: {was} before, {was + 1} after"]
+
+
+def test_memory_that_grows_under_load_is_a_problem() -> None:
+    assert compared(REST, [100.0, 100.0, 100.0, 113.0]) == ["memory has grown by 13.0 MiB"]
+
+
+def test_what_is_soaked_can_be_loaded(tmp_path: Path) -> None:
+    House(tmp_path, 11112)
+    assert load(tmp_path / "config.toml", environ={}, available=available()).pipelines.keys() == {
+        *("web", "cached", "archive"),
+    }
