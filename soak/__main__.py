@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 from statistics import median
@@ -80,7 +81,10 @@ class Soak:
 
     def _compare(self, before: Count, after: Count) -> None:
         print(f"before: {before.line()}\nafter:  {after.line()}")
-        for name in ("descriptors", "threads", "associations", "waiting", "staged"):
+        if len(after.descriptors) > len(before.descriptors):
+            more = Counter(after.descriptors) - Counter(before.descriptors)
+            self.problems.append(f"descriptors that were not open before: {dict(more)}")
+        for name in ("threads", "associations", "waiting", "staged"):
             was, now = getattr(before, name), getattr(after, name)
             if now > was:
                 self.problems.append(f"{name}: {was} before, {now} after")

@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -115,7 +117,8 @@ class Count:
 
     memory: float
     """Resident memory of the process and of its workers, MiB."""
-    descriptors: int
+    descriptors: tuple[str, ...]
+    """What each open one is: a path, or its kind."""
     threads: int
     associations: int
     """Places that are taken in all pools."""
@@ -126,7 +129,7 @@ class Count:
 
     def line(self) -> str:
         return (
-            f"{self.memory:7.1f} MiB  {self.descriptors:4} descriptors  {self.threads:3} threads  "
+            f"{self.memory:7.1f} MiB  {len(self.descriptors):4} descriptors  {self.threads:3} threads  "
             f"{self.associations:3} associations  {self.waiting:3} waiting  {self.staged:3} staged files"
         )
 
@@ -170,7 +173,7 @@ class House:
         workers = [one for one in Path("/proc").glob("[0-9]*") if _parent(one) == pid]
         return Count(
             memory=sum(map(_resident, [process, *workers])) / 2**20,
-            descriptors=len(list((process / "fd").iterdir())),
+            descriptors=tuple(_open(process / "fd")),
             threads=len(list((process / "task").iterdir())),
             associations=sum(one.get("associations", 0) for one in targets.values()),
             waiting=sum(one.get("waiting", 0) for one in targets.values()),
@@ -182,6 +185,12 @@ class House:
         log = self.process.log.read_text(errors="replace")
         signs = ("Traceback", "nobody foresaw", "Unhandled", "internal error")
         return [line for line in log.splitlines() if any(one in line for one in signs)]
+
+
+def _open(descriptors: Path) -> Iterator[str]:
+    for one in descriptors.iterdir():
+        with suppress(FileNotFoundError):
+            yield str(one.readlink()).partition(":[")[0]
 
 
 def _resident(process: Path) -> int:

@@ -11,7 +11,7 @@ from harmonygw.service import available
 from soak.__main__ import MEMORY_MIB, Soak
 from soak.house import Count, House
 
-REST = Count(memory=100.0, descriptors=30, threads=9, associations=0, waiting=0, staged=0)
+REST = Count(memory=100.0, descriptors=("socket", "/a"), threads=9, associations=0, waiting=0, staged=0)
 
 
 def compared(after: Count, samples: list[float]) -> list[str]:
@@ -26,10 +26,17 @@ def test_what_has_not_grown_is_no_problem() -> None:
     assert compared(REST, [100.0, 100.0, 100.0, 100.0 + MEMORY_MIB]) == []
 
 
-@pytest.mark.parametrize("name", ["descriptors", "threads", "associations", "waiting", "staged"])
+@pytest.mark.parametrize("name", ["threads", "associations", "waiting", "staged"])
 def test_one_more_than_before_is_a_problem(name: str) -> None:
     was = getattr(REST, name)
     assert compared(replace(REST, **{name: was + 1}), []) == [f"{name}: {was} before, {was + 1} after"]
+
+
+def test_a_descriptor_more_is_a_problem_and_named() -> None:
+    assert compared(replace(REST, descriptors=("socket", "/b", "socket")), []) == [
+        "descriptors that were not open before: {'socket': 1, '/b': 1}"
+    ]
+    assert compared(replace(REST, descriptors=("/b",)), []) == []
 
 
 def test_memory_that_grows_under_load_is_a_problem() -> None:
