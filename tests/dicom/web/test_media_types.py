@@ -1,9 +1,14 @@
 import time
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harmonygw.dicom.web.media_types import (
     MAX_MEDIA_RANGES,
+    MODEL_OFFERS,
+    RETRIEVE_INSTANCE_OFFERS,
     MediaRange,
     Offer,
     RetrieveChoice,
@@ -272,3 +277,53 @@ def test_other_offers_are_laid_against_the_same_list() -> None:
     (selection,) = select(cornerstone, (), frames)
     assert selection.offer is frames[0]
     assert selection.ranges[0].transfer_syntaxes == ("*",)
+
+
+# Whatever clients send
+
+TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789.+-", min_size=1, max_size=12)
+VALUES = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters=";"), max_size=12)
+NAMES = TOKENS.filter(lambda name: name not in ("q", "type"))
+RANGES = st.tuples(TOKENS, TOKENS, st.lists(st.tuples(NAMES, VALUES), max_size=3), st.integers(0, 1000))
+HEADERS = st.one_of(
+    st.text(max_size=80),
+    st.lists(
+        st.sampled_from([*map(str, RETRIEVE_INSTANCE_OFFERS), "*/*", "image/*", ";q=0", ";q=0.5", ",", '"', ";", " "]),
+        max_size=9,
+    ).map("".join),
+)
+
+
+def quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@given(st.lists(RANGES, max_size=5))
+def test_a_well_formed_list_is_read_as_it_was_meant(ranges: list[tuple[str, str, list[tuple[str, str]], int]]) -> None:
+    """RFC 9110 §5.6.4, §12.5.1: values may be quoted, and a weight has at most three digits behind its point."""
+    header = ", ".join(
+        f"{kind}/{subtype}" + "".join(f"; {name}={quoted(value)}" for name, value in parameters) + f";q={q / 1000:.3f}"
+        for kind, subtype, parameters, q in ranges
+    )
+    assert parse_accept(header) == tuple(
+        MediaRange(f"{kind}/{subtype}", tuple(parameters), q / 1000) for kind, subtype, parameters, q in ranges
+    )
+
+
+@given(HEADERS, st.lists(HEADERS, max_size=2), st.booleans())
+def test_whatever_is_accepted_is_an_offer_that_a_range_names(header: str, params: list[str], one: bool) -> None:
+    for offers in (MODEL_OFFERS, RETRIEVE_INSTANCE_OFFERS):
+        selections = []
+        with suppress(NotAcceptable):
+            selections = select(header, params, offers)
+        for offer, ranges in selections:
+            assert offer in offers
+            assert ranges
+            assert all(media_range.q > 0 and offer.specificity(media_range) for media_range in ranges)
+    try:
+        choice = negotiate_retrieve(header, params, one_instance=one)
+    except NotAcceptable:
+        return
+    assert choice.transfer_syntaxes
+    assert one or choice.media is not RetrieveMedia.SINGLE
+    assert not {"1.2.840.10008.1.2", "1.2.840.10008.1.2.2"} & set(choice.transfer_syntaxes)
