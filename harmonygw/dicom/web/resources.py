@@ -186,13 +186,13 @@ def parse(segments: Sequence[str], *, method: str = "GET", query: Sequence[tuple
     """Return the resource of a request.
 
     `segments` are the decoded path segments after the endpoint's prefix, without empty ones; `query` the
-    decoded names and values, in which a WADO-URI request on the prefix names what it wants (PS3.18 §9.1). A
-    method that the path does not have gives the path's GET resource.
+    decoded names and values, in which a WADO-URI request on the prefix names what it wants (PS3.18 §9.1), a GET or
+    HEAD. A method that the path does not have gives the path's GET resource.
 
     Raises NotFound for a path that is not in `TRANSACTIONS`, or a frame number that no frame can have;
     BadRequest for a malformed UID or frame list.
     """
-    if not segments:
+    if not segments and method in ("GET", "HEAD"):
         for name, value in query:
             if name.lower() == "requesttype":
                 return _wado_uri(value, query)

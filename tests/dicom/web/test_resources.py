@@ -161,6 +161,14 @@ def test_a_frame_list_has_an_end() -> None:
         at(path + ",".join(["1"] * (MAX_FRAMES + 1)))
 
 
+def test_only_a_get_or_head_is_a_retrieve_by_uri() -> None:
+    """OPTIONS came back with the object, past whoever takes OPTIONS for harmless."""
+    query = (("requestType", "WADO"), ("studyUID", S), ("seriesUID", E), ("objectUID", I))
+    assert parse((), method="HEAD", query=query).kind is Kind.WADO_URI
+    assert parse((), method="OPTIONS", query=query) == Resource(Kind.CAPABILITIES)
+
+
+
 def test_wado_uri_is_told_by_its_query() -> None:
     query = (("contentType", "image/jpeg"), ("requestType", "WADO"), ("studyUID", S), ("seriesUID", E))
     assert parse((), query=(*query, ("objectUID", I))) == Resource(Kind.WADO_URI, S, E, I)
