@@ -168,7 +168,6 @@ def test_only_a_get_or_head_is_a_retrieve_by_uri() -> None:
     assert parse((), method="OPTIONS", query=query) == Resource(Kind.CAPABILITIES)
 
 
-
 def test_wado_uri_is_told_by_its_query() -> None:
     query = (("contentType", "image/jpeg"), ("requestType", "WADO"), ("studyUID", S), ("seriesUID", E))
     assert parse((), query=(*query, ("objectUID", I))) == Resource(Kind.WADO_URI, S, E, I)
