@@ -31,6 +31,9 @@ reactor: Any = _reactor
 MEMORY_MIB: Final = 12.0
 """How much more memory the last quarter may have than the second, MiB."""
 
+POOL_THREADS: Final = 4
+"""Threads more that are no growth: a pool has as many as it has had work for at once, up to its bound."""
+
 SAMPLE_SECS: Final = 5.0
 """Seconds between two samples."""
 
@@ -84,7 +87,9 @@ class Soak:
         if len(after.descriptors) > len(before.descriptors):
             more = Counter(after.descriptors) - Counter(before.descriptors)
             self.problems.append(f"descriptors that were not open before: {dict(more)}")
-        for name in ("threads", "associations", "waiting", "staged"):
+        if after.threads > before.threads + POOL_THREADS:
+            self.problems.append(f"threads: {before.threads} before, {after.threads} after")
+        for name in ("associations", "waiting", "staged"):
             was, now = getattr(before, name), getattr(after, name)
             if now > was:
                 self.problems.append(f"{name}: {was} before, {now} after")

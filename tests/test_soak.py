@@ -8,7 +8,7 @@ import pytest
 
 from harmonygw.config.loading import load
 from harmonygw.service import available
-from soak.__main__ import MEMORY_MIB, Soak
+from soak.__main__ import MEMORY_MIB, POOL_THREADS, Soak
 from soak.house import Count, House
 
 REST = Count(memory=100.0, descriptors=("socket", "/a"), threads=9, associations=0, waiting=0, staged=0)
@@ -26,7 +26,7 @@ def test_what_has_not_grown_is_no_problem() -> None:
     assert compared(REST, [100.0, 100.0, 100.0, 100.0 + MEMORY_MIB]) == []
 
 
-@pytest.mark.parametrize("name", ["threads", "associations", "waiting", "staged"])
+@pytest.mark.parametrize("name", ["associations", "waiting", "staged"])
 def test_one_more_than_before_is_a_problem(name: str) -> None:
     was = getattr(REST, name)
     assert compared(replace(REST, **{name: was + 1}), []) == [f"{name}: {was} before, {was + 1} after"]
@@ -37,6 +37,11 @@ def test_a_descriptor_more_is_a_problem_and_named() -> None:
         "descriptors that were not open before: {'socket': 1, '/b': 1}"
     ]
     assert compared(replace(REST, descriptors=("/b",)), []) == []
+
+
+def test_threads_beyond_what_pools_may_have_are_a_problem() -> None:
+    assert compared(replace(REST, threads=REST.threads + POOL_THREADS), []) == []
+    assert compared(replace(REST, threads=14), []) == ["threads: 9 before, 14 after"]
 
 
 def test_memory_that_grows_under_load_is_a_problem() -> None:
