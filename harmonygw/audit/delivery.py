@@ -259,8 +259,7 @@ class Delivery:
         if self._is_away:
             self._is_away = False
             self._failure = ""
-            waiting = self._spool.waiting
-            log.info("audit: {collector} is there again", collector=self._collector.name, waiting=waiting)
+            log.info("audit: {collector} is there again", collector=self._collector.name)
 
     # What goes to it
 

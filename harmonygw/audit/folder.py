@@ -18,6 +18,9 @@ from harmonygw.errors import ConfigurationError
 
 SUFFIX: Final = ".segment"
 
+DIGITS: Final = 12
+"""Of a segment's name."""
+
 PROBE_BYTES: Final = 64 * 1024
 """Bytes that are written to find out whether the disk takes any: more than what a file system may have spare."""
 
@@ -50,7 +53,7 @@ class Found(NamedTuple):
 
 def segment_path(folder: Path, number: int) -> Path:
     """Return the path of a segment."""
-    return folder / f"{number:012}{SUFFIX}"
+    return folder / f"{number:0{DIGITS}}{SUFFIX}"
 
 
 class Folder:
@@ -120,7 +123,7 @@ class Folder:
         """
         noted = self._noted()
         found = []
-        for path in sorted(self.path.glob(f"*{SUFFIX}")):
+        for path in sorted(self.path.glob("[0-9]" * DIGITS + SUFFIX)):
             number = int(path.name.removesuffix(SUFFIX))
             if noted is not None and number < noted.segment:
                 path.unlink()

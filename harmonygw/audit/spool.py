@@ -168,7 +168,7 @@ class Spool:
         self._recover_from_trouble()
         self.waiting += 1
         if self._sync_secs and self._sync is None:
-            self._sync = self._reactor.callLater(self._sync_secs, self._begin_sync)
+            self._sync = self._reactor.callLater(self._sync_secs, self._begin_sync, self._folder)
 
     def _current(self, folder: Folder, length: int) -> tuple[_Segment, Descriptor]:
         """Return the segment for a record, a new one when the last one is full."""
@@ -182,25 +182,45 @@ class Spool:
             last.descriptor = None
         self._segments[segment.number] = segment
         if not self._sync_secs:
-            folder.sync()
+            try:
+                folder.sync()
+            except OSError:
+                self._give_up(segment)
+                raise
         return segment, descriptor
 
     def _write(self, segment: _Segment, descriptor: Descriptor, record: bytes) -> None:
+        is_written = False
         try:
             if os.write(descriptor.number, record) != len(record):
                 raise OSError("the disk is full")
+            is_written = True
             if not self._sync_secs:
                 os.fdatasync(descriptor.number)
         except OSError:
-            # What was written of it must not stand before the next record; and what a failed sync leaves in memory
-            # may never reach the disk, so that nothing more is added to it.
-            with suppress(OSError):
-                os.ftruncate(descriptor.number, segment.size)
-            segment.descriptor = None
+            # What a failed sync leaves in memory may never reach the disk: nothing more is added to that segment.
+            if not self._take_back(segment, descriptor) or is_written:
+                self._give_up(segment)
             raise
         segment.size += len(record)
         segment.is_synced = not self._sync_secs
         self._bytes += len(record)
+
+    def _take_back(self, segment: _Segment, descriptor: Descriptor) -> bool:
+        """Remove what was written of a record that was not written whole; whether that could be done."""
+        try:
+            os.ftruncate(descriptor.number, segment.size)
+        except OSError:
+            return False
+        return True
+
+    def _give_up(self, segment: _Segment) -> None:
+        """Append to a segment no more. One that is empty goes: a disk that is full for a day leaves none behind."""
+        segment.descriptor = None
+        if not segment.size:
+            del self._segments[segment.number]
+            with suppress(OSError):
+                segment_path(self._path, segment.number).unlink()
 
     # Reading
 
@@ -225,14 +245,14 @@ class Spool:
             except OSError as error:
                 raise Unrecorded("the spool cannot be read", log_detail=f"{path}: {error}") from error
             after = Position(segment.number, after.offset + part.length + part.missing)
-            if part.damaged + part.missing:
-                self._tell_of_damage(path, after, part.damaged + part.missing)
+            if after > self._seen:  # what is read again has been told of
+                self._seen = after
+                self._tell_of_damage(path, part.damaged + part.missing)
             if part.messages:
                 return Batch(part.messages, after)
 
-    def _tell_of_damage(self, path: Path, end: Position, size: int) -> None:
-        if end > self._seen:  # and not for what is read again
-            self._seen = end
+    def _tell_of_damage(self, path: Path, size: int) -> None:
+        if size:
             self.damaged += 1
             log.error("audit: {size} bytes of {path} are damaged: records are lost", size=size, path=str(path))
 
@@ -295,14 +315,12 @@ class Spool:
     def _unsynced(self) -> list[_Segment]:
         return [one for one in self._segments.values() if not one.is_synced]
 
-    def _begin_sync(self) -> None:
+    def _begin_sync(self, folder: Folder) -> None:
         self._sync = None
-        if self._folder is None:
-            return
         if self._syncing is None or self._syncing.called:
-            self._syncing = Deferred.fromCoroutine(self._sync_once(self._folder))
+            self._syncing = Deferred.fromCoroutine(self._sync_once(folder))
         else:
-            self._sync = self._reactor.callLater(self._sync_secs, self._begin_sync)
+            self._sync = self._reactor.callLater(self._sync_secs, self._begin_sync, folder)
 
     async def _sync_once(self, folder: Folder) -> None:
         unsynced = self._unsynced()

@@ -192,7 +192,7 @@ class _Connection(Protocol):
             room.callback(None)
 
     def stopProducing(self) -> None:
-        self.resumeProducing()
+        """Hear that the connection is lost, as `connectionLost` does next."""
 
     async def close(self) -> bool:
         self._ended = Deferred()

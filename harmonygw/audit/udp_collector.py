@@ -68,8 +68,10 @@ class UDPCollector:
 
     async def _send(self, message: bytes) -> None:
         while True:
-            if self._socket is None or self._socket.error is not None:
-                raise TransportError("the collector refuses datagrams")
+            if self._socket is None:
+                raise TransportError("the socket was given up")
+            if self._socket.error is not None:
+                raise self._socket.error
             try:
                 self._socket.port.write(message)
             except OSError as error:
@@ -91,8 +93,8 @@ class UDPCollector:
     def abort(self) -> None:
         """Let go of the socket."""
         own, self._socket = self._socket, None
-        if own is not None and own.transport is not None:
-            own.port.stopListening()
+        if own is not None:
+            own.end()
 
 
 class _Socket(DatagramProtocol):
@@ -108,6 +110,17 @@ class _Socket(DatagramProtocol):
         return self.transport
 
     def connectionRefused(self) -> None:
+        """Hear of a refusal at the next datagram."""
         if self.error is None:
             self.error = TransportError("the collector refuses datagrams")
             self._lost(self.error)
+
+    def stopProtocol(self) -> None:
+        """Hear of a refusal in between, with which epoll has Twisted close the socket."""
+        self.connectionRefused()
+
+    def end(self) -> None:
+        if self.error is None:
+            self.error = TransportError("the socket was given up")
+            if self.transport is not None:
+                self.port.stopListening()

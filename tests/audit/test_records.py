@@ -14,7 +14,7 @@ ENDS = [len(ONE), len(ONE + TWO), len(WHOLE)]
 
 
 def test_a_record_is_a_mark_a_length_a_check_a_time_and_the_message() -> None:
-    assert ONE == bytes.fromhex("ff4847fe 00000003 bac1fd08 00000000000003e8") + b"one"
+    assert bytes.fromhex("ff4847fe 00000003 bac1fd08 00000000000003e8") + b"one" == ONE
 
 
 @pytest.mark.parametrize("to_the_end", [False, True])
