@@ -5,6 +5,7 @@ itself `sync_secs` later, which is what a loss of power can cost; with 0, `appen
 is noted without waiting: a note that is lost costs that messages come twice, and never that one does not come.
 """
 
+import errno
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,9 @@ SEGMENTS: Final = 8
 
 PROBE_SECS: Final = 5.0
 """Seconds between attempts to write to a disk that did not take a message."""
+
+FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""What is said of a folder that is not for us to write to."""
 
 FULL: Final = "the spool is full (max_spool_bytes)"
 
@@ -86,14 +90,16 @@ class Spool:
         """Messages that were set aside: the collector takes none of such length."""
 
     async def start(self) -> None:
-        """Take what is there. Raises `ConfigurationError` when the folder cannot be had, or not be read or written."""
+        """Take what is there. Raises `ConfigurationError` when the folder cannot be had, or is not for us to read and
+        write. A disk that is full is no reason: what waits may be what fills it, and is delivered."""
         folder = await self._disk.run(Folder, self._path)
+        trouble = None
         try:
             confirmed, found = await self._disk.run(folder.recover)
-            await self._disk.run(folder.probe)
+            trouble = await self._disk.run(_probe, folder)
         except OSError as error:
             folder.close()
-            raise ConfigurationError((f"audit.spool_path: {self._path}: {error}",)) from error
+            raise ConfigurationError((f"audit.spool_path: {self._path}: {error.strerror}",)) from error
         for one in found:
             self._segments[one.number] = _Segment(one.number, one.size)
             self._bytes += one.size
@@ -107,6 +113,8 @@ class Spool:
         self._confirmed = confirmed
         self._next_number = max([confirmed.segment, *[one.number + 1 for one in found]])
         self._folder = folder
+        if trouble is not None:
+            self._fail(trouble)
 
     async def stop(self) -> None:
         """Have everything on the disk, and let go of the folder."""
@@ -262,14 +270,18 @@ class Spool:
             self.deliver(end, self.waiting)
 
     def deliver(self, position: Position, messages: int) -> None:
-        """Note that so many messages more have been delivered, up to a position."""
+        """Note that so many messages more have been delivered, up to a position.
+
+        Segments before it are removed; where there is no room the last one is too, once it has been delivered.
+        """
         if self._folder is None:
             return
         self._confirmed = position
         self.waiting -= messages
         with suppress(OSError):  # the messages after an older note come twice
             self._folder.delivered(position)
-        for number in [number for number in self._segments if number < position.segment]:
+        behind = position.segment + (1 if self.is_empty and (self._trouble or self._is_full) else 0)
+        for number in [number for number in self._segments if number < behind]:
             self._remove(self._folder, self._segments.pop(number))
         if self._is_full and self._bytes + self._largest <= self._max_bytes:
             self._is_full = False
@@ -377,6 +389,17 @@ def _sync(folder: Folder, descriptors: Sequence[Descriptor | None]) -> None:
         if descriptor is not None:
             os.fdatasync(descriptor.number)
     folder.sync()
+
+
+def _probe(folder: Folder) -> OSError | None:
+    """Return why the disk takes nothing now; raises `OSError` when it never will."""
+    try:
+        folder.probe()
+    except OSError as error:
+        if error.errno in FORBIDDEN:
+            raise
+        return error
+    return None
 
 
 class _Part(NamedTuple):

@@ -357,15 +357,34 @@ async def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 @ensureDeferred
-async def test_a_disk_that_takes_nothing_is_told_of_at_the_start(tmp_path: Path, write: "Failing") -> None:
-    write.short = 22
-    with pytest.raises(ConfigurationError, match="the disk is full"):
+async def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path: Path, write: "Failing") -> None:
+    write.error = OSError(errno.EROFS, "Read-only file system")
+    with pytest.raises(ConfigurationError, match=r"audit\.spool_path: .*/spool: Read-only file system"):
         async with spooling(tmp_path):
             pass
-    write.short = 0
+    write.error = None
     async with spooling(tmp_path) as spool:
         assert sorted(path.name for path in (tmp_path / "spool").iterdir()) == ["delivered"]
         assert spool.is_empty
+
+
+@ensureDeferred
+async def test_a_disk_that_is_full_at_the_start_takes_nothing_and_gives_what_waits(
+    tmp_path: Path, write: "Failing"
+) -> None:
+    async with spooling(tmp_path) as spool:
+        spool.append(b"one")
+    clock = Clock()
+    write.short = 22
+    async with spooling(tmp_path, clock) as spool:
+        assert spool.refusal == "the disk is full"
+        assert await rest(spool) == [b"one"]
+        spool.deliver((await spool.read(spool.confirmed, 1000)).end, 1)
+        write.short = 0
+        clock.advance(PROBE_SECS)
+        await until(lambda: spool.refusal == "")
+        spool.append(b"two")
+        assert await rest(spool) == [b"two"]
 
 
 # A disk that fails
@@ -465,6 +484,29 @@ async def test_half_a_record_that_cannot_be_taken_back_is_passed_over(
         assert await rest(spool) == [b"before", b"after"]
     async with spooling(tmp_path) as spool:
         assert (await rest(spool), spool.waiting) == ([b"before", b"after"], 2)
+
+
+@ensureDeferred
+async def test_a_full_disk_gets_back_what_was_delivered_to_the_last_byte(tmp_path: Path, write: Failing) -> None:
+    clock = Clock()
+    async with spooling(tmp_path, clock) as spool:
+        spool.append(b"one")
+        spool.append(b"two")
+        write.error = OSError(errno.ENOSPC, "full")
+        with pytest.raises(Unrecorded):
+            spool.append(b"lost")
+        first = await spool.read(spool.confirmed, 1)
+        spool.deliver(first.end, 1)
+        assert len(segments(tmp_path)) == 1
+        last = await spool.read(first.end, 1)
+        spool.deliver(last.end, 1)
+        await until(lambda: not segments(tmp_path))
+        assert (spool.size, spool.oldest()) == (0, None)
+        write.error = None
+        spool.append(b"three")
+        assert (await spool.read(last.end, 1000)).messages == [b"three"]
+    async with spooling(tmp_path) as spool:
+        assert await rest(spool) == [b"three"]
 
 
 @pytest.mark.parametrize("sync_secs", [0.2, 0.0])
