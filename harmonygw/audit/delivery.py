@@ -204,7 +204,7 @@ class Delivery:
             except CancelledError:
                 raise
             except HarmonyError as error:
-                self._go_away(error)
+                self._go_away(self._lost or error)
             except Exception:  # noqa: BLE001 - a trail that ended here would end without anybody's notice
                 log.failure("audit: the delivery failed, and begins again")
             finally:

@@ -309,6 +309,7 @@ def test_a_collector_that_takes_nothing_is_lost(house: House, logged: Any) -> No
     assert "abort" not in house.collector.ended
     house.clock.advance(LOOK_SECS)
     assert not house["connected"]
+    assert house["failure"] == "TimedOut: the collector has taken nothing for 60 seconds"
     house.collector.acknowledged = None
     house.pass_time(1)
     assert house.collector.sent == [b"one", b"one"]
