@@ -87,6 +87,10 @@ class RateLimited(Busy):
     """One client asked too often. Look at the `rate_limit` rule that the log names."""
 
 
+class Unrecorded(Busy):
+    """Nothing can be written to the audit trail: look at the disk of `audit.spool_path`, and at the collector."""
+
+
 class Denied(HarmonyError):
     """Authentication or a policy refused the request. The log names the rule; the client is not told."""
 

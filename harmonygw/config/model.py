@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harmonygw.config.audit import Audit
 from harmonygw.config.pipeline_options import PipelineOptions, SourceRoute
 from harmonygw.config.system import (
     Authentication,
@@ -31,6 +32,7 @@ from harmonygw.config.system import (
 from harmonygw.config.tables import Policy
 
 __all__ = [
+    "Audit",
     "Authentication",
     "AuthenticationOptions",
     "Backend",
@@ -190,6 +192,8 @@ class Configuration:
     management: Management
     logging: Logging
     storage: StorageSettings
+    audit: Audit
+    """With its `source_id`, whoever gave it."""
     services: Mapping[str, Registration]
     middleware_types: Mapping[str, Registration]
     peers: Mapping[str, Peer]

@@ -86,6 +86,7 @@ class _References:
             management=tables.management,
             logging=tables.logging,
             storage=tables.storage,
+            audit=replace(tables.audit, source_id=tables.audit.source_id or name),
             services=tables.services,
             middleware_types=tables.middleware_types,
             peers=tables.peers,

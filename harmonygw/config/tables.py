@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from harmonygw.config.audit import Audit
 from harmonygw.config.constraints import Retries, TimeoutSeconds
 from harmonygw.config.pipeline_options import PipelineOptions
 from harmonygw.config.system import (
@@ -147,6 +148,7 @@ class Tables:
     management: Management = field(default_factory=Management)
     logging: Logging = field(default_factory=Logging)
     storage: StorageSettings = field(default_factory=StorageSettings)
+    audit: Audit = field(default_factory=Audit)
     services: Mapping[str, Registration] = field(default_factory=no_table)
     middleware_types: Mapping[str, Registration] = field(default_factory=no_table)
     peers: Mapping[str, Peer] = field(default_factory=no_table)

@@ -10,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 import pytest
 
+from harmonygw.config.audit import Audit
 from harmonygw.config.binding import keys
 from harmonygw.config.loading import load
 from harmonygw.config.options import CacheOptions, DicomSCUOptions, DICOMwebBridgeOptions, DICOMwebEndpointOptions
@@ -47,6 +48,11 @@ def test_what_is_commented_out_is_right_too(configure: Configure) -> None:
     assert opened.proxy.drain_delay_secs == shipped.proxy.drain_delay_secs == 0.0
     assert opened.logging == shipped.logging == Logging()
     assert opened.storage == shipped.storage == StorageSettings()
+    assert shipped.audit == Audit(source_id="harmonygw")
+    given = {"host": "audit.hospital.local", "port": 6514, "path": "/var/log/harmonygw/audit.log"}
+    files = {"ca_path": "audit-ca.pem", "cert_path": "chain.pem", "key_path": "key.pem"}
+    located = {key: f"/etc/harmonygw/{name}" for key, name in files.items()}
+    assert opened.audit == replace(shipped.audit, **given, **located)
     assert opened.management.base_path == shipped.management.base_path
     bridge = opened.middleware["dicomweb_processor"]
     assert bridge.options.strategy == opened.pipelines["dicomweb_gateway"].options.strategy == "federate"
@@ -80,6 +86,7 @@ def leaves(cls: Any, prefix: str = "") -> list[str]:
         (MAIN, Logging),
         (MAIN, Management),
         (MAIN, StorageSettings),
+        (MAIN, Audit),
         (PIPELINE, PipelineTable),
         (PIPELINE, DICOMwebEndpointOptions),
         (PIPELINE, DICOMwebBridgeOptions),
