@@ -6,6 +6,8 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
+from harmonygw.net.http.addresses import counted_as
+from harmonygw.net.http.descriptors import Descriptors
 from harmonygw.net.http.limits import MAX_SHED, HTTPLimits
 
 
@@ -30,8 +32,9 @@ class Closable(Protocol):
 class Connections:
     """The connections of one listener. A place is free again when its socket is closed, not before."""
 
-    def __init__(self, limits: HTTPLimits) -> None:
+    def __init__(self, limits: HTTPLimits, descriptors: Descriptors | None = None) -> None:
         self._limits = limits
+        self._descriptors = descriptors or Descriptors()
         self._open: dict[Closable, tuple[str, Admission]] = {}
         self._served_by_address: Counter[str] = Counter()
         self._count: Counter[Admission] = Counter()
@@ -42,15 +45,20 @@ class Connections:
         return self._count[Admission.SERVED]
 
     def of(self, address: str) -> int:
-        """Return the number of connections that are being served for one address."""
-        return self._served_by_address[address]
+        """Return the number of connections that are being served for one address, and those counted with it."""
+        return self._served_by_address[counted_as(address)]
 
-    def add(self, channel: Closable, address: str) -> Admission:
-        """Count a connection that was just accepted, and decide on it."""
-        if len(self) < self._limits.max_connections and self.of(address) < self._limits.max_connections_per_address:
+    def add(self, channel: Closable, address: str, descriptor: int = -1) -> Admission:
+        """Count a connection that was just accepted, with its file descriptor, and decide on it."""
+        address = counted_as(address)
+        if (
+            len(self) < self._limits.max_connections
+            and self._served_by_address[address] < self._limits.max_connections_per_address
+            and descriptor < self._descriptors.served_below
+        ):
             admission = Admission.SERVED
             self._served_by_address[address] += 1
-        elif self._count[Admission.SHED] < MAX_SHED:
+        elif self._count[Admission.SHED] < MAX_SHED and descriptor < self._descriptors.shed_below:
             admission = Admission.SHED
         else:
             admission = Admission.DROPPED

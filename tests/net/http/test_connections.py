@@ -1,4 +1,5 @@
 from harmonygw.net.http.connections import Admission, Connections
+from harmonygw.net.http.descriptors import Descriptors
 from harmonygw.net.http.limits import MAX_SHED, HTTPLimits
 
 
@@ -13,9 +14,9 @@ class Channel:
         self.told.append("abort")
 
 
-def add(connections, address, count=1):
+def add(connections, address, count=1, descriptor=-1):
     channels = [Channel() for _ in range(count)]
-    return channels, [connections.add(channel, address) for channel in channels]
+    return channels, [connections.add(channel, address, descriptor) for channel in channels]
 
 
 def test_the_limit_for_an_address_spares_the_others():
@@ -30,6 +31,24 @@ def test_the_limit_overall_holds_for_every_address():
     connections = Connections(HTTPLimits(max_connections=1))
     assert add(connections, "a")[1] == [Admission.SERVED]
     assert add(connections, "b")[1] == [Admission.SHED]
+
+
+def test_all_addresses_of_a_subscriber_of_ipv6_have_one_limit():
+    connections = Connections(HTTPLimits(max_connections_per_address=2))
+    (first, second), _ = add(connections, "2001:db8::1", 2)
+    assert add(connections, "2001:db8::ffff:1")[1] == [Admission.SHED]
+    assert add(connections, "2001:db8:0:1::1")[1] == [Admission.SERVED]
+    assert connections.of("2001:db8::2") == 2
+    connections.remove(first)
+    assert add(connections, "2001:db8::3")[1] == [Admission.SERVED]
+    connections.remove(second)
+
+
+def test_when_descriptors_run_short_connections_are_refused_and_then_closed_at_once():
+    connections = Connections(HTTPLimits(), Descriptors(served_below=100, shed_below=110))
+    admissions = [add(connections, "a", descriptor=number)[1][0] for number in (99, 100, 109, 110)]
+    assert admissions == [Admission.SERVED, Admission.SHED, Admission.SHED, Admission.DROPPED]
+    assert add(connections, "a", descriptor=50)[1] == [Admission.SERVED]
 
 
 def test_a_place_comes_back_for_its_own_kind_only():
