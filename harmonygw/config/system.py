@@ -132,7 +132,7 @@ class Limits:
     max_connections: Count = 2000
     """Connections of the network at a time; more get 503. Fewer are served when the process lacks file descriptors."""
     max_connections_per_address: Count = 200
-    """Connections of one client address at a time; of IPv6, of one /64."""
+    """Connections of one client address at a time; all addresses of one /64 of IPv6 have four times as many."""
     max_header_bytes: Count = 16384
     """Bytes of a request line and its header; more is 431."""
     max_request_bytes: CountOrNone | None = None

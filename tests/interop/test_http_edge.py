@@ -378,6 +378,27 @@ def test_expectations_are_met_one_at_a_time(attacked: Edge) -> None:
     assert answer.raw.count(b"HTTP/1.1 100 ") <= 100
 
 
+def test_a_thousand_silent_connections_get_408_at_the_deadline_and_others_are_served_meanwhile(attacked: Edge) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(4096, hard)), hard))
+    try:
+        with ExitStack() as open_sockets:
+            begun = time.monotonic()
+            silent = [
+                open_sockets.enter_context(socket.create_connection(("127.0.0.1", attacked.port), timeout=10))
+                for _ in range(1000)
+            ]
+            connected = time.monotonic() - begun
+            times = [attacked.healthy() for _ in range(20)]
+            answers = [client.recv(65536) for client in silent]
+            ended = time.monotonic() - begun
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(answer.startswith(b"HTTP/1.1 408 ") and b"\r\nConnection: close\r\n" in answer for answer in answers)
+    assert 2 <= ended < connected + 4
+    assert median(times) < 0.1
+
+
 # Who it is
 
 

@@ -9,8 +9,8 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
 PREFIX_BITS: Final = 64
-"""Of an IPv6 address, what is counted as one client. A subscriber gets a /64 at least (RFC 6177), and has 2^64
-addresses in it: a limit for each of them would be none."""
+"""Of an IPv6 address, what one subscriber has at least (RFC 6177): 2^64 addresses, so that a limit for each would be
+none. It is also what all workstations of a ward may share, so that one limit for all would be too low."""
 
 
 def plain(text: str) -> str:
@@ -30,12 +30,12 @@ def plain_peer(peer: IAddress) -> IAddress:
     return peer
 
 
-def counted_as(host: str) -> str:
-    """Return what the connections of an address are counted under."""
+def network_of(host: str) -> str:
+    """Return the /64 that an address of IPv6 is in; "" for any other."""
+    if ":" not in host:
+        return ""
     try:
-        address = ip_address(host)
+        address = Address(host)
     except ValueError:
-        return host
-    if not isinstance(address, Address):
-        return host
+        return ""
     return f"{Address(int(address) >> (128 - PREFIX_BITS) << (128 - PREFIX_BITS))}/{PREFIX_BITS}"

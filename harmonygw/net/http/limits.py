@@ -60,6 +60,9 @@ still sending then gets to see the reply: closing with unread bytes would reset 
 LINGER_SECS: Final = 5.0
 """Seconds for the same. After either, the connection is closed."""
 
+NETWORK_SHARE: Final = 4
+"""Times `max_connections_per_address`: what all addresses of one /64 of IPv6 have together."""
+
 MAX_SHED: Final = 100
 """Connections over a limit that may be told so at one time. Those beyond are closed without a word, so that
 refusing cannot use up the descriptors that the limit is there to save."""
@@ -93,8 +96,8 @@ class HTTPLimits:
     max_connections: int = 2000
     """Connections at one time; more get 503 and are closed."""
     max_connections_per_address: int = 200
-    """The same for one client address; of IPv6, for one /64. Behind a reverse proxy all come from one: raise it
-    there."""
+    """The same for one client address, and four times as many for one /64 of IPv6. Behind a reverse proxy all come
+    from one: raise it there."""
     max_header_bytes: int = 16384
     """Bytes of a request line and header together; more is 431."""
     max_request_bytes: int = 0

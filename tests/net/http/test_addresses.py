@@ -1,7 +1,7 @@
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from harmonygw.net.http.addresses import counted_as, plain, plain_peer
+from harmonygw.net.http.addresses import network_of, plain, plain_peer
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,14 @@ def test_a_peer_keeps_its_port() -> None:
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
-        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1", ""),
         ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
         ("2001:db8:1:2::", "2001:db8:1:2::/64"),
         ("fe80::1%eth0", "fe80::/64"),
         ("", ""),
-        ("nobody", "nobody"),
+        ("nobody", ""),
+        ("no:body", ""),
     ],
 )
-def test_connections_of_ipv6_are_counted_by_64(host: str, expected: str) -> None:
-    assert counted_as(host) == expected
+def test_an_address_of_ipv6_is_in_a_network(host: str, expected: str) -> None:
+    assert network_of(host) == expected

@@ -1,6 +1,6 @@
 from harmonygw.net.http.connections import Admission, Connections
 from harmonygw.net.http.descriptors import Descriptors
-from harmonygw.net.http.limits import MAX_SHED, HTTPLimits
+from harmonygw.net.http.limits import MAX_SHED, NETWORK_SHARE, HTTPLimits
 
 
 class Channel:
@@ -35,13 +35,13 @@ def test_the_limit_overall_holds_for_every_address():
 
 def test_all_addresses_of_a_subscriber_of_ipv6_have_one_limit():
     connections = Connections(HTTPLimits(max_connections_per_address=2))
-    (first, second), _ = add(connections, "2001:db8::1", 2)
-    assert add(connections, "2001:db8::ffff:1")[1] == [Admission.SHED]
+    assert add(connections, "2001:db8::1", 3)[1][-1] == Admission.SHED
+    channels = [add(connections, f"2001:db8::f{number}")[0][0] for number in range(2 * NETWORK_SHARE - 2)]
+    assert add(connections, "2001:db8::f:f")[1] == [Admission.SHED]
     assert add(connections, "2001:db8:0:1::1")[1] == [Admission.SERVED]
-    assert connections.of("2001:db8::2") == 2
-    connections.remove(first)
-    assert add(connections, "2001:db8::3")[1] == [Admission.SERVED]
-    connections.remove(second)
+    assert connections.of("2001:db8::1") == 2
+    connections.remove(channels[0])
+    assert add(connections, "2001:db8::f:f")[1] == [Admission.SERVED]
 
 
 def test_when_descriptors_run_short_connections_are_refused_and_then_closed_at_once():
@@ -63,7 +63,7 @@ def test_a_place_comes_back_for_its_own_kind_only():
 
 def test_nothing_is_left_when_everyone_has_gone():
     connections = Connections(HTTPLimits())
-    channels, _ = add(connections, "a", 3)
+    channels = add(connections, "a", 3)[0] + add(connections, "2001:db8::1", 2)[0]
     for channel in channels:
         connections.remove(channel)
     assert (len(connections), connections.of("a"), vars(connections)["_served_by_address"]) == (0, 0, {})
