@@ -222,7 +222,8 @@ class Edge(NamedTuple):
 
 @contextmanager
 def edge(folder: Path, most_descriptors: int = 0) -> Iterator[Edge]:
-    port = free_port()
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener:
+        port = listener.getsockname()[1]  # one that is free on every address
     path = folder / "gateway.toml"
     path.write_text(CONFIGURATION.replace("{port}", str(port)).replace("NOBODY", str(free_port())))
     arguments = twistd.command("-n", "--pidfile=", "harmonygw", "-c", str(path))

@@ -34,8 +34,17 @@ SHOWN: Final = {
 page around them. Our own origin's viewer may have them in a frame. No script runs in any, and none can be sent to."""
 
 
+NOT_MODIFIED: Final = 304
+
+
 def secure(fields: Headers, status: int) -> None:
-    """Add to an answer's header what it does not say already."""
+    """Add to an answer's header what it does not say already.
+
+    Not to 304: what it says takes the place of what the client has kept with the answer (RFC 9111 §3.2), and of which
+    media type that is nobody knows here.
+    """
+    if status == NOT_MODIFIED:
+        return
     for name, value in ALWAYS:
         if not fields.hasHeader(name):
             fields.addRawHeader(name, value)

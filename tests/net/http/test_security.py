@@ -47,6 +47,13 @@ def test_data_is_never_a_page_and_never_in_a_shared_cache() -> None:
     }
 
 
+def test_what_a_client_has_kept_stays_as_it_was_said_with_it() -> None:
+    assert secured(304, etag='"x"', cache_control="private, no-cache") == {
+        "etag": '"x"',
+        "cache-control": "private, no-cache",
+    }
+
+
 def test_errors_are_not_kept() -> None:
     assert secured(400)["cache-control"] == "no-store"
     assert secured(399)["cache-control"] == "private, no-cache"
