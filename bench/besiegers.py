@@ -8,7 +8,7 @@ import selectors
 import socket
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any, Final
 
 from bench.synthetic import Study
@@ -90,22 +90,28 @@ class Besieger:
         except OSError:
             self._again()
 
-    def _again(self) -> None:
+    def close(self) -> None:
+        """Go away."""
         with suppress(KeyError):
             self._selector.unregister(self._socket)
         self._socket.close()
+
+    def _again(self) -> None:
+        self.close()
         self._connect()
 
 
 def besiege(port: int, count: int, until: Any) -> None:
     """Have `count` clients there until something can be read from `until`."""
-    with selectors.DefaultSelector() as selector:
+    kinds = tuple(SAID)
+    with selectors.DefaultSelector() as selector, ExitStack() as leaving:
         selector.register(until, selectors.EVENT_READ, None)
-        kinds = tuple(SAID)
         clients = [
             Besieger(port, kinds[number % len(kinds)], ADDRESSES[number // len(kinds) % len(ADDRESSES)], selector)
             for number in range(count)
         ]
+        for client in clients:
+            leaving.callback(client.close)
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
         due = time.monotonic()

@@ -106,6 +106,11 @@ def test_what_waits_is_dropped_when_the_connection_is_to_close(wire: Wire) -> No
     assert answered(wire) == REQUESTS_PER_TURN
 
 
+def test_who_goes_away_while_his_requests_wait_leaves_no_timer(wire: Wire) -> None:
+    wire.receive(GET * (REQUESTS_PER_TURN + 1))
+    assert len(wire.clock.getDelayedCalls()) == 2
+
+
 def test_what_waits_has_the_header_deadline(wire: Wire) -> None:
     wire.receive(GET * (REQUESTS_PER_TURN + 1))
     wire.channel.pauseProducing()
