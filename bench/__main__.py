@@ -12,7 +12,7 @@ MEASUREMENTS = (
     *("cold", "warm", "large", "decoding"),
     "federation",
     *("proxy", "forward", "stow"),
-    "guarded",
+    *("guarded", "slow_clients"),
 )
 
 

@@ -233,6 +233,10 @@ class Gateway:
         """Return the most resident memory since `forget_peak`, in bytes."""
         return self._status("VmHWM")
 
+    def descriptors(self) -> int:
+        """Return how many descriptors it has open."""
+        return len(list(Path(f"/proc/{self._process.pid}/fd").iterdir()))
+
     def forget_peak(self) -> None:
         """Begin to look for the peak anew (proc(5), `clear_refs`)."""
         Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")

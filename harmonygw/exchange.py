@@ -134,3 +134,5 @@ class Reply:
     """Of an operation: a MatchStream, an InstanceStream, a stream of StoreResult, or None for an Echo."""
     digest: str = ""
     """What tells the content of the result from any other; empty when that is not known before it is read."""
+    of_web_server: bool = False
+    """Whether a web server behind us has answered for itself: what a browser is to be told of it is in `headers`."""

@@ -24,6 +24,7 @@ from harmonygw import journal
 from harmonygw.config.loading import load
 from harmonygw.config.model import Configuration
 from harmonygw.errors import ConfigurationError
+from harmonygw.net.http.descriptors import RESERVED, allow
 from harmonygw.service import Gateway, available
 from harmonygw.service.memory import keep_freed_memory
 
@@ -99,6 +100,7 @@ class GatewayProcess(Gateway):
 
     def privilegedStartService(self) -> None:
         """Bind the ports; when one cannot be had, the process ends with status 1."""
+        self._take_descriptors()
         try:
             super().privilegedStartService()
         except ConfigurationError:
@@ -118,6 +120,19 @@ class GatewayProcess(Gateway):
         """Drain and stop, and tell systemd that this has begun."""
         notify_systemd("STOPPING=1")
         return super().stopService()
+
+    def _take_descriptors(self) -> None:
+        """Have as many file descriptors as the connections that are configured may need, or say which are too many."""
+        connections = sum(network.limits.max_connections for network in self.configuration.networks.values())
+        allowed = allow(connections + 2 * RESERVED)
+        if allowed < connections + RESERVED:
+            log.warn(
+                "the process may have {allowed} file descriptors (LimitNOFILE, ulimit -n): with more connections than "
+                "leave {reserved} of them, the next get 503, though max_connections is {connections}",
+                allowed=allowed,
+                reserved=min(RESERVED, allowed // 4),
+                connections=connections,
+            )
 
     def _ready(self, _result: object) -> None:
         # The dictionaries of the standard are some ninety thousand objects that live as long as the process: walking

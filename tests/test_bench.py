@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from bench import __main__ as command_line
-from bench import objects, reader, relay, requestor, sender, synthetic, wire
+from bench import besiegers, objects, reader, relay, requestor, sender, synthetic, wire
 from bench.report import Figure
 from bench.synthetic import Study
 from harmonygw.dicom.dataset.header_scan import HeaderScan
@@ -200,6 +200,31 @@ def test_the_large_instance_is_one_whose_pixels_end_it(tmp_path: Path, monkeypat
     image = pydicom.dcmread(path)
     assert len(image.PixelData) == 3 * synthetic.FRAME_SIZE
     assert image.NumberOfFrames == 3
+
+
+def test_each_kind_of_besieger_is_there_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(besiegers, "TURN_SECS", 0.01)
+    ours, theirs = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ours, theirs:
+        listener.settimeout(10)
+        arguments = (listener.getsockname()[1], len(besiegers.SAID), theirs)
+        thread = Thread(target=besiegers.besiege, args=arguments)
+        thread.start()
+        accepted = [listener.accept() for _ in besiegers.SAID]
+        for (client, (address, _)), (kind, words) in zip(accepted, besiegers.SAID.items(), strict=True):
+            client.settimeout(10)
+            trickle = b"xxx" if kind in besiegers.TRICKLES else b""
+            said = b""
+            while len(said) < len(words) + len(trickle):
+                said += client.recv(len(words) + len(trickle) - len(said))
+            assert (address, said) == (besiegers.ADDRESSES[0], words + trickle)
+        for client, _ in accepted:
+            client.close()
+        for client, _ in [listener.accept() for _ in besiegers.SAID]:
+            client.close()
+        ours.send(b"x")
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 @pytest.mark.parametrize(

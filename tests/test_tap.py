@@ -20,6 +20,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 
 from harmonygw.errors import ConfigurationError
+from harmonygw.net.http.descriptors import RESERVED
 from harmonygw.service import Gateway
 from harmonygw.tap import GatewayProcess, Options, makeService, notify_systemd
 from tests.service import twistd
@@ -89,6 +90,18 @@ def test_twistd_ends_with_everything_that_is_wrong(make: Make) -> None:
     first, *rest = caught.value.code.splitlines()
     assert first == "the configuration cannot be used:"
     assert len(rest) >= 2
+
+
+@pytest.mark.parametrize(("allowed", "warned"), [(2000 + RESERVED, False), (2000 + RESERVED - 1, True)])
+def test_the_process_takes_the_descriptors_that_its_connections_need_or_says_that_it_cannot(
+    make: Make, logged: list[str], monkeypatch: pytest.MonkeyPatch, allowed: int, warned: bool
+) -> None:
+    wanted: list[int] = []
+    monkeypatch.setattr("harmonygw.tap.allow", lambda number: wanted.append(number) or allowed)
+    make(web()).privilegedStartService()
+    assert wanted == [2000 + 2 * RESERVED]
+    told = f"the process may have {allowed} file descriptors"
+    assert any(line.startswith(told) and line.endswith("max_connections is 2000") for line in logged) is warned
 
 
 def test_checking_says_that_all_is_well(

@@ -98,6 +98,10 @@ class TCPSettings:
     certificate."""
     force_https: bool = False
     """Answer every request with 301 to https. Only for a network without certificates."""
+    hsts_max_age_secs: CountOrNone = 0
+    """Seconds for which browsers are to ask this host over TLS alone (`Strict-Transport-Security`), which they are told
+    over TLS; 0 says nothing. It holds for every port of the host's name, a PACS's own pages among them, and cannot be
+    taken back from a browser that has heard it: with a name that is the gateway's alone, 31536000 is customary."""
 
     def __post_init__(self) -> None:
         problems = []
@@ -119,15 +123,16 @@ class Limits:
     header_timeout_secs: Seconds = 20.0
     """Seconds in which the whole header of a request must have arrived; then 408."""
     body_timeout_secs: Seconds = 30.0
-    """Seconds without a byte of the body; then 408."""
+    """Seconds without a kilobyte of the body; then 408."""
     write_timeout_secs: Seconds = 60.0
-    """Seconds in which a client reads nothing of a response; then the connection is aborted."""
+    """Seconds in which a client reads less than a kilobyte of a response that waits for it; then the connection is
+    aborted."""
     keepalive_timeout_secs: Seconds = 60.0
     """Seconds that an idle connection waits for its next request."""
     max_connections: Count = 2000
-    """Connections of the network at a time."""
+    """Connections of the network at a time; more get 503. Fewer are served when the process lacks file descriptors."""
     max_connections_per_address: Count = 200
-    """Connections of one client address at a time."""
+    """Connections of one client address at a time; all addresses of one /64 of IPv6 have four times as many."""
     max_header_bytes: Count = 16384
     """Bytes of a request line and its header; more is 431."""
     max_request_bytes: CountOrNone | None = None

@@ -110,6 +110,9 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
 )
 """What the page may load and ask: its own origin. `{scripts}` are the hashes of the scripts that stand in the page."""
 
+WORKER_POLICY: Final = "default-src 'self' data: blob: 'unsafe-eval'"
+"""What a script may that runs as a worker, which is under its own file's policy: decode by WebAssembly, and ask us."""
+
 DATA_SOURCE: Final[dict[str, Any]] = {
     "friendlyName": "harmonygw",
     "name": "harmonygw",
@@ -193,6 +196,7 @@ class ViewerEndpoint(EndpointOverHTTP):
         insert = mount.encode() if found.places else b""
         headers = (
             *_headers(found.path.suffix, f'"{found.version}-{crc32(insert):x}"'),
+            *_policy_of(found),
             ("Last-Modified", formatdate(found.changed, usegmt=True)),
         )
         if _is_older(found.changed, origin):
@@ -204,9 +208,7 @@ class ViewerEndpoint(EndpointOverHTTP):
         page = self._page_path.read_bytes()
         if self._is_movable(page):
             page = ROOTS[".html"].sub(lambda match: match[0][:-1] + mount.encode() + b"/", page)
-        hashes = (b64encode(sha256(script).digest()).decode() for script in _INLINE_SCRIPT.findall(page))
-        policy = CONTENT_SECURITY_POLICY.format(scripts=" ".join(f"'sha256-{one}'" for one in hashes))
-        return _whole(page, ".html", ("Content-Security-Policy", policy))
+        return _whole(page, ".html", _page_policy(page))
 
     def _settings(self, mount: str) -> str:
         """Return OHIF's settings: a script, because the origin is the browser's to know."""
@@ -276,6 +278,20 @@ def _whole(content: bytes, suffix: str, *more: tuple[str, str]) -> Reply:
 def _headers(suffix: str, etag: str) -> tuple[tuple[str, str], ...]:
     media_type = MEDIA_TYPES.get(suffix.lower(), "application/octet-stream")
     return (("Content-Type", media_type), ("Cache-Control", "no-cache"), ("ETag", etag), *ISOLATION)
+
+
+def _page_policy(page: bytes) -> tuple[str, str]:
+    hashes = (b64encode(sha256(script).digest()).decode() for script in _INLINE_SCRIPT.findall(page))
+    scripts = " ".join(f"'sha256-{one}'" for one in hashes)
+    return ("Content-Security-Policy", CONTENT_SECURITY_POLICY.format(scripts=scripts))
+
+
+def _policy_of(found: _Found) -> tuple[tuple[str, str], ...]:
+    """Return the policy of another page, as that of a login, and of a script; what else there is runs nothing."""
+    suffix = found.path.suffix.lower()
+    if suffix in (".html", ".htm"):
+        return (_page_policy(found.path.read_bytes() if found.size <= MAX_PAGE_BYTES else b""),)
+    return (("Content-Security-Policy", WORKER_POLICY),) if suffix in (".js", ".mjs") else ()
 
 
 def _is_older(changed: int, origin: HTTPOrigin) -> bool:

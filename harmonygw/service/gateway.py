@@ -190,7 +190,10 @@ class Gateway(Service):
     def _bind(self, network: str) -> IListeningPort:
         settings = self.configuration.networks[network].tcp_config
         site = HTTPSite(
-            self._root(network), limits=_limits(self.configuration.networks[network]), reactor=self._reactor
+            self._root(network),
+            limits=_limits(self.configuration.networks[network]),
+            hsts_max_age_secs=settings.hsts_max_age_secs,
+            reactor=self._reactor,
         )
         bind: Callable[..., IListeningPort] = partial(self._reactor.listenTCP, settings.bind_port, site)
         if settings.cert_path:

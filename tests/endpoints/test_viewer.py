@@ -205,6 +205,27 @@ def test_the_pages_own_scripts_are_allowed_by_their_hashes_and_no_other(root: Pa
     assert "default-src 'self'" in policy
 
 
+def test_another_page_has_a_policy_of_its_own_scripts(root: Path) -> None:
+    (root / "silent-refresh.html").write_bytes(b"<script>renew()</script>")
+    (root / "huge.html").write_bytes(b"<script>renew()</script>" + b" " * viewer.MAX_PAGE_BYTES)
+    digest = b64encode(sha256(b"renew()").digest()).decode()
+    served = Served(root)
+    policy = served.ask("/viewer/silent-refresh.html").headers["content-security-policy"]
+    assert f"script-src 'self' 'wasm-unsafe-eval' 'sha256-{digest}';" in policy
+    assert "sha256" not in served.ask("/viewer/huge.html").headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [
+        ("app.js", "default-src 'self' data: blob: 'unsafe-eval'"),
+        ("assets/icon.svg", "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"),
+    ],
+)
+def test_a_worker_may_ask_its_own_origin_and_a_picture_runs_nothing(root: Path, path: str, policy: str) -> None:
+    assert Served(root).ask(f"/viewer/{path}").headers["content-security-policy"] == policy
+
+
 @pytest.mark.parametrize("path", ["/", "/viewer?StudyInstanceUIDs=1.2", "/viewer/dicomweb", "/local", "/app.js/x"])
 def test_a_route_of_the_application_is_the_page(root: Path, path: str) -> None:
     served = Served(root)

@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.service import twistd
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_DELAY = {**os.environ, "TCP_NODELAY": "1"}
@@ -121,8 +122,7 @@ def gateway(folder: Path, configuration: str) -> Iterator[str]:
     port = free_port()
     path = folder / f"gateway-{port}.toml"
     path.write_text(configuration.replace("{port}", str(port)))
-    twistd = str(Path(sys.executable).with_name("twistd"))
-    arguments = [twistd, "-n", "--pidfile=", "harmonygw", "-c", str(path)]
+    arguments = twistd.command("-n", "--pidfile=", "harmonygw", "-c", str(path))
     with running(arguments, port, log=folder / f"gateway-{port}.log", cwd=ROOT):
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url)

@@ -1,5 +1,6 @@
 """The backend itself: one server, to which requests are passed on as they stream, and its responses back."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,7 +122,7 @@ class HTTPBackend:
 
     def answered(self, reply: Reply, origin: HTTPOrigin) -> Reply:
         """Return what is replied in the place of what the server said."""
-        return reply
+        return replace(reply, of_web_server=True)
 
     def _named(self, error: HarmonyError) -> HarmonyError:
         """Let the operator see which server it was; clients are told the backend's name alone."""

@@ -157,6 +157,7 @@ class EndpointOverHTTP:
         reply = compressed(reply, wanted.get("accept-encoding", ""), self._clock)
         if arrival.origin.method in ("GET", "HEAD"):
             reply = not_modified(reply, wanted.get("if-none-match", ""))
+        arrival.client.is_anothers = reply.of_web_server
         sent = await send(
             arrival.client,
             reply.status,

@@ -11,49 +11,47 @@ client; after the connection was told to close, the stall timer here does.
 
 What is overridden here is named without an underscore in Twisted but for `_respondToBadRequestAndDisconnect`,
 `_send100Continue`, `_handlingRequest`, `_waitingForTransport`, `_networkProducer`, `_version`, `_command`,
-`_path` and `_buffer`; tests cover what depends on each.
+`_path`, `_buffer` and `_busyReceiving`; tests cover what depends on each. Where Twisted's parser is too lenient,
+`framing` comes before it.
 """
 # mypy: allow-untyped-calls
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
-from json import dumps
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
+from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
 from harmonygw.errors import BadRequest, RequestTimedOut
+from harmonygw.net.http.addresses import plain_peer
 from harmonygw.net.http.connections import Admission, Connections
 from harmonygw.net.http.deadline import Deadline
+from harmonygw.net.http.framing import Fault, asks_to_close, field_fault, header_fault, origin_form, request_line_fault
 from harmonygw.net.http.limits import (
     BODY_PROGRESS_BYTES,
     BODY_READ_BYTES,
+    CHUNKED_READ_BYTES,
     LINGER_BYTES,
     LINGER_SECS,
     MAX_HEADER_FIELDS,
-    MAX_TARGET_BYTES,
+    REQUESTS_PER_TURN,
     SEND_BYTES,
     WRITE_BEHIND_BYTES,
     HTTPLimits,
 )
+from harmonygw.net.http.security import anonymous, secure, transport_security
 from harmonygw.net.http.stall import StallTimer, connection_beneath
 from harmonygw.net.sending import send
 from harmonygw.streams import Piece
 
 if TYPE_CHECKING:
     from harmonygw.net.http.request import StreamingRequest
-
-_LABEL = rb"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-_HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|" + _LABEL + rb"(?:\." + _LABEL + rb")*\.?)(?::[0-9]{0,5})?")
-"""A host and port (RFC 9110 §7.2): a name that DNS could know, or an address."""
-
-_ABSOLUTE_FORM: Final = re.compile(rb"https?://([^/?]*)", re.IGNORECASE)
-"""The beginning of a request target in absolute form, which a server accepts (RFC 9112 §3.2.2)."""
 
 
 class Channel(HTTPChannel):
@@ -68,8 +66,11 @@ class Channel(HTTPChannel):
     _host: IAddress
     _peer: IAddress
 
-    def __init__(self, limits: HTTPLimits, clock: IReactorTime, connections: Connections) -> None:
+    def __init__(
+        self, limits: HTTPLimits, clock: IReactorTime, connections: Connections, *, hsts_max_age_secs: int = 0
+    ) -> None:
         super().__init__()
+        self.hsts_max_age_secs = hsts_max_age_secs
         self.limits = limits
         self.MAX_LENGTH = self.totalHeadersSize = limits.max_header_bytes
         self._clock = clock
@@ -87,6 +88,8 @@ class Channel(HTTPChannel):
         self._progress = 0  # bytes of the body since its timer was set
         self._spare = 0  # bytes that may still be thrown away
         self._reply_header = b""  # written, and to leave with what is written next
+        self._in_turn = 0  # requests since others had their turn
+        self._next_turn: IDelayedCall | None = None  # there while pipelined requests wait for it
 
     # Beginning and end of the connection
 
@@ -94,16 +97,18 @@ class Channel(HTTPChannel):
         """Find a place for the connection, or refuse it."""
         super().connectionMade()
         self._secure = super().isSecure()  # each request asks for these, some of them several times
-        self._host, self._peer = super().getHost(), super().getPeer()
+        self._host, self._peer = super().getHost(), plain_peer(super().getPeer())
         self._closing = StallTimer(self._clock, self.transport, self.limits.write_timeout_secs, self.abort)
+        descriptor = -1
         if (connection := connection_beneath(self.transport)) is not None:
             connection.bufferSize = WRITE_BEHIND_BYTES
             connection.SEND_LIMIT = SEND_BYTES
-        admission = self._connections.add(self, getattr(self._peer, "host", ""))
+            descriptor = connection.fileno()
+        admission = self._connections.add(self, getattr(self._peer, "host", ""), descriptor)
         if admission is Admission.SERVED:
             self._await_header()
         elif admission is Admission.SHED:
-            self.refuse(503, "too many connections (max_connections, max_connections_per_address)")
+            self.refuse(Fault(503, "there are too many connections"))
         else:
             self.abort()
 
@@ -112,6 +117,8 @@ class Channel(HTTPChannel):
         self._stop_timer()
         self._deadline.close()
         self._closing.stop()
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         self._connections.remove(self)
         super().connectionLost(reason)
 
@@ -137,7 +144,11 @@ class Channel(HTTPChannel):
     # The header
 
     def dataReceived(self, data: bytes) -> None:
-        """Parse what one read brought."""
+        """Parse what one read brought, unless the connection was told to close: TLS may bring more even then."""
+        if self.transport.disconnecting:
+            return
+        if not self._busyReceiving:
+            self._in_turn = 0
         if self._idle:
             self._idle = False
             self._stop_timer()
@@ -149,79 +160,56 @@ class Channel(HTTPChannel):
     def lineReceived(self, line: bytes) -> None:
         """Take a request line or a header field, within the limits."""
         self._header_bytes += len(line) + len(self.delimiter)
+        fault: Fault | None = None
         if self._header_bytes > self.limits.max_header_bytes:
-            self._header_too_large()
-        elif (
-            len(line) > MAX_TARGET_BYTES
-            and not self.requests
-            and any(len(word) > MAX_TARGET_BYTES for word in line.split(b" "))
-        ):
-            self.refuse(414, f"the request target is longer than {MAX_TARGET_BYTES} bytes")
-        elif self.requests and line[:1] in (b" ", b"\t"):
-            self.refuse(400, "a header field is folded over several lines (obs-fold)")
-        else:
+            fault = self._too_much_header()
+        elif not self.requests:
+            fault = request_line_fault(line)
+        elif line:
+            fault = field_fault(line)
+        if fault is None:
             super().lineReceived(line)
+        else:
+            self.refuse(fault)
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line without end."""
-        self._header_too_large()
+        self.refuse(self._too_much_header())
 
     def allHeadersReceived(self) -> None:
         """Check the framing and hand the request over, its body yet to come."""
         request = self.requests[-1]
-        fault = self._framing_fault(request) or self._target_fault(request)
-        if fault:
-            self.refuse(400, fault)
+        fault = header_fault(request.requestHeaders, self._version)
+        if fault is None:
+            self._path, fault = origin_form(self._command, self._path, request.requestHeaders)
+        if fault is not None:
+            self.refuse(fault)
             return
         self._stop_timer()
+        self._in_turn += 1
         self._reading_body = self.length != 0
         if self._reading_body:
-            self._read_by(BODY_READ_BYTES)
+            self._read_by(BODY_READ_BYTES if self.length else CHUNKED_READ_BYTES)
         self._held = self._unwanted = False
         request.parseCookies()
-        self.persistent = self.checkPersistence(request, self._version) and not self._closing_when_idle
+        self.persistent = (
+            self._version == b"HTTP/1.1" and not asks_to_close(request.requestHeaders) and not self._closing_when_idle
+        )
         request.clientproto = self._version
         request.gotLength(self.length)
         if self._reading_body and not (request.expects_continue or self._unwanted):
             self._await_body()
         request.headersReceived(self._command, self._path, self._version)
 
-    def _framing_fault(self, request: "StreamingRequest") -> str:
-        """Say what leaves it open where a request goes or ends (RFC 9112 §3.2, §6.1); "" if nothing."""
-        hosts = request.requestHeaders.getRawHeaders(b"host", [])
-        codings = request.requestHeaders.getRawHeaders(b"transfer-encoding", [])
-        if len(hosts) > 1 or (not hosts and self._version != b"HTTP/1.0"):
-            return "a request has one Host header field"
-        if hosts and _HOST.fullmatch(hosts[0]) is None:
-            return "the Host header field is not a host and port"
-        if codings and self._version == b"HTTP/1.0":
-            return "HTTP/1.0 has no Transfer-Encoding"
-        if any(coding.lower() != b"chunked" for coding in codings):
-            return "the only Transfer-Encoding here is chunked"
-        return ""
-
-    def _target_fault(self, request: "StreamingRequest") -> str:
-        """Bring the target into origin form, and say what is wrong with it; "" if nothing."""
-        absolute = _ABSOLUTE_FORM.match(self._path)
-        if absolute is not None:
-            if absolute[1].lower() != (request.getHeader(b"host") or b"").lower():
-                return "the request target and the Host header field name different hosts"
-            self._path = self._path[absolute.end() :]
-            if not self._path.startswith(b"/"):
-                self._path = b"/" + self._path
-        if not self._path.startswith(b"/") and self._path != b"*":
-            return "the request target is neither a path nor an http URL"
-        return ""
-
     def _await_header(self) -> None:
         self._idle = False
         self._start_timer(self.limits.header_timeout_secs, self._header_late)
 
     def _header_late(self) -> None:
-        self.refuse(408, "the header was not complete in time (header_timeout_secs)")
+        self.refuse(Fault(408, "the header was not complete in time (header_timeout_secs)"))
 
-    def _header_too_large(self) -> None:
-        self.refuse(431, f"the header is longer than {self.limits.max_header_bytes} bytes (max_header_bytes)")
+    def _too_much_header(self) -> Fault:
+        return Fault(431, f"the header is longer than {self.limits.max_header_bytes} bytes (max_header_bytes)")
 
     # The body
 
@@ -237,12 +225,17 @@ class Channel(HTTPChannel):
             if self._progress >= BODY_PROGRESS_BYTES and self._deadline.running:
                 self._await_body()
         if not self._discarding:
+            request = self.requests[-1] if self._reading_body else None
             super().rawDataReceived(data)
+            if request is not None:
+                request.pass_on()
 
     def allContentReceived(self) -> None:
         """End the body; when it was answered before, the request is done now."""
         if self._discarding:
             return
+        request = self.requests[-1]
+        request.pass_on()
         self._stop_timer()
         self._header_bytes = 0
         if self._reading_body:
@@ -251,7 +244,6 @@ class Channel(HTTPChannel):
         if self._held:  # a request that is whole is no reason not to see that its client goes away
             self._held = False
             self._read_on()
-        request = self.requests[-1]
         super().allContentReceived()
         if self._answered:
             self._answered = False
@@ -356,7 +348,11 @@ class Channel(HTTPChannel):
             if self.persistent:
                 self._idle = True
                 self._start_timer(self.limits.keepalive_timeout_secs, self.loseConnection)
+            self.paused = bool(self.persistent and self._buffer) and self._in_turn >= REQUESTS_PER_TURN
             super().requestDone(request)
+            if self.paused:
+                self._networkProducer.pauseProducing()
+                self._let_others()
             if self._idle and self._buffer:
                 self._await_header()
         else:
@@ -365,26 +361,52 @@ class Channel(HTTPChannel):
                 request.drop_body()
                 self._linger()
 
+    def _let_others(self) -> None:
+        """Parse what is pipelined in the next turn, unless the client does not read what it was answered."""
+        if self._next_turn is None and not self._waitingForTransport:
+            self._next_turn = self._clock.callLater(0, self._parse_on)
+
+    def _parse_on(self) -> None:
+        self._next_turn = None
+        if not (self.transport.disconnecting or self._waitingForTransport):
+            self.paused = False
+            self._networkProducer.resumeProducing()
+            self.dataReceived(b"")
+
     def resumeProducing(self) -> None:
         """Go on writing; the transport has sent what it was given."""
         super().resumeProducing()
-        if self._held:
+        if self._held or self.paused:
             self._networkProducer.pauseProducing()
+        if self.paused:
+            self._let_others()
 
-    def refuse(self, status: int, detail: str) -> None:
+    def secure_reply(self, headers: Headers, status: int, *, whole: bool, secure_scheme: bool) -> None:
+        """Add to a reply's header what a browser is to be told of it; not to one that is another server's `whole`."""
+        anonymous(headers)
+        if not whole:
+            secure(headers, status)
+        if self.hsts_max_age_secs and secure_scheme:
+            transport_security(headers, self.hsts_max_age_secs)
+
+    def refuse(self, fault: Fault) -> None:
         """Answer what cannot become a request, and read no more of this connection."""
-        self._log.info("{status} for {peer}: {detail}", status=status, peer=self._peer, detail=detail)
-        title = HTTPStatus(status).phrase
-        problem = dumps({"status": status, "title": title, "detail": detail}).encode("ascii")
-        header = [
-            b"HTTP/1.1 %d %b" % (status, title.encode("ascii")),
-            b"Content-Type: application/problem+json",
-            b"Content-Length: %d" % len(problem),
-            b"Connection: close",
-        ]
+        status, correlation_id = fault.status, uuid4().hex
+        self._log.info(
+            "{status} for {peer}: {detail} ({correlation_id})",
+            status=status,
+            peer=getattr(self._peer, "host", ""),
+            detail=fault.detail,
+            correlation_id=correlation_id,
+        )
+        document = problem(status, fault.detail, correlation_id)
+        headers = Headers({b"content-type": [CONTENT_TYPE.encode()], b"content-length": [b"%d" % len(document)]})
+        headers.addRawHeader(b"connection", b"close")
         if status == 503:
-            header.append(b"Retry-After: 1")
-        self.transport.write(b"\r\n".join((*header, b"", problem)))
+            headers.addRawHeader(b"retry-after", b"1")
+        self.secure_reply(headers, status, whole=False, secure_scheme=self._secure)
+        self.writeHeaders(b"HTTP/1.1", b"%d" % status, HTTPStatus(status).phrase.encode("ascii"), headers)
+        self.write(document)
         self.persistent = False
         self._discarding = True
         self.setRawMode()
@@ -397,7 +419,7 @@ class Channel(HTTPChannel):
         elif self._reading_body:
             self.requests[-1].fail_body(BadRequest("the request's chunked coding is malformed"))
         elif not self._discarding:
-            self.refuse(400, "this is not a request as RFC 9112 has it")
+            self.refuse(Fault(400, "this is not a request as RFC 9112 has it"))
 
     def _linger(self) -> None:
         """Read and throw away what the client is still sending, so that it gets to see the reply."""

@@ -6,7 +6,9 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
-from harmonygw.net.http.limits import MAX_SHED, HTTPLimits
+from harmonygw.net.http.addresses import network_of
+from harmonygw.net.http.descriptors import Descriptors
+from harmonygw.net.http.limits import MAX_SHED, NETWORK_SHARE, HTTPLimits
 
 
 class Admission(Enum):
@@ -30,8 +32,9 @@ class Closable(Protocol):
 class Connections:
     """The connections of one listener. A place is free again when its socket is closed, not before."""
 
-    def __init__(self, limits: HTTPLimits) -> None:
+    def __init__(self, limits: HTTPLimits, descriptors: Descriptors | None = None) -> None:
         self._limits = limits
+        self._descriptors = descriptors or Descriptors()
         self._open: dict[Closable, tuple[str, Admission]] = {}
         self._served_by_address: Counter[str] = Counter()
         self._count: Counter[Admission] = Counter()
@@ -45,12 +48,17 @@ class Connections:
         """Return the number of connections that are being served for one address."""
         return self._served_by_address[address]
 
-    def add(self, channel: Closable, address: str) -> Admission:
-        """Count a connection that was just accepted, and decide on it."""
-        if len(self) < self._limits.max_connections and self.of(address) < self._limits.max_connections_per_address:
+    def add(self, channel: Closable, address: str, descriptor: int = -1) -> Admission:
+        """Count a connection that was just accepted, with its file descriptor, and decide on it."""
+        most = self._limits.max_connections_per_address
+        if (
+            len(self) < self._limits.max_connections
+            and all(self.of(one) < share * most for one, share in _counted(address))
+            and descriptor < self._descriptors.served_below
+        ):
             admission = Admission.SERVED
-            self._served_by_address[address] += 1
-        elif self._count[Admission.SHED] < MAX_SHED:
+            self._served_by_address.update(one for one, _ in _counted(address))
+        elif self._count[Admission.SHED] < MAX_SHED and descriptor < self._descriptors.shed_below:
             admission = Admission.SHED
         else:
             admission = Admission.DROPPED
@@ -63,9 +71,10 @@ class Connections:
         address, admission = self._open.pop(channel)
         self._count[admission] -= 1
         if admission is Admission.SERVED:
-            self._served_by_address[address] -= 1
-            if not self._served_by_address[address]:
-                del self._served_by_address[address]
+            for one, _ in _counted(address):
+                self._served_by_address[one] -= 1
+                if not self._served_by_address[one]:
+                    del self._served_by_address[one]
         if not self._open:
             watchers, self._drained = self._drained, []
             for watcher in watchers:
@@ -85,3 +94,9 @@ class Connections:
         """Reset every connection."""
         for channel in tuple(self._open):
             channel.abort()
+
+
+def _counted(address: str) -> tuple[tuple[str, int], ...]:
+    """Return what a connection is counted under, and how many times `max_connections_per_address` that has."""
+    network = network_of(address)
+    return ((address, 1), (network, NETWORK_SHARE)) if network else ((address, 1),)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Final
 
 from harmonygw.errors import TooLarge
 from harmonygw.net.http.limits import BODY_LIMIT_KEYS
+from harmonygw.net.http.security import secure
 from harmonygw.streams import Body, Pieces
 
 PIECE_BYTES: Final = 64 * 1024
@@ -24,6 +25,8 @@ class ForeignRequest:
         self._lost = False
         self.aborted = False
         """Whether `abort()` was called."""
+        self.is_anothers = False
+        """Whether the reply's header is that of a web server behind us, as a whole."""
         self._max_bytes = 0
         self.body = self._whole_body()
         """What the client has sent; None when it sent nothing."""
@@ -54,6 +57,8 @@ class ForeignRequest:
 
     def begin(self) -> None:
         """Write the header."""
+        if not self.is_anothers:
+            secure(self._request.responseHeaders, self._request.code)
         self._request.write(b"")
 
     def write_pieces(self, pieces: Pieces) -> int:

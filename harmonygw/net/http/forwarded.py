@@ -12,14 +12,15 @@ to name the same one.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet import address as addresses
 from twisted.web.resource import IResource, Resource, getChildForRequest
 from zope.interface import implementer
 
-from harmonygw.net.http.authority import AUTHORITY, authority
+from harmonygw.net.http.addresses import plain
+from harmonygw.net.http.authority import AUTHORITY, MAX_PORT, authority
 from harmonygw.net.http.forwarded_elements import address_of, elements
 from harmonygw.net.http.tree import Problem
 
@@ -29,7 +30,6 @@ SCHEMES: Final = frozenset({"http", "https"})
 CONFLICT: Final = "The header fields Forwarded and X-Forwarded-For name different clients."
 
 _PORT: Final = re.compile(r"[0-9]{1,5}")
-_MAX_PORT: Final = 65535
 
 
 @dataclass(slots=True)
@@ -76,7 +76,7 @@ class Forwarded(Resource):
             if "for" not in element:
                 break
             address = address_of(element["for"])
-            said.client = str(address) if address is not None else said.client or peer
+            said.client = plain(str(address)) if address is not None else said.client or peer
             if address is None or not self._is_trusted(said.client):
                 break
         return said
@@ -89,7 +89,7 @@ class Forwarded(Resource):
             self._x_client(request, peer),
             scheme if scheme in SCHEMES else "",
             host if AUTHORITY.fullmatch(host) else "",
-            port if _PORT.fullmatch(port) and 0 < int(port) <= _MAX_PORT else "",
+            port if _PORT.fullmatch(port) and 0 < int(port) <= MAX_PORT else "",
         )
 
     def _x_client(self, request: Any, peer: str) -> str:
@@ -97,25 +97,26 @@ class Forwarded(Resource):
         client = ""
         for text in reversed(_values(request, b"x-forwarded-for")):
             try:
-                address = ip_address(text)
+                address = plain(text)
             except ValueError:
                 return client or peer
-            client = str(address)
+            client = address
             if not self._is_trusted(client):
                 break
         return client
 
     def _is_trusted(self, host: str) -> bool:
         try:
-            address = ip_address(host)
+            address = ip_address(plain(host))
         except ValueError:
             return False
-        return any(address in block for block in self._trusted)
+        both = (address, IPv6Address(f"::ffff:{address}")) if address.version == 4 else (address,)
+        return any(one in block for one in both for block in self._trusted)
 
 
 def _set_client(request: Any, client: str) -> None:
     if client:
-        kind = IPv4Address if ip_address(client).version == 4 else IPv6Address
+        kind = addresses.IPv4Address if ip_address(client).version == 4 else addresses.IPv6Address
         request.client = kind("TCP", client, 0)
 
 

@@ -9,15 +9,23 @@ elsewhere.
 from collections.abc import Coroutine
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
-from twisted.web.http import parse_qs
-from twisted.web.resource import IResource
+from twisted.web.http import _MalformedChunkedDataError, parse_qs
 from twisted.web.server import Request
 
+from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
 from harmonygw.errors import HarmonyError, TooLarge, TransportError
-from harmonygw.net.http.limits import BODY_LIMIT_KEYS, LINGER_BYTES, WINDOW_BYTES
+from harmonygw.net.http.limits import (
+    BODY_LIMIT_KEYS,
+    FREE_CHUNKS,
+    LINGER_BYTES,
+    MIN_CHUNK_BYTES,
+    MIN_PIECE_COST,
+    WINDOW_BYTES,
+)
 from harmonygw.net.sending import flush
 from harmonygw.streams import Body, Cancelled, Feed, Pieces
 
@@ -53,11 +61,14 @@ class StreamingRequest(Request):
     """Whether `abort()` was called."""
     expects_continue = False
     """Whether the client waits for 100 Continue before it sends the body."""
+    is_anothers = False
+    """Whether the reply's header is that of a web server behind us, as a whole: nothing is added to it."""
 
     _query = b""
     _upload: _Upload | None = None
     _max_bytes = 0
     _received_bytes = 0
+    _received_pieces = 0
     _body_complete = False
 
     # What the channel tells
@@ -69,6 +80,7 @@ class StreamingRequest(Request):
         expectation = self.requestHeaders.getRawHeaders(b"expect", [b""])[0]
         self.expects_continue = expectation.lower() == b"100-continue" and self.clientproto == b"HTTP/1.1"
         self._upload = _Upload(self, self.channel)
+        self._gathered: list[bytes] = []
         self.body = Body(self._upload, length=length)
         self.limit_body(self.channel.limits.max_request_bytes)
 
@@ -85,14 +97,28 @@ class StreamingRequest(Request):
         return query
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Pass bytes of the body on."""
-        if self._upload is None or self._upload.done:
+        """Take bytes of the body; `pass_on` follows when all of one read are there."""
+        if self.body is None or self._upload is None:
             return
         self._received_bytes += len(data)
+        if self.body.length is None:
+            self._received_pieces += 1
+            if self._received_pieces > FREE_CHUNKS and self._received_bytes < MIN_CHUNK_BYTES * self._received_pieces:
+                raise _MalformedChunkedDataError  # which is how Twisted's decoder is stopped amid what was read
+        if self._upload.done:
+            return
         if self._max_bytes and self._received_bytes > self._max_bytes:
             self._too_large()
         elif data:
-            self._upload.put((data,), len(data))
+            self._gathered.append(data)
+
+    def pass_on(self) -> None:
+        """Give what one read brought of the body to whoever reads it."""
+        if self._upload is not None and self._gathered:
+            gathered, self._gathered = self._gathered, []
+            if len(gathered) > 1:
+                gathered = [b"".join(gathered)]
+            self._upload.put(gathered, max(len(gathered[0]), MIN_PIECE_COST))
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """End the body: it has arrived whole."""
@@ -151,11 +177,6 @@ class StreamingRequest(Request):
         """Whether the client has gone, or the connection was reset by us: nothing can be sent any more."""
         return self.aborted or self._disconnected
 
-    def render(self, resrc: IResource) -> None:
-        """Let a resource answer; of the software that serves it the header says nothing."""
-        self.responseHeaders.removeHeader(b"server")
-        super().render(resrc)
-
     def abort(self) -> None:
         """Reset the connection, so that what was sent of the reply cannot be taken for all of it."""
         if not self.disconnected and not self.finished and self.channel is not None:
@@ -180,6 +201,9 @@ class StreamingRequest(Request):
                 self.channel.persistent = False
             if not self.channel.persistent:
                 self.responseHeaders.setRawHeaders(b"connection", [b"close"])
+            self.channel.secure_reply(
+                self.responseHeaders, self.code, whole=self.is_anothers, secure_scheme=self.isSecure()
+            )
         super().write(data)
 
     def write_pieces(self, pieces: Pieces) -> int:
@@ -216,12 +240,22 @@ class StreamingRequest(Request):
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer 500 to what a resource did not catch, or reset the connection when a reply has begun."""
-        self._log.failure("{method} {path} failed", reason, method=self.method, path=self.path)
+        correlation_id = uuid4().hex
+        self._log.failure(
+            "{method} {path} failed ({correlation_id})",
+            reason,
+            method=self.method,
+            path=self.path,
+            correlation_id=correlation_id,
+        )
         if self.startedWriting:
             self.abort()
         else:
+            document = problem(500, "The gateway failed; its log has the details.", correlation_id)
             self.setResponseCode(500)
-            self.setHeader(b"content-length", b"0")
+            self.setHeader(b"content-type", CONTENT_TYPE.encode())
+            self.setHeader(b"content-length", b"%d" % len(document))
+            self.write(document if self.method != b"HEAD" else b"")
             self.finish()
         return reason
 

@@ -8,6 +8,7 @@ from twisted.web.server import Site
 
 from harmonygw.net.http.channel import Channel
 from harmonygw.net.http.connections import Connections
+from harmonygw.net.http.descriptors import Descriptors
 from harmonygw.net.http.limits import HTTPLimits
 from harmonygw.net.http.request import StreamingRequest
 
@@ -16,20 +17,29 @@ class HTTPSite(Site):
     """Serves `resource` over HTTP/1.1 and 1.0; each request is a `StreamingRequest`.
 
     Listen with a backlog of `limits.BACKLOG`. To stop: stop listening, wait for `connections.drain()` as long
-    as may be, then `connections.abort()`. HTTP/2 is not offered, and there is no access log: whoever answers
+    as may be, then `connections.abort()`. `hsts_max_age_secs` goes with what is answered over TLS (RFC 6797), 0 for
+    nothing. HTTP/2 is not offered, and there is no access log: whoever answers
     writes one.
     """
 
     noisy = False
 
-    def __init__(self, resource: IResource, *, limits: HTTPLimits | None = None, reactor: IReactorTime) -> None:
+    def __init__(
+        self,
+        resource: IResource,
+        *,
+        limits: HTTPLimits | None = None,
+        hsts_max_age_secs: int = 0,
+        reactor: IReactorTime,
+    ) -> None:
         super().__init__(resource, requestFactory=StreamingRequest, reactor=reactor, parsePOSTFormSubmission=False)
         self.limits = limits or HTTPLimits()
-        self.connections = Connections(self.limits)
+        self.connections = Connections(self.limits, Descriptors.of_process())
+        self._hsts_max_age_secs = hsts_max_age_secs
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
         """Make the server's side of a connection."""
-        channel = Channel(self.limits, self.reactor, self.connections)
+        channel = Channel(self.limits, self.reactor, self.connections, hsts_max_age_secs=self._hsts_max_age_secs)
         channel.factory = channel.site = self
         channel.requestFactory = self.requestFactory
         return channel

@@ -13,6 +13,8 @@ from typing import Final
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITransport
 from twisted.internet.tcp import Connection
 
+from harmonygw.net.http.limits import WRITE_PROGRESS_BYTES
+
 _BYTES_ACKED: Final = slice(120, 128)
 """Where Linux has `tcpi_bytes_acked` in its `struct tcp_info` (tcp(7), since 4.1)."""
 
@@ -39,7 +41,10 @@ def acknowledged(transport: object) -> int:
 
 
 class StallTimer:
-    """Calls `stalled` once the peer has acknowledged nothing for `seconds`, from `start()` until `stop()`."""
+    """Calls `stalled` once the peer has acknowledged less than `WRITE_PROGRESS_BYTES` in `seconds`.
+
+    It watches from `start()` until `stop()`.
+    """
 
     def __init__(
         self, clock: IReactorTime, transport: ITransport | None, seconds: float, stalled: Callable[[], None]
@@ -65,7 +70,7 @@ class StallTimer:
 
     def _look(self) -> None:
         self._call = None
-        if acknowledged(self._transport) == self._mark:
+        if acknowledged(self._transport) - self._mark < WRITE_PROGRESS_BYTES:
             self._stalled()
         else:
             self.start()

@@ -23,6 +23,7 @@ class PrefixTree(Resource):
     def __init__(self) -> None:
         super().__init__()
         self._prefixes: dict[tuple[bytes, ...], IResource] = {}
+        self._longest = 0
 
     def put(self, path_prefix: str, resource: IResource) -> None:
         """Serve `resource` below `path_prefix`, which begins with a slash, or is empty for everything.
@@ -32,11 +33,12 @@ class PrefixTree(Resource):
         segments = tuple(segment.encode() for segment in path_prefix.split("/") if segment)
         if self._prefixes.setdefault(segments, resource) is not resource:
             raise ConfigurationError((f'path prefix "{path_prefix or "/"}" is taken',))
+        self._longest = max(self._longest, len(segments))
 
     def getChild(self, path: bytes, request: Any) -> IResource:
         """Find the resource; what is left of the path is its `postpath`."""
         whole = (path, *request.postpath)
-        for length in range(len(whole), -1, -1):
+        for length in range(min(len(whole), self._longest), -1, -1):  # a path may have 8,000 segments
             found = self._prefixes.get(whole[:length])
             if found is not None:
                 # Twisted has moved the first segment to prepath already.

@@ -75,6 +75,7 @@ def test_a_request_is_passed_on_and_its_response_back(tmp_path: Path) -> None:
     served.answer(b"HTTP/1.1 201 Made\r\nContent-Length: 2\r\nX: y\r\n\r\nok")
     assert served.reply is not None
     assert served.reply.status == 201
+    assert served.reply.of_web_server
     assert ("X", "y") in served.reply.headers
     assert not [name for name, _ in served.reply.headers if name.lower() == "content-length"]
     body = served.reply.body

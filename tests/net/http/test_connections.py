@@ -1,5 +1,6 @@
 from harmonygw.net.http.connections import Admission, Connections
-from harmonygw.net.http.limits import MAX_SHED, HTTPLimits
+from harmonygw.net.http.descriptors import Descriptors
+from harmonygw.net.http.limits import MAX_SHED, NETWORK_SHARE, HTTPLimits
 
 
 class Channel:
@@ -13,9 +14,9 @@ class Channel:
         self.told.append("abort")
 
 
-def add(connections, address, count=1):
+def add(connections, address, count=1, descriptor=-1):
     channels = [Channel() for _ in range(count)]
-    return channels, [connections.add(channel, address) for channel in channels]
+    return channels, [connections.add(channel, address, descriptor) for channel in channels]
 
 
 def test_the_limit_for_an_address_spares_the_others():
@@ -32,6 +33,24 @@ def test_the_limit_overall_holds_for_every_address():
     assert add(connections, "b")[1] == [Admission.SHED]
 
 
+def test_all_addresses_of_a_subscriber_of_ipv6_have_one_limit():
+    connections = Connections(HTTPLimits(max_connections_per_address=2))
+    assert add(connections, "2001:db8::1", 3)[1][-1] == Admission.SHED
+    channels = [add(connections, f"2001:db8::f{number}")[0][0] for number in range(2 * NETWORK_SHARE - 2)]
+    assert add(connections, "2001:db8::f:f")[1] == [Admission.SHED]
+    assert add(connections, "2001:db8:0:1::1")[1] == [Admission.SERVED]
+    assert connections.of("2001:db8::1") == 2
+    connections.remove(channels[0])
+    assert add(connections, "2001:db8::f:f")[1] == [Admission.SERVED]
+
+
+def test_when_descriptors_run_short_connections_are_refused_and_then_closed_at_once():
+    connections = Connections(HTTPLimits(), Descriptors(served_below=100, shed_below=110))
+    admissions = [add(connections, "a", descriptor=number)[1][0] for number in (99, 100, 109, 110)]
+    assert admissions == [Admission.SERVED, Admission.SHED, Admission.SHED, Admission.DROPPED]
+    assert add(connections, "a", descriptor=50)[1] == [Admission.SERVED]
+
+
 def test_a_place_comes_back_for_its_own_kind_only():
     connections = Connections(HTTPLimits(max_connections=1))
     (served, *refused), _ = add(connections, "a", 2 + MAX_SHED)
@@ -44,7 +63,7 @@ def test_a_place_comes_back_for_its_own_kind_only():
 
 def test_nothing_is_left_when_everyone_has_gone():
     connections = Connections(HTTPLimits())
-    channels, _ = add(connections, "a", 3)
+    channels = add(connections, "a", 3)[0] + add(connections, "2001:db8::1", 2)[0]
     for channel in channels:
         connections.remove(channel)
     assert (len(connections), connections.of("a"), vars(connections)["_served_by_address"]) == (0, 0, {})

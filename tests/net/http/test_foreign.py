@@ -70,6 +70,15 @@ def test_a_body_comes_in_pieces() -> None:
     assert arrived()[0].body is None
 
 
+@pytest.mark.parametrize(("is_anothers", "added"), [(False, True), (True, False)])
+def test_a_browser_is_told_the_same_there_unless_a_web_server_has_answered(is_anothers: bool, added: bool) -> None:
+    request, transport, _ = arrived()
+    request.is_anothers = is_anothers
+    request.begin()
+    assert (b"\r\nX-Content-Type-Options: nosniff\r\n" in transport.value()) is added
+    assert (b"\r\nContent-Security-Policy: default-src 'none'" in transport.value()) is added
+
+
 def test_after_an_abort_nothing_is_sent_and_nothing_fails() -> None:
     request, transport, _ = arrived()
     request.abort()

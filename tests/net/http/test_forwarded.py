@@ -36,6 +36,14 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(value: str, cl
     assert told(f"X-Forwarded-For: {value}")["client"] == client
 
 
+@pytest.mark.parametrize("trusted", ["10.0.0.0/8", "::ffff:10.0.0.0/104"])
+@pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1"])
+def test_a_proxy_is_trusted_in_either_form_of_its_address(trusted: str, peer: str) -> None:
+    for name, value in (("X-Forwarded-For", "::ffff:192.0.2.7"), ("Forwarded", 'for="[::ffff:192.0.2.7]"')):
+        answer = ask(Forwarded(Told(), [ip_network(trusted)]), "/a", f"{name}: {value}", peer=peer)
+        assert answer.document["client"] == "192.0.2.7"
+
+
 def test_a_list_may_be_sent_in_several_fields() -> None:
     assert told("X-Forwarded-For: 198.51.100.1", "X-Forwarded-For: 192.0.2.7")["client"] == "192.0.2.7"
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import globalLogPublisher
@@ -227,7 +229,7 @@ def test_bytes_of_a_body_that_was_given_up_are_dropped(wire):
     request = wire.request
     Deferred.fromCoroutine(request.body.aclose())
     wire.receive(b"678")
-    assert request._received_bytes == 5
+    assert (request._upload.held, request._gathered) == (0, [])
 
 
 def test_everything_is_harmless_after_an_abort(wire):
@@ -240,14 +242,17 @@ def test_everything_is_harmless_after_an_abort(wire):
     assert wire.sent == b""
 
 
-def test_a_resource_that_raises_gets_a_500_without_words(wire, failures):
+def test_a_resource_that_raises_gets_a_500_that_says_nothing_but_where_to_look(wire, failures):
     def broken(request):
         raise ValueError("secret")
 
     wire.app.render = broken
     wire.receive(GET)
     assert wire.status == 500
-    assert wire.sent.endswith(b"Content-Length: 0\r\n\r\n")
+    document = json.loads(wire.sent.partition(b"\r\n\r\n")[2])
+    assert document["detail"] == "The gateway failed; its log has the details."
+    assert len(document["correlation_id"]) == 32
+    assert b"secret" not in wire.sent
     assert [failure.type for failure in failures] == [ValueError]
 
 

@@ -4,6 +4,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 
+from harmonygw.net.http.limits import WRITE_PROGRESS_BYTES
 from harmonygw.net.http.stall import StallTimer, acknowledged, connection_beneath
 
 
@@ -69,12 +70,21 @@ def test_progress_restarts_the_timer_and_a_stall_ends_it(pair):
     timer = StallTimer(clock, pair.connection, 10, lambda: stalls.append(clock.seconds()))
     timer.start()
     clock.advance(9)
-    pair.send(b"x")
+    pair.send(b"x" * WRITE_PROGRESS_BYTES)
     clock.advance(1)
     assert stalls == []
     clock.advance(10)
     assert stalls == [20]
     assert clock.getDelayedCalls() == []
+
+
+def test_a_byte_now_and_then_is_no_progress(pair):
+    clock, stalls = Clock(), []
+    StallTimer(clock, pair.connection, 10, lambda: stalls.append(clock.seconds())).start()
+    for _ in range(10):
+        clock.advance(1)
+        pair.send(b"x" * ((WRITE_PROGRESS_BYTES - 1) // 10))
+    assert stalls == [10]
 
 
 def test_starting_twice_and_stopping_twice_is_harmless(pair):
