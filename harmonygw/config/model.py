@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harmonygw.config.authorizations import Authorization
 from harmonygw.config.pipeline_options import PipelineOptions, SourceRoute
 from harmonygw.config.system import (
     Authentication,
@@ -33,6 +34,7 @@ from harmonygw.config.tables import Policy
 __all__ = [
     "Authentication",
     "AuthenticationOptions",
+    "Authorization",
     "Backend",
     "Configuration",
     "Connection",
@@ -201,6 +203,7 @@ class Configuration:
     middleware: Mapping[str, MiddlewareSettings]
     policies: Mapping[str, Policy]
     rules: Mapping[str, Rule]
+    authorizations: Mapping[str, Authorization]
     routes: Mapping[str, tuple[Route, ...]]
     """For each network that serves HTTP, its endpoints, longest prefix first."""
     unauthenticated: tuple[str, ...]
