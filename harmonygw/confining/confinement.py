@@ -81,6 +81,5 @@ class Confinement:
                 return await stored(request, operation, sight, proceed)
             case FindWorklist():
                 return await worklist.found(request, operation, constraints, proceed)
-        # An HTTP request that is passed on, an upload, storage commitment: nothing of these can be held against a
-        # study.
+        # An HTTP request that is passed on, an upload, storage commitment: none can be held against a study.
         raise Denied(DENIED, log_detail=constraints.reasons)

@@ -25,7 +25,9 @@ PIXELS: Final = "7FE00000"
 ORDER: Final = {None: 0, Level.PATIENT: 0, Level.STUDY: 0, Level.SERIES: 1, Level.IMAGE: 2}
 """How far down the levels of the Study Root model are; what describes a match and no entity is at the top."""
 
-MAY_BE_ADDED: Final = frozenset({"00100021"})
+ISSUER_OF_PATIENT_ID: Final = "00100021"
+
+MAY_BE_ADDED: Final = frozenset({ISSUER_OF_PATIENT_ID})
 """IssuerOfPatientID: modalities leave it out, and archives know it of a study without writing it into the objects. An
 object that lacks it is the study's, of which the archive has said it; one that has another is not."""
 

@@ -39,11 +39,9 @@ async def retrieved(request: Request, retrieve: Retrieve, sight: Sight, proceed:
     """
     constraints = sight.constraints
     study = retrieve.study_instance_uid
-    if study not in await sight.studies((study,)):
-        raise NotFound(NOTHING)
-    if constraints.series and not await _shows(retrieve, sight):
-        raise NotFound(NOTHING)
     try:
+        if study not in await sight.studies((study,)) or not await _shows(retrieve, sight):
+            raise NotFound(NOTHING)
         reply: Reply = await proceed(request)
         instances = await Begun.of(_complying(request, retrieve, reply.result, constraints))
     except NotFound:
@@ -56,6 +54,9 @@ async def retrieved(request: Request, retrieve: Retrieve, sight: Sight, proceed:
 
 
 async def _shows(retrieve: Retrieve, sight: Sight) -> bool:
+    """Tell whether the series complies, or any of the study's; what is of instances alone is looked for in them."""
+    if not sight.constraints.series:
+        return True
     if retrieve.level is Level.STUDY:
         return await sight.shows_any(retrieve.study_instance_uid)
     parts = await sight.parts(retrieve.study_instance_uid)

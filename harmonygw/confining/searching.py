@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from harmonygw.confining.constraints import (
+    ISSUER_OF_PATIENT_ID,
     MODALITY,
     ORDER,
     SERIES,
@@ -22,7 +23,7 @@ from harmonygw.confining.constraints import (
 )
 from harmonygw.confining.sight import Part, Sight, source_of
 from harmonygw.dicom.dataset.matching import Matcher
-from harmonygw.dicom.web.attributes import MODALITIES_IN_STUDY, Level, level_of, vr_of_tag
+from harmonygw.dicom.web.attributes import MODALITIES_IN_STUDY, UNIQUE_KEYS, Level, level_of, vr_of_tag
 from harmonygw.errors import Denied, NotAcceptable, TooLarge
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import ContestedMatch, Find, Matches
@@ -149,7 +150,9 @@ class _Query:
         elif find.level is Level.SERIES:
             also.append(SERIES)
         elif find.level is Level.IMAGE:
-            also += constraints.series
+            # An archive may refuse what is of another level; what has been looked at there it has given.
+            lacking = [part.lacking for some in parts.values() for part in some.values() if part.shown]
+            also += dict.fromkeys(tag for tags in lacking for tag in tags)
         self._reduces_modalities = (
             find.level is Level.STUDY and constraints.below_study and MODALITIES_IN_STUDY in asked_for
         )
@@ -157,8 +160,8 @@ class _Query:
         self._modalities: Matcher | None = None
         if self._reduces_modalities and asked_modalities.get("Value"):
             self._modalities = Matcher({MODALITIES_IN_STUDY: asked_modalities})
-        self._added = frozenset(tag for tag in (*also, *narrowing) if tag not in asked_for)
-        """What the client has not asked for, and does not get."""
+        self._added = frozenset({*also, *narrowing}.difference(asked_for, UNIQUE_KEYS.values()))
+        """What the client has not asked for, and does not get. Unique keys are in every match."""
         keys = {**narrowing, **{tag: key for tag, key in find.keys.items() if key.get("Value") or tag not in narrowing}}
         returned = {**{tag: {"vr": vr_of_tag(tag)} for tag in also}, **find.return_keys}
         self.find = replace(
@@ -261,7 +264,9 @@ class _Query:
         None when it then no longer matches what the client asked for.
         """
         constraints, level = self._constraints, self._level
-        made = {tag: element for tag, element in row.items() if tag not in self._hidden and tag not in self._added}
+        contested = isinstance(row, ContestedMatch)
+        removed = self._hidden | (self._added - {ISSUER_OF_PATIENT_ID} if contested else self._added)
+        made = {tag: element for tag, element in row.items() if tag not in removed}
         if constraints.by_parts(level):
             made = {tag: element for tag, element in made.items() if not _is_below(tag, level)}
             modalities = made.pop(MODALITIES_IN_STUDY, None)

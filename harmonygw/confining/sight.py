@@ -23,7 +23,8 @@ from harmonygw.confining.constraints import (
     uid_of,
     value_of,
 )
-from harmonygw.errors import TooLarge
+from harmonygw.dicom.dimse.statuses import OUT_OF_RESOURCES
+from harmonygw.errors import RejectedError, TooLarge
 from harmonygw.exchange import SOURCE, Record, Reply, Request
 from harmonygw.joining import Joining
 from harmonygw.operations import ContestedMatch, Find, Level
@@ -250,13 +251,23 @@ class Sight:
     async def instances(
         self, study: str, series: str, part: Part, source: str | None = None, *, first: bool = False
     ) -> tuple[str, ...]:
-        """Return the instances of a series that comply, or only the first; raises what a Find raises."""
+        """Return the instances of a series that comply, or only the first; raises what a Find raises.
+
+        None do where the archive refuses to say at this level what belongs to a series.
+        """
         constraints = self.constraints
         tags = (*part.lacking, *constraints.image)
         keys = {STUDY: {"vr": "UI", "Value": [study]}, SERIES: {"vr": "UI", "Value": [series]}}
         find = Find(Level.IMAGE, keys, {INSTANCE: {"vr": "UI"}, **constraints.returned(tags)})
         judged: dict[str, bool] = {}
-        for row in await self._rows(find, MAX_INSTANCES, source, first=first, tags=tags):
+        try:
+            rows = await self._rows(find, MAX_INSTANCES, source, first=first, tags=tags)
+        except RejectedError as error:
+            if not part.lacking or error.status == OUT_OF_RESOURCES:
+                raise
+            self._request.record.note("the archive does not say of instances what it leaves out of series")
+            return ()
+        for row in rows:
             if uid_of(row, STUDY, (study,)) == study and uid_of(row, SERIES, (series,)) == series:
                 complies = constraints.judge(row, tags) is Judgement.COMPLIES
                 uid = value_of(row, INSTANCE)
