@@ -77,7 +77,8 @@ def test_a_table_says_who_may_see_what(configure: Configure) -> None:
         ('principals = ["a"]\npipelines = ["wep"]', 'there is no pipeline "wep"; did you mean "web"?'),
         (
             'principals = ["a"]\nkeys = { InstitutionNam = ["x"] }',
-            'keys: "InstitutionNam" is neither the keyword nor the tag of an attribute; did you mean "InstitutionName"?',
+            'keys: "InstitutionNam" is neither the keyword nor the tag of an attribute; did you mean "Institution'
+            'Name"?',
         ),
         ('principals = ["a"]\nkeys = { q0 = ["x"] }', 'keys: "q0" is neither the keyword nor the tag of an attribute'),
         (

@@ -54,8 +54,8 @@ __all__ = [
     "object_of",
     "result_of",
     "rows_of",
-    "series",
     "sent",
+    "series",
     "study",
     "tag",
 ]
@@ -85,7 +85,9 @@ def object_of(attributes: Match, **others: Any) -> Instance:
     data = encoded(attributes)
     feed: Feed[Pieces] = Feed(limit=1_000_000)
     for start in range(0, len(data), 50):
-        feed.put((data[start : start + 20], data[start + 20 : start + 50]) if start + 20 < len(data) else (data[start:],))
+        feed.put(
+            (data[start : start + 20], data[start + 20 : start + 50]) if start + 20 < len(data) else (data[start:],)
+        )
     feed.end()
     return Instance(
         CT,
@@ -160,7 +162,7 @@ class Keeper(Archive):
             yield StoreResult(instance.sop_class_uid, instance.sop_instance_uid, 0)
 
 
-class confined:  # noqa: N801 - it reads as what it makes
+class confined:
     """A principal who is confined to some values, in front of an archive."""
 
     def __init__(self, archive: Keeper, **keys: Sequence[str] | str) -> None:

@@ -50,7 +50,16 @@ def test_keys_are_by_tag() -> None:
 
 @pytest.mark.parametrize(
     ("principal", "calling"),
-    [(None, None), ("", None), ("Anna", None), ("lab", None), ("ann", None), (None, "CT"), (None, "CT12"), ("CT1", None)],
+    [
+        (None, None),
+        ("", None),
+        ("Anna", None),
+        ("lab", None),
+        ("ann", None),
+        (None, "CT"),
+        (None, "CT12"),
+        ("CT1", None),
+    ],
 )
 def test_who_is_named_by_none_sees_nothing(principal: str | None, calling: str | None) -> None:
     with pytest.raises(Denied):

@@ -68,7 +68,9 @@ def test_several_values_are_asked_for_and_checked(values: list[str]) -> None:
 
 
 def test_what_an_archive_leaves_out_is_hidden() -> None:
-    somebody = confined(hospital(ignores=["IssuerOfPatientID"], leaves_out=["IssuerOfPatientID"]), IssuerOfPatientID="west")
+    somebody = confined(
+        hospital(ignores=["IssuerOfPatientID"], leaves_out=["IssuerOfPatientID"]), IssuerOfPatientID="west"
+    )
     assert somebody.rows(STUDIES) == []
 
 
@@ -123,7 +125,9 @@ def test_all_restrictions_hold_together() -> None:
 
 def test_a_limit_does_not_make_a_page_empty() -> None:
     archive = hospital(ignores=["IssuerOfPatientID"])
-    assert confined(archive, IssuerOfPatientID="west").uids(Find(Level.STUDY, {}, STUDIES.return_keys, limit=1)) == ["2"]
+    assert confined(archive, IssuerOfPatientID="west").uids(Find(Level.STUDY, {}, STUDIES.return_keys, limit=1)) == [
+        "2"
+    ]
     assert archive.asked[0].limit is None
 
 
@@ -140,7 +144,9 @@ def test_patients_are_not_counted() -> None:
 
 def test_a_study_that_was_not_asked_for_is_not_shown() -> None:
     archive = hospital(ignores=["StudyInstanceUID"])
-    assert confined(archive, IssuerOfPatientID=["east", "west"]).uids(Find(Level.STUDY, keys(StudyInstanceUID="2"))) == ["2"]
+    assert confined(archive, IssuerOfPatientID=["east", "west"]).uids(
+        Find(Level.STUDY, keys(StudyInstanceUID="2"))
+    ) == ["2"]
 
 
 @pytest.mark.parametrize("find", [Find(Level.PATIENT), Find(Level.IMAGE, relational=True)])
@@ -222,7 +228,9 @@ def test_series_of_another_study_or_patient_are_not_shown() -> None:
 
 
 def test_another_series_than_was_asked_for_is_not_shown() -> None:
-    archive = Keeper(study("2", series("2.1", image("2.1.1")), series("2.2", image("2.2.1"))), ignores=["SeriesInstanceUID"])
+    archive = Keeper(
+        study("2", series("2.1", image("2.1.1")), series("2.2", image("2.2.1"))), ignores=["SeriesInstanceUID"]
+    )
     below = Find(Level.IMAGE, keys(StudyInstanceUID="2", SeriesInstanceUID="2.1"))
     assert confined(archive, PatientID="P2").uids(below, "SOPInstanceUID") == ["2.1.1"]
 

@@ -18,9 +18,7 @@ REFUSED = 0x0124
 def new(uid: str, study: str = "9", **others: Any) -> Instance:
     given = {"PatientID": "B", "Modality": "US", **others}
     present = {name: value for name, value in given.items() if value is not None}
-    return object_of(
-        elements(StudyInstanceUID=study, SeriesInstanceUID=f"{study}.1", SOPInstanceUID=uid, **present)
-    )
+    return object_of(elements(StudyInstanceUID=study, SeriesInstanceUID=f"{study}.1", SOPInstanceUID=uid, **present))
 
 
 def stored(somebody: confined, *instances: Instance) -> list[tuple[str, int]]:

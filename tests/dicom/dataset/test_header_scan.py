@@ -417,7 +417,11 @@ def test_further_attributes_are_found_wherever_they_stand(transfer_syntax_uid: s
 
     own = {"Modality": "US", "SeriesInstanceUID": "1.2"}
     assert scanned().values == own
-    assert scanned(0x00080080, 0x00180015, 0x00080060).values == {**own, "00080080": "St Elsewhere", "00180015": "CHEST"}
+    assert scanned(0x00080080, 0x00180015, 0x00080060).values == {
+        **own,
+        "00080080": "St Elsewhere",
+        "00180015": "CHEST",
+    }
     assert scanned(0x00321033).values == {**own, "00321033": "Ward"}
     assert scanned(0x00321034).values == own
     if size == 1:
