@@ -9,8 +9,8 @@ from harmonygw.config.names import Names
 AUTHENTICATING: Final = frozenset({"basic_auth", "jwt_auth", "token_auth"})
 """The middleware types that find out who somebody is, and refuse who does not say."""
 
-KEEPING: Final = "cache"
-"""The middleware type that answers from what was fetched for somebody else."""
+KEEPING: Final = frozenset({"cache", "dicomweb_bridge"})
+"""The middleware types that may answer from what they keep: instances, and pages of a Search."""
 
 
 def check(names: Names, pipelines: Iterable[Pipeline], middleware: Mapping[str, MiddlewareSettings]) -> None:
@@ -24,8 +24,8 @@ def check(names: Names, pipelines: Iterable[Pipeline], middleware: Mapping[str, 
         if late is not None:
             keeping, checking = late
             sentence = (
-                f'"{checking}" stands behind "{keeping}" ({KEEPING}), which would answer who is not authenticated; put '
-                "it in front"
+                f'"{checking}" stands behind "{keeping.name}" ({keeping.type}), which would answer who is not '
+                "authenticated from what it keeps; put it in front"
             )
             names.document.report(("pipelines", pipeline.name, "middleware"), sentence)
     tables = names.tables.authorizations
@@ -33,12 +33,12 @@ def check(names: Names, pipelines: Iterable[Pipeline], middleware: Mapping[str, 
         names.document.warn(("authorizations",), "none is enabled: nobody is confined to anything")
 
 
-def _behind_what_keeps(steps: Sequence[MiddlewareSettings]) -> tuple[str, str] | None:
-    """Return the first two steps of which one keeps answers, and one behind it authenticates; None without any."""
-    keeping = ""
+def _behind_what_keeps(steps: Sequence[MiddlewareSettings]) -> tuple[MiddlewareSettings, str] | None:
+    """Return the first step that keeps answers, and the first behind it that authenticates; None without any."""
+    keeping: MiddlewareSettings | None = None
     for step in steps:
-        if step.type == KEEPING:
-            keeping = keeping or step.name
-        elif keeping and step.type in AUTHENTICATING:
+        if step.type in KEEPING:
+            keeping = keeping or step
+        elif keeping is not None and step.type in AUTHENTICATING:
             return keeping, step.name
     return None

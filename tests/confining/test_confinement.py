@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import orjson
 import pytest
 from twisted.internet.task import Clock
 
@@ -224,3 +225,36 @@ def test_one_query_is_enough_for_a_page_that_the_archive_can_narrow() -> None:
     confined(archive, IssuerOfPatientID="west").gateway(synthesis_limit=0).search("studies")
     assert archive.log == ["STUDY IssuerOfPatientID=west"]
     assert isinstance(archive.served[0], Find)
+
+
+def test_pages_are_kept_for_who_may_see_the_same() -> None:
+    """A bridge answers a further page from what it has found, before anything asks who it is."""
+    everything, little = confined(hospital(), Modality="CT"), confined(hospital(), PatientID="B")
+    gateway = everything.gateway()
+
+    def page(offset: int, principal: str | None, peer: str, restrictions: Any) -> list[str]:
+        request = Request(
+            HTTPOrigin("GET", ("studies",), (("limit", "1"), ("offset", str(offset)))),
+            peer,
+            "c1",
+            principal=principal,
+            restrictions=restrictions,
+        )
+        reply = result_of(gateway.bridge.intercept(request, _held_to(restrictions)))
+        return [row[tag("StudyInstanceUID")]["Value"][0] for row in orjson.loads(body_of(reply))]
+
+    def _held_to(restrictions: Any) -> Any:
+        return (everything if restrictions is everything.restrictions else little).proceed
+
+    whole, part = everything.restrictions, little.restrictions
+    assert page(0, "10.0.0.1", "10.0.0.9", whole) == ["1"]
+    everything.archive.served.clear()
+    assert page(1, "10.0.0.1", "10.0.0.9", whole) == ["2"]
+    for principal, peer, restrictions in (
+        ("10.0.0.1", "10.0.0.9", part),
+        (None, "10.0.0.1", part),
+        ("anna", "10.0.0.9", part),
+        (None, "10.0.0.9", part),
+    ):
+        assert page(1, principal, peer, restrictions) == []
+        assert page(0, principal, peer, restrictions) == ["2"]
