@@ -59,8 +59,8 @@ async def _shows(retrieve: Retrieve, sight: Sight) -> bool:
         return True
     if retrieve.level is Level.STUDY:
         return await sight.shows_any(retrieve.study_instance_uid)
-    parts = await sight.parts(retrieve.study_instance_uid)
     series = retrieve.series_instance_uid
+    parts = await sight.parts(retrieve.study_instance_uid, named=(series,))
     return await sight.shows(retrieve.study_instance_uid, series, parts.get(series))
 
 
@@ -134,7 +134,7 @@ async def moved(request: Request, move: Move, sight: Sight, proceed: Proceed) ->
 async def _taken_apart(move: Move, sight: Sight) -> list[Move]:
     """Return a Move as it is where all of it complies, or what of it does."""
     study, named = move.study_instance_uid, move.series_instance_uid
-    parts = await sight.parts(study)
+    parts = await sight.parts(study, named=filter(None, (named,)))
     if move.level is not Level.STUDY:
         parts = {uid: part for uid, part in parts.items() if uid == named}
     if parts and all(part.judgement is Judgement.COMPLIES for part in parts.values()):

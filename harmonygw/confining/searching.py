@@ -101,7 +101,7 @@ async def _above(find: Find, sight: Sight) -> tuple[dict[str, Any] | None, Parts
     if find.level is Level.IMAGE and sight.constraints.series:
         shown: dict[str, None] = {}
         for study in studies:
-            parts[study] = await sight.parts(study)
+            parts[study] = await sight.parts(study, named=series if len(studies) == 1 else ())
             for uid in series:
                 if await sight.shows(study, uid, parts[study].get(uid)):
                     shown[uid] = None
@@ -251,7 +251,7 @@ class _Query:
             return self._instance_at_once(row, parts)
         series, part = value_of(row, SERIES), sight.part_of(row)
         if part.judgement is Judgement.LACKS:
-            known = (await sight.parts(study, source)).get(series)
+            known = (await sight.parts(study, source, named=(series,))).get(series)
             if known is not None:
                 part = known if known.judgement is part.judgement else part.and_also(known)
         return await sight.shows(study, series, part, source)

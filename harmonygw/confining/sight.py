@@ -177,10 +177,13 @@ class Sight:
 
     # Series
 
-    async def parts(self, study: str, source: str | None = None) -> Mapping[str, Part]:
-        """Return the series of a study, by UID, with what is known of each; raises what a Find raises."""
+    async def parts(self, study: str, source: str | None = None, *, named: Iterable[str] = ()) -> Mapping[str, Part]:
+        """Return the series of a study, by UID, with what is known of each; raises what a Find raises.
+
+        The archive is asked anew when one that is `named` is not among those remembered: it may just have come.
+        """
         known = self._recall(study, source)
-        if known is not None and known.parts is not None:
+        if known is not None and known.parts is not None and known.parts.keys() >= set(named):
             return known.parts
 
         async def ask() -> dict[str, Part]:
@@ -259,20 +262,26 @@ class Sight:
         tags = (*part.lacking, *constraints.image)
         keys = {STUDY: {"vr": "UI", "Value": [study]}, SERIES: {"vr": "UI", "Value": [series]}}
         find = Find(Level.IMAGE, keys, {INSTANCE: {"vr": "UI"}, **constraints.returned(tags)})
-        judged: dict[str, bool] = {}
+
+        def belongs(row: Match) -> bool:
+            return uid_of(row, STUDY, (study,)) == study and uid_of(row, SERIES, (series,)) == series
+
+        def complies(row: Match) -> bool:
+            return constraints.judge(row, tags) is Judgement.COMPLIES
+
+        until = (lambda row: belongs(row) and complies(row)) if first else None
         try:
-            rows = await self._rows(find, MAX_INSTANCES, source, first=first, tags=tags)
+            rows = await self._rows(find, MAX_INSTANCES, source, until)
         except RejectedError as error:
             if not part.lacking or error.status == OUT_OF_RESOURCES:
                 raise
             self._request.record.note("the archive does not say of instances what it leaves out of series")
             return ()
-        for row in rows:
-            if uid_of(row, STUDY, (study,)) == study and uid_of(row, SERIES, (series,)) == series:
-                complies = constraints.judge(row, tags) is Judgement.COMPLIES
-                uid = value_of(row, INSTANCE)
-                judged[uid] = judged.get(uid, True) and complies
-        return tuple(uid for uid, complies in judged.items() if complies and uid)
+        judged: dict[str, bool] = {}
+        for row in filter(belongs, rows):
+            uid = value_of(row, INSTANCE)
+            judged[uid] = judged.get(uid, True) and complies(row)
+        return tuple(uid for uid, all_comply in judged.items() if all_comply and uid)
 
     # What they have in common
 
@@ -296,9 +305,9 @@ class Sight:
         return await self._memory.asking.wait((what, self._key("", source)), ask)
 
     async def _rows(
-        self, find: Find, most: int, source: str | None, *, first: bool = False, tags: tuple[str, ...] = ()
+        self, find: Find, most: int, source: str | None, until: Callable[[Match], bool] | None = None
     ) -> list[Match]:
-        """Return the matches of a query; or, with `first`, those up to one that complies.
+        """Return the matches of a query; or those up to the first for which `until` holds.
 
         Raises `TooLarge` when there are more than `most`: what was not read is not known.
         """
@@ -312,7 +321,7 @@ class Sight:
                 if len(rows) >= most:
                     raise TooLarge(f"the archive lists more than {most} of what is to be looked at")
                 rows.append(row)
-                if first and self.constraints.judge(row, tags) is Judgement.COMPLIES:
+                if until is not None and until(row):
                     break
         return rows
 

@@ -373,3 +373,20 @@ def test_finding_and_retrieving_agree() -> None:
             except NotFound:
                 assert not shown
     assert tag("Modality") == "00080060"
+
+
+def test_a_series_that_has_just_come_is_there_at_once() -> None:
+    archive = mixed()
+    somebody = confined(archive, Modality="US")
+    assert somebody.sent(Retrieve(Level.STUDY, "1")) == ["1.2.1", "1.2.2"]
+    new = Retrieve(Level.SERIES, "1", "1.3")
+    with pytest.raises(NotFound):
+        somebody.reply(new)
+    archive.studies[0].children.append(series("1.3", image("1.3.1"), Modality="US"))
+    assert somebody.sent(new) == ["1.3.1"]
+    below = Find(Level.IMAGE, keys(StudyInstanceUID="1", SeriesInstanceUID="1.4"))
+    archive.studies[0].children.append(series("1.4", image("1.4.1"), Modality="US"))
+    assert somebody.uids(below, "SOPInstanceUID") == ["1.4.1"]
+    archive.studies[0].children.append(series("1.5", image("1.5.1"), Modality="US"))
+    somebody.reply(Move(Level.SERIES, "1", "X", "1.5"))
+    assert moves(archive) == [("SERIES", "1", "1.5", ())]

@@ -535,3 +535,86 @@ def test_what_is_given_up_is_given_up_at_the_archive() -> None:
         assert not archive.answers[-1].open
     nothing = confined(archive, PatientID="B").reply(Find(Level.SERIES, keys(StudyInstanceUID="1")))
     result_of(nothing.result.aclose())
+
+
+def test_series_are_not_asked_of_a_study_that_has_no_such_modality() -> None:
+    archive = mixed()
+    assert confined(archive, InstitutionName="St Elsewhere", Modality="US").uids(STUDIES) == ["1"]
+    assert archive.log == ["STUDY ModalitiesInStudy=US", "SERIES StudyInstanceUID=1", "SERIES StudyInstanceUID=3"]
+    archive = mixed(ignores=["ModalitiesInStudy"])
+    assert confined(archive, InstitutionName="St Elsewhere", Modality="US").uids(STUDIES) == ["1"]
+    assert archive.log[1:] == ["SERIES StudyInstanceUID=1", "SERIES StudyInstanceUID=3"]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_of_two_matches_under_one_series_uid_the_worse_counts_whichever_comes_first(first: int) -> None:
+    twins = [series("1.1", image("1.1.1"), Modality=modality) for modality in ("US", "CT")]
+    archive = Keeper(study("1", twins[first], twins[1 - first]), leaves_out=["ModalitiesInStudy"])
+    somebody = confined(archive, Modality="US")
+    assert somebody.rows(STUDIES) == []
+    assert somebody.rows(Find(Level.IMAGE, keys(StudyInstanceUID="1", SeriesInstanceUID="1.1"))) == []
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_and_one_that_lacks_something_is_looked_at(first: int) -> None:
+    twins = [series("1.1", image("1.1.1"), **one) for one in ({"InstitutionName": "Main"}, {})]
+    archive = Keeper(study("1", twins[first], twins[1 - first]))
+    assert confined(archive, InstitutionName="Main").rows(STUDIES) == []
+    twins[1].attributes.update(elements(InstitutionName="Main"))
+    assert confined(archive, InstitutionName="Main").uids(STUDIES) == ["1"]
+
+
+def test_series_and_instances_of_another_study_show_none() -> None:
+    """An archive that ignores the unique keys answers with what belongs elsewhere."""
+    archive = mixed(ignores=["StudyInstanceUID", "SeriesInstanceUID"], leaves_out=["ModalitiesInStudy"])
+    assert confined(archive, Modality="US").uids(STUDIES) == ["1", "3"]
+    lax = Lax(*mixed().studies, ignores=["StudyInstanceUID", "SeriesInstanceUID"])
+    assert confined(lax, InstitutionName="St Elsewhere").uids(STUDIES) == ["1", "2"]
+    somebody = confined(lax, InstitutionName="St Elsewhere")
+    assert somebody.rows(Find(Level.IMAGE, keys(StudyInstanceUID="1", SeriesInstanceUID="1.1"))) == []
+
+
+def test_the_study_that_was_asked_for_longest_ago_is_forgotten_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sight, "MAX_REMEMBERED", 2)
+    archive = hospital()
+    somebody = confined(archive, IssuerOfPatientID=["east", "west"])
+
+    def asked(uid: str) -> int:
+        archive.asked.clear()
+        somebody.rows(Find(Level.SERIES, keys(StudyInstanceUID=uid)))
+        return len([one for one in archive.asked if one.level is Level.STUDY])
+
+    archive.studies[2].attributes.update(elements(IssuerOfPatientID="east"))
+    assert [asked(uid) for uid in ("1", "2", "1", "2", "3", "2", "1")] == [1, 1, 0, 0, 1, 0, 1]
+
+
+class Split(Keeper):
+    """Two archives with a study, which is of one patient until the second comes."""
+
+    titles: tuple[tuple[str, str], ...] = (("ONE", "his"),)
+
+    async def _respond(self, request: Request) -> Reply:
+        find = request.operation
+        assert isinstance(find, Find)
+        source = request.attributes.get(SOURCE)
+        self.asked.append(find)
+        rows: list[Match] = []
+        for title, number in self.titles:
+            if source in (None, title):
+                own = elements(AccessionNumber=number) if tag("AccessionNumber") in find.return_keys else {}
+                found = [{**row, **own} for row in self._matches(find)]
+                rows += found if len(self.titles) == 1 else [ContestedMatch(row, title) for row in found]
+        return Reply(result=Found(rows, []))
+
+
+@pytest.mark.parametrize("level", [Level.SERIES, Level.IMAGE])
+@pytest.mark.parametrize("more", [{}, {"Modality": "CT"}])
+def test_a_study_that_is_remembered_and_has_become_contested_is_looked_at_again(
+    level: Level, more: dict[str, str]
+) -> None:
+    archive = Split(study("1", series("1.1", image("1.1.1"))))
+    somebody = confined(archive, AccessionNumber="his", **more)
+    named = keys(StudyInstanceUID="1", **({"SeriesInstanceUID": "1.1"} if level is Level.IMAGE else {}))
+    assert len(somebody.rows(Find(level, named))) == 1
+    archive.titles = (("ONE", "his"), ("TWO", "another's"))
+    assert [row.source for row in somebody.rows(Find(level, named))] == ["ONE"]  # type: ignore[attr-defined]
