@@ -231,8 +231,6 @@ class Sight:
 
     async def shows_any(self, study: str, source: str | None = None) -> bool:
         """Tell whether any series of a study is shown."""
-        if not self.constraints.below_study:
-            return True
         known = self._recall(study, source)
         if (known is None or known.parts is None) and not self._may_look():
             return False

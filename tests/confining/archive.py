@@ -112,6 +112,7 @@ class Keeper(Archive):
         self.worklist: list[Match] = []
         self.worklist_asked: list[DataSet] = []
         self.served: list[Operation | None] = []
+        self.storing = 0
         self.error: Exception | None = None
 
     async def _respond(self, request: Request) -> Reply:
@@ -133,6 +134,7 @@ class Keeper(Archive):
                 return Reply(result=Commitment(()))
         if operation is None:
             return Reply(204)
+        assert not self.storing, "a place is held while another operation begins"
         return await super()._respond(request)
 
     def stream_of(self, retrieve: Retrieve) -> Any:
@@ -156,10 +158,12 @@ class Keeper(Archive):
         return self.instances
 
     async def _stored(self, store: Store) -> AsyncGenerator[StoreResult, None]:
+        self.storing += 1
         async for instance in store.instances:
             self.stored.append(instance)
             assert b"".join([bytes(piece) async for pieces in instance.data_set for piece in pieces])
             yield StoreResult(instance.sop_class_uid, instance.sop_instance_uid, 0)
+        self.storing -= 1
 
 
 class confined:

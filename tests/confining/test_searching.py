@@ -618,3 +618,33 @@ def test_a_study_that_is_remembered_and_has_become_contested_is_looked_at_again(
     assert len(somebody.rows(Find(level, named))) == 1
     archive.titles = (("ONE", "his"), ("TWO", "another's"))
     assert [row.source for row in somebody.rows(Find(level, named))] == ["ONE"]  # type: ignore[attr-defined]
+
+
+def test_a_series_whose_instances_could_not_be_looked_at_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sight, "MAX_LOOKS", 1)
+    somebody = confined(Lax(*mixed().studies), InstitutionName=["Main", "St Elsewhere"])
+    assert somebody.uids(Find(Level.SERIES, keys(StudyInstanceUID="1")), "SeriesInstanceUID") == ["1.1"]
+    assert somebody.request is not None
+    assert somebody.request.record.notes == [sight.BEYOND]
+
+
+def test_of_several_studies_each_instance_is_judged_by_its_own_series() -> None:
+    archive = Lax(
+        study("1", series("9.1", image("1.1.1"), InstitutionName="Main")),
+        study("2", series("9.1", image("2.1.1"), InstitutionName="Other")),
+    )
+    archive.leaves_out = set()
+    archive._matches = lambda find: Keeper._matches(archive, find)  # type: ignore[method-assign]
+    below = Find(Level.IMAGE, keys(StudyInstanceUID=["1", "2"], SeriesInstanceUID="9.1"))
+    assert confined(archive, InstitutionName="Main").uids(below, "SOPInstanceUID") == ["1.1.1"]
+
+
+def test_a_series_that_is_listed_once_only_is_looked_at_by_what_was_listed() -> None:
+    """An archive that gives a series to a client's query, and not to ours."""
+    archive = Lax(study("1", series("1.1", image("1.1.1"), InstitutionName="Main")))
+    plain = archive._matches
+    archive._matches = lambda find: plain(find) if tag("Modality") not in find.return_keys else []  # type: ignore[method-assign]
+    found = confined(archive, InstitutionName="Main").uids(
+        Find(Level.SERIES, keys(StudyInstanceUID="1")), "SeriesInstanceUID"
+    )
+    assert found == ["1.1"]

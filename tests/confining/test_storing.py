@@ -74,6 +74,7 @@ def test_a_study_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     archive.asked.clear()
     stored(confined(archive, PatientID="B"), new("1", "8"), new("2", "9"), new("3", "8"))
     assert len(archive.asked) == 6
+    assert len([one for one in archive.served if isinstance(one, Store)]) == 4
     archive.asked.clear()
     stored(confined(archive, Modality="US"), new("1", "8"))
     assert archive.asked == [], "who is not confined to studies asks for none"
@@ -118,3 +119,40 @@ def test_an_archive_that_says_too_little_or_too_much_hides_no_refusal() -> None:
             return Reply(result=twice())
 
     assert stored(confined(Chatty(), Modality="US"), new("2")) == [("2", 0), ("2", 0)]
+
+
+def test_several_studies_are_stored_one_after_another() -> None:
+    """No query waits for a place at an archive while the Store that it is for holds one."""
+    archive = hospital()
+    instances = [
+        new("1", "1"),
+        new("2", "8"),
+        new("3", "8", PatientID="A"),
+        new("4", "8"),
+        new("5", "1"),
+        new("6", "2"),
+        new("7", "8"),
+        new("8", "3"),
+        new("9", "2", PatientID=None),
+    ]
+    found = stored(confined(archive, PatientID="B"), *instances)
+    assert found == [(str(number), 0 if number in (2, 4, 6, 7) else REFUSED) for number in range(1, 10)]
+    assert [one.sop_instance_uid for one in archive.stored] == ["2", "4", "6", "7"]
+    assert len([one for one in archive.served if isinstance(one, Store)]) == 2
+
+
+def test_a_later_study_that_the_archive_does_not_take_fails_the_rest() -> None:
+    archive = hospital()
+    coming = Sent(new("1", "8"), new("2", "9"))
+    reply = confined(archive, PatientID="B").reply(Store(coming))
+
+    async def read() -> list[str]:
+        uids = []
+        async for one in reply.result:
+            uids.append(one.sop_instance_uid)
+            archive.error = TransportError("gone")
+        return uids
+
+    with pytest.raises(TransportError):
+        result_of(read())
+    assert coming.closed
