@@ -67,8 +67,12 @@ class Placing:
         return Confinement(self._tables, self._clock)
 
     def _end(self, end: Proceed) -> Proceed:
-        """Return the end behind what keeps answers: with a confinement of its own where operations are made there."""
-        return fold(self._implicit, self._last().around(end)) if self._implicit else end
+        """Return the end behind what keeps answers: with a confinement of its own where operations are made there.
+
+        Without, one that holds a request to what middleware behind the first may still have confined it to.
+        """
+        last = self._last() if self._implicit else Confinement({}, self._clock)
+        return fold(self._implicit, last.around(end))
 
 
 def _cross(front: Collection[IMiddleware], back: Collection[IMiddleware]) -> bool:

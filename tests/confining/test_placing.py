@@ -1,5 +1,6 @@
 """Where a confinement stands: nothing is answered in front of it that was made for somebody else."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from twisted.internet.task import Clock
 from harmonygw.config.authorizations import Authorization
 from harmonygw.confining import Placing
 from harmonygw.errors import ConfigurationError, Denied
-from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.exchange import HTTPOrigin, Reply, Request, Restriction
 from harmonygw.operations import Echo, Find, Level, Operation
 from harmonygw.pipeline import Proceed, chain
 from tests.confining.archive import result_of
@@ -147,3 +148,17 @@ def test_nobody_is_confined_without_tables() -> None:
     proceed = Placing({}, Clock()).list(one.named("cache"), ["cache"], chain((), one.respond))
     assert result_of(asked(proceed, None)).status == 204
     assert isinstance(proceed(Request(HTTPOrigin("GET", ()), "", "")), Deferred)
+
+
+def test_what_is_confined_behind_what_keeps_answers_is_held_to_it() -> None:
+    """By a middleware of a third party's that stands there: what arrives at the end is bound to nothing."""
+    one = Pipeline()
+
+    class Confining(Step):
+        async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+            return await proceed(replace(request, restrictions=(Restriction({"00100020": ("B",)}, "late"),)))
+
+    late: Any = Confining(one.diary, "late")
+    steps = [*one.named("cache"), late]
+    proceed = Placing({}, Clock()).list(steps, ["cache", "late"], chain((), one.respond))
+    assert one.passed(proceed) == ["cache"]

@@ -23,7 +23,7 @@ from harmonygw.operations import Store
 from harmonygw.service import Gateway, available
 from tests.interop.dimse_house import until
 from tests.interop.embedded import CT, EXPLICIT, image, instance_of
-from tests.interop.embedded_objects import FIND, GET, PENDING, free_port
+from tests.interop.embedded_objects import FIND, GET, PATIENT_FIND, PENDING, free_port
 
 reactor: Any = _reactor
 
@@ -157,18 +157,18 @@ class Hospital(NamedTuple):
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.read(), "")
 
-    async def found(self, calling: str, level: str, **keys: str) -> tuple[int, list[Dataset]]:
+    async def found(self, calling: str, level: str, *, model: str = FIND, **keys: str) -> tuple[int, list[Dataset]]:
         """What a C-FIND finds, and its final status."""
 
         def find() -> tuple[int, list[Dataset]]:
             ae = AE(calling)
-            ae.add_requested_context(FIND, [EXPLICIT])
+            ae.add_requested_context(model, [EXPLICIT])
             association = ae.associate("127.0.0.1", self.scp_port, ae_title="RAW")
             identifier = Dataset()
             identifier.QueryRetrieveLevel = level
             for name, value in keys.items():
                 setattr(identifier, name, value)
-            answers = [(status.Status, row) for status, row in association.send_c_find(identifier, FIND)]
+            answers = [(status.Status, row) for status, row in association.send_c_find(identifier, model)]
             association.release()
             return answers[-1][0], [row for status, row in answers if status == PENDING]
 
@@ -324,6 +324,8 @@ async def test_over_dimse_each_sees_what_is_his(tmp_path: Path) -> None:
             calling, seen = who.upper(), places(SEEN[who])
             status, rows = await pacs.found(calling, "STUDY", StudyInstanceUID="", PatientID="*")
             assert (status, {row.StudyInstanceUID for row in rows}) == (0, {study for study, _, _ in seen})
+            status, rows = await pacs.found(calling, "PATIENT", model=PATIENT_FIND, PatientID="*")
+            assert (status, [row.PatientID for row in rows]) == (0, [{"anna": "P1", "ben": "P2"}[who]])
             for study in ("1.1", "1.2", "1.3", "1.9"):
                 status, rows = await pacs.found(calling, "SERIES", StudyInstanceUID=study, SeriesInstanceUID="")
                 assert (status, {row.SeriesInstanceUID for row in rows}) == (
