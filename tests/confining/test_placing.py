@@ -162,3 +162,21 @@ def test_what_is_confined_behind_what_keeps_answers_is_held_to_it() -> None:
     steps = [*one.named("cache"), late]
     proceed = Placing({}, Clock()).list(steps, ["cache", "late"], chain((), one.respond))
     assert one.passed(proceed) == ["cache"]
+
+
+def test_who_has_passed_the_first_is_not_held_to_the_tables_again() -> None:
+    """What a cache asks for, to fill itself, is asked as it asks."""
+    one = Pipeline()
+
+    class Asking(Step):
+        async def intercept(self, request: Request, proceed: Proceed) -> Reply:
+            return await proceed(replace(request, operation=None, principal=None))
+
+    asking: Any = Asking(one.diary, "cache")
+    proceed = Placing({"all": Authorization(("anna",))}, Clock()).list([asking], ["cache"], chain((), one.respond))
+    request = Request(HTTPOrigin("GET", ()), "", "", operation=Find(Level.STUDY), principal="anna")
+
+    async def ask() -> Reply:
+        return await proceed(request)
+
+    assert result_of(ask()).status == 204

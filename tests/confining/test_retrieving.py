@@ -390,3 +390,32 @@ def test_a_series_that_has_just_come_is_there_at_once() -> None:
     archive.studies[0].children.append(series("1.5", image("1.5.1"), Modality="US"))
     somebody.reply(Move(Level.SERIES, "1", "X", "1.5"))
     assert moves(archive) == [("SERIES", "1", "1.5", ())]
+
+
+def test_an_object_that_is_malformed_ends_what_has_begun() -> None:
+    """It is not left out: what stands behind the fault may be anybody's."""
+    archive = hospital()
+    row = elements(StudyInstanceUID="2", SeriesInstanceUID="2.1", SOPInstanceUID="2.1.1", PatientID="B")
+    broken = Instance("1.2", "2.1.2", "1.2.840.10008.1.2.1", Sent((encoded(row)[:-3],)))
+    archive.stream_of = lambda retrieve: Sent(object_of(row), broken)  # type: ignore[method-assign]
+    reply = confined(archive, PatientID="B").reply(Retrieve(Level.STUDY, "2"))
+    with pytest.raises(Incomplete) as caught:
+        sent(reply)
+    assert caught.value.missing == ("2.1.2",)
+
+
+@pytest.mark.parametrize("cut", [0, 4])
+def test_an_object_that_ends_early_is_malformed(cut: int) -> None:
+    """Also where it ends behind all that is demanded."""
+    row = elements(SOPInstanceUID="2.1.1", PatientID="B", StudyInstanceUID="2")
+    whole = encoded(row)
+    data = whole + b"\x20\x00\x0d\x00"[:cut]
+    archive = hospital()
+    instance = Instance("1.2", "2.1.1", "1.2.840.10008.1.2.1", Sent((data,)))
+    archive.stream_of = lambda retrieve: Sent(instance)  # type: ignore[method-assign]
+    somebody = confined(archive, PatientID="B")
+    if cut:
+        with pytest.raises(NotFound):
+            somebody.reply(Retrieve(Level.STUDY, "2"))
+    else:
+        assert somebody.sent(Retrieve(Level.STUDY, "2")) == ["2.1.1"]

@@ -648,3 +648,37 @@ def test_a_series_that_is_listed_once_only_is_looked_at_by_what_was_listed() -> 
         Find(Level.SERIES, keys(StudyInstanceUID="1")), "SeriesInstanceUID"
     )
     assert found == ["1.1"]
+
+
+def test_a_series_that_complies_in_another_study_shows_no_study() -> None:
+    archive = Keeper(
+        study("1", series("1.1", image("1.1.1"), Modality="CT")),
+        study("2", series("2.1", image("2.1.1"), Modality="US")),
+        ignores=["StudyInstanceUID"],
+        leaves_out=["ModalitiesInStudy"],
+    )
+    somebody = confined(archive, Modality="US")
+    assert somebody.uids(STUDIES) == ["2"]
+    assert somebody.rows(Find(Level.IMAGE, keys(StudyInstanceUID="1", SeriesInstanceUID="2.1"))) == []
+
+
+@pytest.mark.parametrize(("limit", "restriction"), [("MAX_SERIES", {"InstitutionName": "Main"}), ("MAX_INSTANCES", {})])
+def test_an_archive_that_lists_too_much_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch, limit: str, restriction: dict[str, str]
+) -> None:
+    restriction = restriction or {"BurnedInAnnotation": "NO"}
+    archive = Keeper(study("1", *(series(f"1.{n}", image(f"1.{n}.1"), image(f"1.{n}.2")) for n in (1, 2))))
+    monkeypatch.setattr(sight, limit, 2)
+    assert confined(archive, **restriction).rows(STUDIES) == []
+    monkeypatch.setattr(sight, limit, 1)
+    with pytest.raises(TooLarge):
+        confined(archive, **restriction).rows(STUDIES)
+
+
+def test_what_is_remembered_is_remembered_for_who_asked() -> None:
+    """A server behind may answer by who asks."""
+    archive = hospital()
+    somebody = confined(archive, PatientID="B")
+    for principal in ("anna", "anna", "ben"):
+        somebody.rows(Find(Level.SERIES, keys(StudyInstanceUID="2")), principal=principal)
+    assert archive.log.count("STUDY StudyInstanceUID=2") == 2
