@@ -1,6 +1,6 @@
 """An archive that holds objects, and says of them what it likes; and a principal who is confined in front of it."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from struct import pack
 from typing import Any
@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from harmonygw.confining.confinement import Confinement
 from harmonygw.dicom.dataset.dictionary import vr_of
-from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Reply, Request, Restriction
+from harmonygw.exchange import HTTPOrigin, Reply, Request, Restriction
 from harmonygw.operations import (
     Commitment,
     DataSet,
@@ -229,12 +229,4 @@ def sent(reply: Reply) -> list[str]:
 
 def keys(**values: Any) -> DataSet:
     """Matching keys."""
-    return elements(**values)
-
-
-def association(calling: str = "CT1") -> AssociationOrigin:
-    return AssociationOrigin(calling, "GATEWAY")
-
-
-def attributes_of(**values: Any) -> Mapping[str, Any]:
     return elements(**values)
