@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from harmonygw.config.audit import Audit
+from harmonygw.config.authorizations import Authorization
 from harmonygw.config.pipeline_options import PipelineOptions, SourceRoute
 from harmonygw.config.system import (
     Authentication,
@@ -35,6 +36,7 @@ __all__ = [
     "Audit",
     "Authentication",
     "AuthenticationOptions",
+    "Authorization",
     "Backend",
     "Configuration",
     "Connection",
@@ -205,6 +207,7 @@ class Configuration:
     middleware: Mapping[str, MiddlewareSettings]
     policies: Mapping[str, Policy]
     rules: Mapping[str, Rule]
+    authorizations: Mapping[str, Authorization]
     routes: Mapping[str, tuple[Route, ...]]
     """For each network that serves HTTP, its endpoints, longest prefix first."""
     unauthenticated: tuple[str, ...]

@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024
 NAMED = frozenset(
     {
         "network", "services", "middleware_types", "peers", "targets", "authentications", "provider", "mesh",
-        "pipelines", "endpoints", "backends", "middleware", "policies", "rules",
+        "pipelines", "endpoints", "backends", "middleware", "policies", "rules", "authorizations",
     }
 )  # fmt: skip
 """The tables that hold one table a name, and merge by that name."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from harmonygw.config.audit import Audit
+from harmonygw.config.authorizations import Authorization
 from harmonygw.config.constraints import Retries, TimeoutSeconds
 from harmonygw.config.pipeline_options import PipelineOptions
 from harmonygw.config.system import (
@@ -166,3 +167,4 @@ class Tables:
     middleware: Mapping[str, MiddlewareTable] = field(default_factory=no_table)
     policies: Mapping[str, Policy] = field(default_factory=no_table)
     rules: Mapping[str, RuleTable] = field(default_factory=no_table)
+    authorizations: Mapping[str, Authorization] = field(default_factory=no_table)

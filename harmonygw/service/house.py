@@ -14,6 +14,7 @@ from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareS
 from harmonygw.config.options import MIDDLEWARE as MIDDLEWARE_TYPES
 from harmonygw.config.options import Availability
 from harmonygw.config.references import CHECKING_MIDDLEWARE
+from harmonygw.confining import Placing
 from harmonygw.errors import Busy, ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.tree import PrefixTree
@@ -110,7 +111,8 @@ class House:
             if len(one.backends) > 1 and self._has_its_parts(one)
         }
         """What stands for the backends of pipelines that have several."""
-        self.pipelines = {name: self._chain(one) for name, one in sound.items() if self._has_its_parts(one)}
+        whole = [name for name, one in sound.items() if self._has_its_parts(one)]
+        self.pipelines = self._built("pipelines", whole, lambda name: self._chain(sound[name]))
         self.entrances: list[Any] = []
         """The HTTP endpoints, one for each network."""
         self.doors: dict[str, Any] = {}
@@ -230,10 +232,21 @@ class House:
 
     def _chain(self, pipeline: Pipeline) -> Proceed:
         backend = self._end(pipeline)
-        respond: Respond = _nobody if backend is None else backend.respond
+        end = chain((), _nobody if backend is None else backend.respond)
+        implicit: list[IMiddleware] = []
         if self._needs_dimse_over_http(pipeline) and self.dimse_over_http is not None:
-            respond = chain([self.dimse_over_http], respond)
-        return self._around(pipeline, respond)
+            implicit.append(self.dimse_over_http)
+        tables = self._configuration.authorizations
+        applying = {name: table for name, table in tables.items() if table.applies_to(pipeline.name)}
+        placing = Placing(applying, self._reactor, implicit)
+        kinds = self._configuration.middleware
+        if pipeline.middleware is not None:
+            steps = [self.middleware[one] for one in pipeline.middleware]
+            return placing.list(steps, [kinds[one].type for one in pipeline.middleware], end)
+        left, right = ([self.middleware[one] for one in side] for side in (pipeline.left, pipeline.right))
+        return placing.sides(
+            left, right, {self.middleware[one]: kinds[one].type for one in pipeline.middleware_names}, end
+        )
 
     def _end(self, pipeline: Pipeline) -> IBackend | None:
         """Return what answers at the end of a pipeline: its backend, or what stands for several."""
@@ -242,6 +255,7 @@ class House:
         return self.backends[pipeline.backends[0]] if pipeline.backends else None
 
     def _around(self, pipeline: Pipeline, respond: Respond) -> Proceed:
+        """Return the middleware around an answer of an endpoint's own, which shows nothing of an archive."""
         if pipeline.middleware is not None:
             return chain([self.middleware[one] for one in pipeline.middleware], respond)
         left, right = ([self.middleware[one] for one in side] for side in (pipeline.left, pipeline.right))

@@ -10,9 +10,10 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 
-from harmonygw.errors import Busy, ConfigurationError, NotFound
+from harmonygw.errors import Busy, ConfigurationError, Denied, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.basic_auth import CHALLENGE
+from harmonygw.operations import Find, Level
 from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
 from harmonygw.service.house import DISABLED_RETRY_SECS, House
@@ -586,3 +587,60 @@ def test_dicomweb_over_an_http_endpoint_needs_its_bridge_on_both_sides_too(
 ) -> None:
     [problem] = problems(dimse('{ left = ["bridge"], right = [] }'))
     assert '"dicomweb_bridge" is missing on both sides' in problem
+
+
+def asked_of(house: House, pipeline: str, principal: str | None, operation: Any) -> Any:
+    async def ask() -> Reply:
+        return await house.pipelines[pipeline](replace(REQUEST, principal=principal, operation=operation))
+
+    return result(Deferred.fromCoroutine(ask()))
+
+
+def test_authorizations_hold_in_the_pipelines_that_they_apply_to(
+    configure: Configure, memory: MemoryReactorClock
+) -> None:
+    tables = """
+[authorizations.anna]
+principals = ["anna"]
+pipelines = ["web"]
+
+[authorizations.off]
+principals = ["*"]
+enabled = false
+"""
+    house = Gateway(configure(web("empty"), web("empty", "other", "/other"), tables), memory)._house
+    find = Find(Level.STUDY)
+    assert isinstance(asked_of(house, "web", "anna", find), Reply)
+    for principal in (None, "ben"):
+        assert asked_of(house, "web", principal, find).check(Denied)
+        assert isinstance(asked_of(house, "other", principal, find), Reply)
+    assert asked_of(house, "web", "ben", None).check(Denied)
+
+
+@pytest.mark.parametrize(
+    "middleware",
+    ['{ left = ["bridge", "cache"], right = ["bridge"] }', '{ left = ["mine", "cache"], right = ["mine", "cache"] }'],
+)
+def test_where_nobody_could_be_confined_is_a_problem_of_the_pipeline(
+    middleware: str, problems: Callable[..., tuple[str, ...]], tmp_path: Path
+) -> None:
+    bridged = BRIDGED.replace('service = "dicomweb"', 'service = "dicom_scp"').format(middleware=middleware)
+    cache = f'[middleware.cache]\ntype = "cache"\noptions = {{ path = "{tmp_path}/cache" }}'
+    (problem,) = problems(bridged, cache)
+    assert problem.startswith("pipelines.web: middleware: a cache or dicom_to_dicomweb ")
+
+
+def test_what_an_endpoint_says_by_itself_is_for_everybody(configure: Configure, memory: MemoryReactorClock) -> None:
+    """A viewer's pages, and a C-ECHO, show nothing of an archive."""
+    text = web("empty") + '\n[authorizations.anna]\nprincipals = ["anna"]\n'
+    house = Gateway(configure(text), memory)._house
+
+    async def page(request: Request) -> Reply:
+        return Reply(299)
+
+    proceed = house._around(house._configuration.pipelines["web"], page)
+
+    async def ask() -> Reply:
+        return await proceed(REQUEST)
+
+    assert result(Deferred.fromCoroutine(ask())).status == 299

@@ -106,6 +106,12 @@ def keyword_of(tag: int) -> str:
     return RepeatersDictionary[mask][4] if mask is not None else ""
 
 
+def has_one_value(tag: int) -> bool:
+    """Whether an attribute with this tag, none of a repeating group, has a Value Multiplicity of 1."""
+    entry = DicomDictionary.get(tag)
+    return entry is not None and entry[1] == "1"
+
+
 def tag_of(keyword: str) -> int | None:
     """Return the tag of a keyword, None when there is none or it names a repeating group's attribute."""
     return _TAG_BY_KEYWORD.get(keyword)

@@ -7,6 +7,7 @@ and nothing that stands in it counts. What has been fed is held as it came, for 
 """
 
 import zlib
+from collections.abc import Mapping
 from itertools import product
 from string import ascii_uppercase
 from struct import Struct
@@ -54,8 +55,16 @@ _KEYWORDS: Final = {
     _LAST: "SeriesInstanceUID",
 }
 
-_PASSED_OVER: Final = frozenset(range(_LAST >> 16)) - {tag >> 16 for tag in _KEYWORDS}
-"""The groups before the last in which nothing is asked for."""
+_LAST_GROUP: Final = 0x7FDF
+"""What may be asked for beyond stands before the pixels, whose group is 7FE0."""
+
+
+def _passed_over(keywords: Mapping[int, str], last: int) -> frozenset[int]:
+    """Return the groups before the last in which nothing is asked for."""
+    return frozenset(range(last >> 16)) - {tag >> 16 for tag in keywords}
+
+
+_PASSED_OVER: Final = _passed_over(_KEYWORDS, _LAST)
 
 
 class _Encoding:
@@ -85,10 +94,24 @@ class HeaderScan:
     Feed it until it is `done`; `end` when the data set ends before that. The result does not depend on the
     pieces. At most `limit` bytes are looked at, and `gathered` holds no more than those and the rest of the
     last piece.
+
+    `also` are tags, up to group 7FDF, of further attributes that are looked for: their values are kept by their tags in
+    upper-case hexadecimal, and the scan goes on until it is behind the last of them.
     """
 
-    def __init__(self, transfer_syntax_uid: str, *, limit: int = HEADER_SCAN_LIMIT) -> None:
+    def __init__(
+        self, transfer_syntax_uid: str, *, limit: int = HEADER_SCAN_LIMIT, also: frozenset[int] = frozenset()
+    ) -> None:
         syntax = describe(transfer_syntax_uid)
+        self._keywords: Mapping[int, str] = _KEYWORDS
+        self._last = _LAST
+        self._passed_over = _PASSED_OVER
+        if also:
+            if max(also) >> 16 > _LAST_GROUP:
+                raise ValueError("an attribute that stands behind the pixels is not looked for")
+            self._keywords = {**{tag: f"{tag:08X}" for tag in also}, **_KEYWORDS}
+            self._last = max(_LAST, *also)
+            self._passed_over = _passed_over(self._keywords, self._last)
         self.values: dict[str, str] = {}
         """Keyword to value without padding, of the attributes found: SpecificCharacterSet, SOPClassUID,
         SOPInstanceUID, StudyDate, Modality, PatientID, IssuerOfPatientID, StudyInstanceUID, SeriesInstanceUID. Decoded
@@ -211,7 +234,7 @@ class HeaderScan:
         """Read elements of the top level; return where the first one begins that is not used up."""
         encoding = self._encoding
         header, short_vrs, explicit = encoding.header, encoding.short_vrs, encoding.explicit
-        keywords, passed_over = _KEYWORDS, _PASSED_OVER
+        keywords, passed_over, last = self._keywords, self._passed_over, self._last
         size = len(data)
         while True:
             try:
@@ -222,7 +245,7 @@ class HeaderScan:
                 position += 8 + length
                 continue
             tag = group << 16 | element
-            if tag > _LAST:
+            if tag > last:
                 if group == _DELIMITER_GROUP:
                     self._malformed(tag, position, "it delimits nothing here")
                 self.done = True
@@ -292,7 +315,7 @@ class HeaderScan:
         return length
 
     def _begin_sequence(self, encoding: _Encoding, tag: int, vr: int, position: int) -> None:
-        if tag in _KEYWORDS:
+        if tag in self._keywords:
             self._malformed(tag, position, "it has undefined length")
         if len(self._open) >= 2 * MAX_NESTING_DEPTH:
             self._malformed(tag, position, f"it is nested deeper than MAX_NESTING_DEPTH ({MAX_NESTING_DEPTH})")
@@ -301,7 +324,7 @@ class HeaderScan:
         self._open.append(inner)
 
     def _keep(self, tag: int, value: bytes, position: int) -> None:
-        keyword = _KEYWORDS[tag]
+        keyword = self._keywords[tag]
         if keyword in self.raw:
             self._malformed(tag, position, "it occurs twice")
         self.raw[keyword] = value

@@ -94,7 +94,7 @@ class SearchTransaction:
         """Return an answer that covers the page, from memory as far as it reaches; the first page asks anew."""
         paging = ("limit", "offset", "accept")
         same = tuple(pair for pair in origin.query if pair[0] not in paging)
-        key = (request.client, origin.base_url, resource, same)
+        key = (*_who(request), origin.base_url, resource, same)
         known = self._memory.recall(key) if page.offset else None
         if known is None or known.first > page.offset:
             known = Answer(first=page.offset)
@@ -105,6 +105,12 @@ class SearchTransaction:
         answer = await gathering.run(query, page)
         self._memory.remember(key, answer)
         return answer
+
+
+def _who(request: Request) -> tuple[object, ...]:
+    """Return what tells one who asks from any other who may see something else."""
+    confined = tuple(tuple(sorted(one.keys.items())) for one in request.restrictions)
+    return request.principal, None if request.principal else request.peer, confined
 
 
 class _Gathering:

@@ -7,6 +7,7 @@ from pydicom.tag import Tag
 from harmonygw.dicom.dataset import dictionary
 from harmonygw.dicom.dataset.dictionary import (
     BULK_VRS,
+    has_one_value,
     is_private,
     keyword_of,
     nearest_keywords,
@@ -131,3 +132,11 @@ def test_an_ambiguous_vr_is_resolved_by_what_it_depends_on(
     vr: str, pixel_representation: int | None, lut_entries: int | None, resolved: str
 ) -> None:
     assert resolve_vr(vr, pixel_representation=pixel_representation, lut_entries=lut_entries) == resolved
+
+
+@pytest.mark.parametrize(
+    ("tag", "one"),
+    [(0x00080060, True), (0x00080061, False), (0x00091001, False), (0x60000010, False), (0x00201041, True)],
+)
+def test_an_attribute_has_one_value_or_more(tag: int, one: bool) -> None:
+    assert has_one_value(tag) is one

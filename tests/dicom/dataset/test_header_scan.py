@@ -396,3 +396,57 @@ def test_a_file_is_scanned_as_pydicom_reads_it(path: Path) -> None:
 def as_text(value: object) -> str:
     """Return a value of pydicom as it stands in the data set."""
     return "\\".join(value) if isinstance(value, MultiValue) else str(value or "")
+
+
+@pytest.mark.parametrize("transfer_syntax_uid", [IMPLICIT, EXPLICIT, BIG_ENDIAN])
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_further_attributes_are_found_wherever_they_stand(transfer_syntax_uid: str, size: int) -> None:
+    """By their tags, in any group; and the scan ends behind the last that is asked for, or the last of its own."""
+    encoder = Encoder(transfer_syntax_uid)
+    data = b"".join(
+        (
+            encoder.element(0x00080060, "CS", b"US"),
+            encoder.element(0x00080080, "LO", b"St Elsewhere"),
+            encoder.element(0x00180015, "CS", b"CHEST "),
+            encoder.element(0x0020000E, "UI", b"1.2\0"),
+            encoder.element(0x00321033, "LO", b"Ward"),
+            encoder.element(0x00400001, "AE", b"X "),
+        )
+    )
+
+    def scanned(*also: int) -> HeaderScan:
+        scan = HeaderScan(transfer_syntax_uid, also=frozenset(also))
+        for start in range(0, len(data), size):
+            if scan.feed(data[start : start + size]):
+                break
+        else:
+            scan.end()
+        return scan
+
+    own = {"Modality": "US", "SeriesInstanceUID": "1.2"}
+    assert scanned().values == own
+    assert scanned(0x00080080, 0x00180015, 0x00080060).values == {
+        **own,
+        "00080080": "St Elsewhere",
+        "00180015": "CHEST",
+    }
+    assert scanned(0x00321033).values == {**own, "00321033": "Ward"}
+    assert scanned(0x00321034).values == own
+    if size == 1:
+        assert sum(map(len, scanned(0x00080080).gathered)) < sum(map(len, scanned(0x00321033).gathered)) < len(data)
+
+
+def test_a_further_attribute_that_occurs_twice_is_malformed() -> None:
+    encoder = Encoder(EXPLICIT)
+    scan = HeaderScan(EXPLICIT, also=frozenset({0x00080080}))
+    with pytest.raises(PeerError, match=r"\(0008,0080\) at byte 10 is malformed: it occurs twice"):
+        scan.feed(encoder.element(0x00080080, "LO", b"A ") * 2)
+    scan = HeaderScan(EXPLICIT, also=frozenset({0x00080081}))
+    with pytest.raises(PeerError, match="it has undefined length"):
+        scan.feed(encoder.element(0x00080081, "UT", b"", UNDEFINED))
+
+
+def test_nothing_is_looked_for_behind_the_pixels() -> None:
+    assert not HeaderScan(EXPLICIT, also=frozenset({0x7FDFFFFF})).done
+    with pytest.raises(ValueError, match="behind the pixels"):
+        HeaderScan(EXPLICIT, also=frozenset({0x7FE00000}))

@@ -1,0 +1,84 @@
+"""Where a confinement stands in a pipeline: in front of whatever keeps answers or turns operations into requests.
+
+What a cache keeps was fetched for somebody else, and what a DICOMweb server is asked can no longer be told from any
+other request. Without either it stands at the end, in front of the backend: whatever middleware makes of a request or
+leaves in it is known there.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from twisted.internet.interfaces import IReactorTime
+
+from harmonygw.config.authorizations import Authorization
+from harmonygw.confining.confinement import Confinement
+from harmonygw.errors import ConfigurationError
+from harmonygw.pipeline import IMiddleware, Proceed, TwoSided, fold
+
+KEEPING: Final = frozenset({"cache", "dicom_to_dicomweb"})
+"""The middleware types in front of which it has to stand."""
+
+
+class Placing:
+    """The confinement of one pipeline. `implicit` is what the house puts behind the middleware by itself, if it does:
+    it makes operations, so that a confinement in front of a cache is not enough."""
+
+    def __init__(
+        self, tables: Mapping[str, Authorization], clock: IReactorTime, implicit: Sequence[IMiddleware] = ()
+    ) -> None:
+        self._tables = tables
+        self._clock = clock
+        self._implicit = implicit
+
+    def list(self, steps: Sequence[IMiddleware], kinds: Sequence[str], end: Proceed) -> Proceed:
+        """Return a pipeline whose middleware is one list, with the types of its steps."""
+        at = next((index for index, kind in enumerate(kinds) if kind in KEEPING), None)
+        if at is None:
+            return fold((*steps, *self._implicit), self._last().around(end))
+        return fold(steps[:at], self._first().around(fold(steps[at:], self._end(end))))
+
+    def sides(
+        self,
+        left: Sequence[IMiddleware],
+        right: Sequence[IMiddleware],
+        kinds: Mapping[IMiddleware, str],
+        end: Proceed,
+    ) -> Proceed:
+        """Return a pipeline whose middleware is listed for each side.
+
+        Raises `ConfigurationError` when there is no place that is in front on both sides.
+        """
+        ahead = next((index for index, step in enumerate(left) if kinds[step] in KEEPING), None)
+        behind = next((index for index in reversed(range(len(right))) if kinds[right[index]] in KEEPING), None)
+        if ahead is None and behind is None:
+            return fold((TwoSided(left, right), *self._implicit), self._last().around(end))
+        if ahead is None or behind is None:
+            raise _misplaced("stands on one side only")
+        first = self._first()
+        if _cross(left[:ahead], right[: behind + 1]) or _cross(right[behind + 1 :], left[ahead:]):
+            raise _misplaced("is in front of a middleware on one side, and behind it on the other")
+        both = ([*left[:ahead], first, *left[ahead:]], [*right[: behind + 1], first, *right[behind + 1 :]])
+        return fold((TwoSided(*both),), self._end(end))
+
+    def _first(self) -> Confinement:
+        return Confinement(self._tables, self._clock, ahead=bool(self._implicit))
+
+    def _last(self) -> Confinement:
+        return Confinement(self._tables, self._clock)
+
+    def _end(self, end: Proceed) -> Proceed:
+        """Return the end behind what keeps answers: with a confinement of its own where operations are made there.
+
+        Without, one that holds a request to what middleware behind the first may still have confined it to.
+        """
+        last = self._last() if self._implicit else Confinement({}, self._clock)
+        return fold(self._implicit, last.around(end))
+
+
+def _cross(front: Collection[IMiddleware], back: Collection[IMiddleware]) -> bool:
+    return any(step in back for step in front)
+
+
+def _misplaced(where: str) -> ConfigurationError:
+    kinds = " or ".join(sorted(KEEPING))
+    return ConfigurationError((f"middleware: a {kinds} {where}, where nobody could be confined; list it in one order",))
