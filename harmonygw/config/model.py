@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from harmonygw.config.constraints import is_loopback
 from harmonygw.config.pipeline_options import PipelineOptions, SourceRoute
 from harmonygw.config.system import (
     Authentication,
@@ -26,7 +27,6 @@ from harmonygw.config.system import (
     StorageSettingsOptions,
     Target,
     TCPSettings,
-    is_loopback,
 )
 from harmonygw.config.tables import Policy
 
