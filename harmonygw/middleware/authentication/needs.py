@@ -77,12 +77,13 @@ def need_of(request: Request) -> Need:
     origin = request.origin
     if not isinstance(origin, HTTPOrigin):
         return Need.UNKNOWN
-    if origin.method == "OPTIONS":
-        return Need.NOTHING
-    method = "GET" if origin.method == "HEAD" else origin.method
+    method = "GET" if origin.method in {"HEAD", "OPTIONS"} else origin.method
     try:
         kind = parse(origin.path, method=method, query=origin.query).kind
     except (NotFound, BadRequest):
         return Need.UNKNOWN
+    # A retrieval by URI has the path of the description, which OPTIONS is answered with.
+    if origin.method == "OPTIONS" and kind is not Kind.WADO_URI:
+        return Need.NOTHING
     # For a method that a path does not have, `parse` answers as for GET.
     return _OF_KINDS[kind] if (kind, method) in _METHODS else Need.UNKNOWN

@@ -58,7 +58,7 @@ def need(method: str, path: str, query: Any = (), operation: Any = None) -> Need
 )
 def test_a_path_of_dicomweb_says_what_is_needed(path: str, wanted: Need) -> None:
     assert need("GET", path) == need("HEAD", path) == wanted
-    assert need("OPTIONS", path) is Need.NOTHING
+    assert need("OPTIONS", path) is (Need.UNKNOWN if wanted is Need.UNKNOWN else Need.NOTHING)
 
 
 @pytest.mark.parametrize("path", ["studies", "studies/1", "commitment-requests/1"])
@@ -87,6 +87,7 @@ def test_a_method_that_a_resource_has_not_is_not_understood(method: str, path: s
 def test_a_retrieval_by_uri_is_told_by_its_query() -> None:
     assert need("GET", "", WADO) is Need.RETRIEVE
     assert need("GET", "", (("requesttype", "wado"), *WADO[1:])) is Need.RETRIEVE
+    assert need("OPTIONS", "", WADO) is Need.RETRIEVE
     assert need("POST", "", WADO) is Need.UNKNOWN
     assert need("GET", "", (("requestType", "OTHER"),)) is Need.UNKNOWN
 
