@@ -129,7 +129,7 @@ class JWTAuth:
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Proceed as the token's subject.
 
-        Raises `AmbiguousCredentials`, and `TransportError` when the issuer's keys are not to be had.
+        Raises `AmbiguousCredentials` too, and `TransportError` when the issuer's keys are not to be had.
         """
         origin = request.origin
         if not isinstance(origin, HTTPOrigin):
@@ -142,12 +142,9 @@ class JWTAuth:
             if error.challenge != bearer.CHALLENGE:
                 self._refusals.log(request.peer, error.log_detail)
             raise
-        restrictions = self._scopes.check(verified.grants, request)
+        restrictions = (*request.restrictions, *self._scopes.check(verified.grants, request))
         attributes = {**request.attributes, ATTRIBUTE: MappingProxyType(verified.claims)}
-        changed = replace(request, principal=subject, attributes=attributes)
-        if restrictions:
-            changed = replace(changed, restrictions=(*request.restrictions, *restrictions))
-        return await proceed(changed)
+        return await proceed(replace(request, principal=subject, attributes=attributes, restrictions=restrictions))
 
     async def _signed(self, text: str) -> _Verified:
         """Return what a token claims, its signature being good; whether the claims are is not known yet."""
