@@ -117,7 +117,12 @@ options = {{ path_prefix = "/guarded/{name}" }}
 
 [middleware.{name}_tokens]
 type = "jwt_auth"
-options = {{ public_key_path = "{folder}/issuer.pem", issuer = "https://issuer", audience = "gateway" }}
+
+[middleware.{name}_tokens.options]
+public_key_path = "{folder}/issuer.pem"
+issuer = "https://issuer"
+audience = "gateway"
+scopes = "smart"
 
 [middleware.{name}_policies]
 type = "policies"
@@ -288,5 +293,5 @@ def _token(path: Path) -> str:
     """Write a public key, and return a token that it is the key of."""
     key = rsa.generate_private_key(65537, 2048)
     path.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    claims = {"iss": "https://issuer", "aud": "gateway", "sub": "radiologist", "exp": int(time.time()) + 86_400}
-    return jwt.encode(claims, key, "RS256")
+    claims = {"iss": "https://issuer", "aud": "gateway", "sub": "radiologist", "scope": "openid user/ImagingStudy.rs"}
+    return jwt.encode({**claims, "exp": int(time.time()) + 86_400}, key, "RS256")

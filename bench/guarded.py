@@ -1,6 +1,6 @@
 """A Search by who has a JSON Web Token, past policies, against the same Search without either.
 
-The token is checked each time (RS256), and five rules are: address, method, path, header, rate.
+The token is checked each time (RS256), its scopes too (SMART), and five rules are: address, method, path, header, rate.
 """
 
 from collections.abc import Iterator

@@ -95,6 +95,17 @@ class Denied(HarmonyError):
     """Authentication or a policy refused the request. The log names the rule; the client is not told."""
 
 
+class InsufficientScope(Denied):
+    """The token is good, and its scopes do not allow this. Look at what the issuer grants to this client.
+
+    `challenge` is what a WWW-Authenticate field says of it (RFC 6750 §3.1).
+    """
+
+    def __init__(self, detail: str, *, challenge: str = "", log_detail: str = "") -> None:
+        super().__init__(detail, log_detail=log_detail)
+        self.challenge = challenge
+
+
 class Unauthenticated(HarmonyError):
     """The request has no credentials, or none that are valid. `challenge` is what a WWW-Authenticate field asks for."""
 

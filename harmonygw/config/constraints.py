@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, time, tzinfo
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -93,6 +93,14 @@ def http_address(text: str) -> str:
     """Return an absolute http or https URL unchanged; a query is allowed."""
     http_url(text.partition("?")[0])
     return text
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address to listen on is reached from this machine only."""
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def ip_block(text: str) -> IPv4Network | IPv6Network:

@@ -16,7 +16,7 @@ from harmonygw.config.constraints import (
     WholeSeconds,
 )
 from harmonygw.config.pipeline_options import Strategy
-from harmonygw.config.system import TokenOptions
+from harmonygw.config.tokens import TokenOptions
 from harmonygw.errors import ConfigurationError
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from harmonygw.config.audit import Audit
 from harmonygw.config.authorizations import Authorization
+from harmonygw.config.constraints import is_loopback
 from harmonygw.config.pipeline_options import PipelineOptions, SourceRoute
 from harmonygw.config.system import (
     Authentication,
@@ -28,7 +29,6 @@ from harmonygw.config.system import (
     StorageSettingsOptions,
     Target,
     TCPSettings,
-    is_loopback,
 )
 from harmonygw.config.tables import Policy
 

@@ -51,7 +51,10 @@ def _check_credentials(names: Names, path: KeyPath, table: MiddlewareTable, opti
         wanted = "options.username and password, options.token_path, or authentication"
     elif isinstance(options, JWTAuthOptions):
         methods, has_own = ("jwt",), options.has_key
-        wanted = "options.jwks_uri, public_key_path or use_hs256, or authentication"
+        wanted = "options.discovery, jwks_uri, public_key_path or use_hs256, or authentication"
+        if table.authentication and options.limits_by_scopes:
+            sentence = "the options of the authentication count: name required_scopes and scopes there"
+            names.document.report((*path, "authentication"), sentence)
     elif isinstance(options, TokenAuthOptions):
         methods, has_own = ("bearer", "api_key"), False
         wanted = "authentication"

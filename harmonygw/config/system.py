@@ -6,12 +6,10 @@ are relative to the working directory of the process, unless the text says other
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 from harmonygw.config.constraints import (
-    Address,
     Alias,
     Count,
     CountOrNone,
@@ -28,17 +26,15 @@ from harmonygw.config.constraints import (
     Seconds,
     TimeoutSeconds,
     TransportProtocol,
+    is_loopback,
 )
+from harmonygw.config.tokens import TokenOptions
 from harmonygw.errors import ConfigurationError
 
 
 def no_table() -> Mapping[str, Any]:
     """Return the table that nobody wrote: empty, and read-only as all of them are."""
     return MappingProxyType({})
-
-
-MIN_HS256_SECRET_BYTES = 32
-"""Bytes of the secret of HS256: as many as its hash has (RFC 7518 §3.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,49 +300,6 @@ Peer = Target
 
 
 @dataclass(frozen=True, slots=True)
-class TokenOptions:
-    """What a JSON Web Token is checked by (RFC 7519)."""
-
-    issuer: str = ""
-    """The issuer (`iss`) that a token must name; empty for any."""
-    audience: str = ""
-    """The audience (`aud`) that a token must name; empty for any, which a warning says: tokens that were made for other
-    services are taken then."""
-    trusted_issuers: tuple[str, ...] = ()
-    """Issuers of which any one will do."""
-    jwks_uri: Address | None = None
-    """Where the issuer's keys are fetched. Give one of `jwks_uri`, `public_key_path` and `use_hs256`."""
-    algorithms: tuple[str, ...] = ()
-    """The signature algorithms allowed, of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512 and EdDSA;
-    empty for those that fit the key. HS256 only with `use_hs256`."""
-    required_claims: tuple[str, ...] = ()
-    """Claims that a token must have."""
-    public_key_path: str = ""
-    """The public key, or certificate, that signatures are checked with, PEM, relative to the working directory."""
-    use_hs256: bool = False
-    """Whether tokens are signed with the shared secret `hs256_secret`."""
-    hs256_secret: str = field(default="", repr=False)
-    """The shared secret; 32 bytes or more."""
-    leeway_secs: Leeway = 60.0
-    """Seconds that clocks may differ."""
-    validate_expiry: bool = True
-    """Whether a token that has expired (`exp`), or that never does, is refused."""
-
-    def __post_init__(self) -> None:
-        if self.use_hs256 and len(self.hs256_secret.encode()) < MIN_HS256_SECRET_BYTES:
-            raise ConfigurationError(
-                (f'"use_hs256" needs an "hs256_secret" of {MIN_HS256_SECRET_BYTES} bytes or more',)
-            )
-        if not self.use_hs256 and "HS256" in self.algorithms:
-            raise ConfigurationError(('"algorithms" has HS256, which needs "use_hs256" = true',))
-
-    @property
-    def has_key(self) -> bool:
-        """Whether the signature of a token can be checked."""
-        return bool(self.jwks_uri or self.public_key_path or self.use_hs256)
-
-
-@dataclass(frozen=True, slots=True)
 class AuthenticationOptions(TokenOptions):
     """Credentials, or what credentials are checked by; the keys of tokens are for method jwt."""
 
@@ -382,16 +335,11 @@ class Authentication:
     def __post_init__(self) -> None:
         options = self.options
         if self.method == "jwt" and not options.has_key:
-            raise ConfigurationError(('"method" jwt needs jwks_uri, public_key_path or use_hs256 in "options"',))
+            wanted = "discovery, jwks_uri, public_key_path or use_hs256"
+            raise ConfigurationError((f'"method" jwt needs {wanted} in "options"',))
+        if self.method != "jwt" and options.limits_by_scopes:
+            raise ConfigurationError((f'"method" {self.method} has no scopes, and "options" asks for some',))
         if self.method == "basic" and not ((options.username and options.password) or options.credentials_path):
             raise ConfigurationError(('"method" basic needs username and password, or credentials_path in "options"',))
         if self.method in {"bearer", "api_key"} and not options.token:
             raise ConfigurationError((f'"method" {self.method} needs token in "options"',))
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether an address to listen on is reached from this machine only."""
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

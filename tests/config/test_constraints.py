@@ -102,3 +102,11 @@ def test_a_delimited_expression_has_its_flags() -> None:
 )
 def test_a_range_says_what_it_is(range_: constraints.Between, written: str) -> None:
     assert str(range_) == written
+
+
+@pytest.mark.parametrize(
+    ("address", "loopback"),
+    [("127.0.0.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("gateway", False)],
+)
+def test_which_addresses_are_loopback(address: str, loopback: bool) -> None:
+    assert constraints.is_loopback(address) == loopback

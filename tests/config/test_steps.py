@@ -19,8 +19,8 @@ SECRET = "s" * 32
         ),
         (
             'type = "jwtauth"',
-            "config.toml:3: middleware.m: nothing to check credentials by: give options.jwks_uri, public_key_path or"
-            " use_hs256, or authentication",
+            "config.toml:3: middleware.m: nothing to check credentials by: give options.discovery, jwks_uri,"
+            " public_key_path or use_hs256, or authentication",
         ),
         (
             'type = "token_auth"',
@@ -33,6 +33,11 @@ SECRET = "s" * 32
         (
             'type = "jwt_auth"\nauthentication = "people"',
             'config.toml:5: middleware.m.authentication: method is "basic" there, but "jwt" is needed',
+        ),
+        (
+            'type = "jwt_auth"\nauthentication = "tokens"\noptions.scopes = "smart"',
+            "config.toml:5: middleware.m.authentication: the options of the authentication count: name required_scopes"
+            " and scopes there",
         ),
         (
             'type = "basic_auth"\nauthentication = "peeple"',
@@ -48,6 +53,7 @@ SECRET = "s" * 32
 def test_middleware_that_could_not_do_its_work(problems: Problems, table: str, problem: str) -> None:
     rest = (
         "\n[authentications.people]\nmethod = 'basic'\noptions = { username = 'u', password = 'p' }\n"
+        "[authentications.tokens]\nmethod = 'jwt'\noptions = { jwks_uri = 'https://issuer/keys' }\n"
         "[policies.a]\nrules = []\n"
     )
     assert problems(f"{MAIN}[middleware.m]\n{table}{rest}", FILES) == [problem]

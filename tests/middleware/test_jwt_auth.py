@@ -117,7 +117,7 @@ def test_an_association_is_refused(pem_file: str) -> None:
 
 def test_a_key_of_the_issuers_set_is_found_by_its_identifier() -> None:
     keys = document(jwk(OURS, "RS256", kid="1"), jwk(THEIRS, "RS256", kid="2"))
-    guard = build(fetch=lambda: succeed(keys), **JWKS)
+    guard = build(fetch=lambda url: succeed(keys), **JWKS)
     guard.start()
     for key, more in ((OURS, {"kid": "1"}), (THEIRS, {"kid": "2"}), (OURS, {}), (THEIRS, {})):
         assert ask(guard, http(signed(key, "RS256", **more))).principal == "jörg"
@@ -130,7 +130,7 @@ def test_a_key_of_the_issuers_set_is_found_by_its_identifier() -> None:
 def test_a_token_that_brings_its_key_does_not_make_us_fetch_it() -> None:
     fetches: list[None] = []
 
-    def fetch() -> "Deferred[bytes]":
+    def fetch(url: str) -> "Deferred[bytes]":
         fetches.append(None)
         return succeed(document(jwk(OURS, "RS256", kid="1")))
 
@@ -144,7 +144,7 @@ def test_a_token_that_brings_its_key_does_not_make_us_fetch_it() -> None:
 def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
     clock = Clock()
     published = [document(jwk(OURS, "RS256", kid="1"))]
-    guard = build(fetch=lambda: succeed(published[-1]), clock=clock, **JWKS)
+    guard = build(fetch=lambda url: succeed(published[-1]), clock=clock, **JWKS)
     guard.start()
     published.append(document(jwk(THEIRS, "RS256", kid="2")))
     token = http(signed(THEIRS, "RS256", kid="2"))
@@ -155,13 +155,13 @@ def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
 
 
 def test_without_the_issuers_keys_it_is_nobodys_fault_who_asks() -> None:
-    guard = build(fetch=lambda: fail(TransportError("down")), **JWKS)
+    guard = build(fetch=lambda url: fail(TransportError("down")), **JWKS)
     with pytest.raises(TransportError):
         ask(guard, http(signed(OURS, "RS256", kid="1")))
 
 
 def test_the_algorithms_of_the_configuration_hold_for_the_issuers_keys_too() -> None:
-    fetch = lambda: succeed(document(jwk(OURS, "RS256", kid="1")))  # noqa: E731
+    fetch = lambda url: succeed(document(jwk(OURS, "RS256", kid="1")))  # noqa: E731
     guard = build(fetch=fetch, algorithms=("PS256",), **JWKS)
     assert ask(guard, http(signed(OURS, "PS256"))).principal == "jörg"
     with pytest.raises(Unauthenticated):
@@ -171,9 +171,9 @@ def test_the_algorithms_of_the_configuration_hold_for_the_issuers_keys_too() -> 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        ({"public_key_path": "key.pem", "use_hs256": True, "hs256_secret": SECRET}, "give one of jwks_uri"),
-        ({**JWKS, "public_key_path": "key.pem"}, "give one of jwks_uri"),
-        ({}, "give one of jwks_uri"),
+        ({"public_key_path": "key.pem", "use_hs256": True, "hs256_secret": SECRET}, "give one of discovery, jwks_uri"),
+        ({**JWKS, "public_key_path": "key.pem"}, "give one of discovery, jwks_uri"),
+        ({}, "give one of discovery, jwks_uri"),
         ({**JWKS, "algorithms": ("none",)}, "algorithms: 'none' is not among"),
         ({"use_hs256": True, "hs256_secret": SECRET, "algorithms": ("RS256",)}, "HS256 is not in algorithms"),
         ({"use_hs256": True, "hs256_secret": pem(OURS).decode()}, "a public key is no secret"),
@@ -198,7 +198,7 @@ def test_what_could_let_in_the_wrong_ones_is_an_error_of_the_configuration(
     ],
 )
 def test_what_lets_in_more_than_it_seems_to_is_warned_of(options: dict[str, Any], warned: list[str]) -> None:
-    guard = build(fetch=lambda: succeed(document(jwk(OURS, "RS256"))), **options)
+    guard = build(fetch=lambda url: succeed(document(jwk(OURS, "RS256"))), **options)
     with capturedLogs() as events:
         guard.start()
     lines = [formatEvent(event) or "" for event in events]
@@ -246,7 +246,7 @@ def test_a_token_that_was_good_expires_all_the_same(pem_file: str) -> None:
 def test_a_key_that_the_issuer_withdraws_verifies_nothing_any_more() -> None:
     clock = Clock()
     documents = [{"keys": [jwk(OURS, "RS256", kid="1")]}, {"keys": [jwk(THEIRS, "RS256", kid="1")]}]
-    guard = build(**JWKS, clock=clock, fetch=lambda: succeed(json.dumps(documents.pop(0)).encode()))
+    guard = build(**JWKS, clock=clock, fetch=lambda url: succeed(json.dumps(documents.pop(0)).encode()))
     token = signed(OURS, "RS256", kid="1")
     assert ask(guard, http(token)).principal == CLAIMS["sub"]
     clock.advance(FRESH_SECS)
@@ -259,4 +259,4 @@ def test_so_many_tokens_are_remembered(monkeypatch: pytest.MonkeyPatch, pem_file
     guard = build(public_key_path=pem_file)
     for subject in ("a", "b", "c"):
         ask(guard, http(signed(OURS, "RS256", {**CLAIMS, "sub": subject})))
-    assert [claims["sub"] for _, claims in guard._verified.values()] == ["b", "c"]
+    assert [one.claims["sub"] for one in guard._verified.values()] == ["b", "c"]

@@ -19,6 +19,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.NotAcceptable, 406),
     (errors.Conflict, 409),
     (errors.RangeNotSatisfiable, 416),
+    (errors.InsufficientScope, 403),
     (errors.Denied, 403),
     (errors.RateLimited, 429),
     (errors.Busy, 503),
@@ -54,7 +55,7 @@ def problem_of(error: errors.HarmonyError, request: Request) -> Reply:
     headers: list[tuple[str, str]] = []
     if isinstance(error, errors.Busy):
         headers.append(("Retry-After", str(error.retry_after)))
-    elif isinstance(error, errors.Unauthenticated | errors.AmbiguousCredentials):
+    elif isinstance(error, errors.Unauthenticated | errors.AmbiguousCredentials | errors.InsufficientScope):
         headers.append(("WWW-Authenticate", error.challenge))
     elif isinstance(error, errors.MethodNotAllowed):
         headers.append(("Allow", listed(error.allowed)))

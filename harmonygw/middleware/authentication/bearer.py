@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from harmonygw.errors import AmbiguousCredentials, Unauthenticated
+from harmonygw.errors import AmbiguousCredentials, InsufficientScope, Unauthenticated
 from harmonygw.exchange import HTTPOrigin
 
 CHALLENGE: Final = 'Bearer realm="harmonygw"'
@@ -14,6 +14,9 @@ INVALID_TOKEN: Final = f'{CHALLENGE}, error="invalid_token"'
 
 INVALID_REQUEST: Final = f'{CHALLENGE}, error="invalid_request"'
 """What a refusal says to tokens in two ways at once (RFC 6750 §3.1)."""
+
+INSUFFICIENT_SCOPE: Final = f'{CHALLENGE}, error="insufficient_scope"'
+"""What a refusal says when a token came that is good, and does not allow this (RFC 6750 §3.1)."""
 
 MAX_TOKEN_BYTES: Final = 8192
 """Bytes of a token. Default 8192: those of issuers that list a user's hundred groups have less."""
@@ -47,3 +50,9 @@ def token_of(origin: HTTPOrigin) -> str:
 def refusal(why: str = "the token is not valid") -> Unauthenticated:
     """Return what is raised for a token that is not good; the log, and nobody else, is told why."""
     return Unauthenticated("The token is not valid.", challenge=INVALID_TOKEN, log_detail=why)
+
+
+def insufficient_scope(scope: str, why: str) -> InsufficientScope:
+    """Return what is raised for a good token that does not allow something; `scope` would, empty when nothing does."""
+    challenge = f'{INSUFFICIENT_SCOPE}, scope="{scope}"' if scope else INSUFFICIENT_SCOPE
+    return InsufficientScope("The token does not allow it.", challenge=challenge, log_detail=why)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 from typing import Any, Final
 
-from harmonygw.config.system import TokenOptions
+from harmonygw.config.tokens import TokenOptions
 from harmonygw.middleware.authentication.bearer import refusal
 
 MAX_SUBJECT_CHARACTERS: Final = 255
@@ -16,7 +16,7 @@ class Claims:
 
     def __init__(self, options: TokenOptions, now: Callable[[], float]) -> None:
         """`now` returns seconds since 1970 of the wall clock, which tokens are dated by."""
-        self._issuers = {options.issuer, *options.trusted_issuers} - {""}
+        self._issuers = frozenset(options.issuers)
         self._audience = options.audience
         self._required = options.required_claims
         self._leeway = options.leeway_secs
@@ -53,6 +53,8 @@ class Claims:
                 raise refusal("it has expired (exp)")
         if "nbf" in claims and claims["nbf"] > now + self._leeway:
             raise refusal("it is not valid yet (nbf)")
+        if "iat" in claims and claims["iat"] > now + self._leeway:
+            raise refusal("it is of a time to come (iat)")
 
     def _is_for_us(self, audience: Any) -> bool:
         if isinstance(audience, list):
@@ -60,7 +62,7 @@ class Claims:
         return isinstance(audience, str) and audience == self._audience
 
 
-def _is_one_of(value: Any, wanted: set[str]) -> bool:
+def _is_one_of(value: Any, wanted: frozenset[str]) -> bool:
     return isinstance(value, str) and value in wanted
 
 

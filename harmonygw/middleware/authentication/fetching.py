@@ -1,4 +1,4 @@
-"""A small document from a URL of the configuration."""
+"""A small document from a URL of the configuration, or from where that leads."""
 # mypy: allow-untyped-calls
 
 from typing import Any, Final
@@ -25,8 +25,8 @@ MAX_DOCUMENT_BYTES: Final = 262_144
 def fetch(url: str, reactor: Any, agent: Any = None) -> "Deferred[bytes]":
     """Return what a URL has; fails with `TransportError`, or `TimeoutError` after `FETCH_SECS`.
 
-    No redirection is followed: the configuration says who is asked, and nobody else does. `agent` sends in the place of
-    one of our own.
+    No redirection is followed: the configuration, or an issuer's description of itself, says who is asked. `agent`
+    sends in the place of one of our own.
     """
     return Deferred.fromCoroutine(_fetch(url, reactor, agent)).addTimeout(FETCH_SECS, reactor)
 

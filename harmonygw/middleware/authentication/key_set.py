@@ -1,6 +1,6 @@
 """The keys of an issuer as it publishes them (RFC 7517 §5): fetched when they are wanted, and kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -36,14 +36,12 @@ class KeySet:
     def __init__(
         self,
         url: str,
-        fetch: "Callable[[], Deferred[bytes]]",
-        parse: Callable[[bytes], Sequence[VerificationKey]],
+        fetch: Callable[[], Awaitable[Sequence[VerificationKey]]],
         clock: Any,
     ) -> None:
-        """`fetch` brings the document, and `parse` raises `ValueError` when it is none."""
+        """`fetch` brings the keys; `url` is where from, for the log."""
         self._url = url
         self._fetch = fetch
-        self._parse = parse
         self._clock = clock
         self._keys: Sequence[VerificationKey] = ()
         self._fetched = float("-inf")
@@ -99,7 +97,7 @@ class KeySet:
 
     async def _renew(self) -> None:
         try:
-            keys = self._parse(await self._fetch())
+            keys = await self._fetch()
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a server did, the keys that there are stay

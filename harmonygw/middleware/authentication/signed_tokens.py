@@ -22,14 +22,25 @@ class SignedToken:
     algorithm: str
     kid: str
     """The identifier of the key, for a look in our own set; empty for none."""
+    type: str
+    """What it says that it is, in lower case and without `application/` (RFC 7515 §4.1.9); empty for nothing."""
     message: bytes
     payload: bytes
     signature: bytes
+
+    @property
+    def issuer(self) -> str:
+        """Who it says that has signed it, to choose the keys of whom it must have been; raises `Unauthenticated`."""
+        issuer = self._payload().get("iss")
+        return issuer if isinstance(issuer, str) else ""
 
     def claims(self, keys: Iterable[VerificationKey]) -> dict[str, Any]:
         """Return the claims, when one of some keys has signed them; raises `Unauthenticated`."""
         if not any(key.verifies(self.algorithm, self.message, self.signature) for key in keys):
             raise refusal("none of our keys has signed it by its algorithm")
+        return self._payload()
+
+    def _payload(self) -> dict[str, Any]:
         try:
             return json_object(self.payload)
         except ValueError as error:
@@ -40,7 +51,8 @@ def read(token: str) -> SignedToken:
     """Return the parts of a token; raises `Unauthenticated`.
 
     Of its header the algorithm and `kid` count. Keys and addresses of keys that a token brings (`jwk`, `jku`, `x5c`,
-    `x5u`) are not looked at, and a token with `crit` is refused: no extension is known here (RFC 7515 §4.1.11).
+    `x5u`) are not looked at. A token with `crit` is refused, no extension is known here (RFC 7515 §4.1.11), and so is a
+    payload that says it is not encoded (`b64`), which a JSON Web Token never has (RFC 7797 §7).
     """
     if len(token) > MAX_TOKEN_BYTES:
         raise refusal("it is too long")
@@ -55,11 +67,21 @@ def read(token: str) -> SignedToken:
     algorithm, kid = header.get("alg"), header.get("kid", "")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise refusal("its algorithm is none that is taken")
-    if "crit" in header:
+    if "crit" in header or header.get("b64", True) is not True:
         raise refusal("it has extensions that are critical")
     if not isinstance(kid, str) or len(kid) > MAX_KID_CHARACTERS:
         raise refusal("the identifier of its key is none")
-    return SignedToken(algorithm, kid, f"{parts[0]}.{parts[1]}".encode("ascii"), payload, signature)
+    type_ = header.get("typ", "")
+    if not isinstance(type_, str):
+        raise refusal("its type is none")
+    return SignedToken(algorithm, kid, plain_type(type_), f"{parts[0]}.{parts[1]}".encode("ascii"), payload, signature)
+
+
+def plain_type(text: str) -> str:
+    """Return a media type in lower case, without `application/` where nothing but a name follows (RFC 7515 §4.1.9)."""
+    lowered = text.lower()
+    name = lowered.removeprefix("application/")
+    return name if name and "/" not in name else lowered
 
 
 def _decoded(part: str) -> bytes:

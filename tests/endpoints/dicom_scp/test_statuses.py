@@ -10,6 +10,7 @@ SERVICES = (Service.STORAGE, Service.FIND, Service.RETRIEVE, Service.VERIFICATIO
     ("error", "of_services"),
     [
         (errors.Denied("no"), (0x0124, 0x0124, 0x0124, 0x0124)),
+        (errors.InsufficientScope("no"), (0x0124, 0x0124, 0x0124, 0x0124)),
         (errors.NotFound("no"), (0xC000, 0x0000, 0x0000, 0x0110)),
         (errors.TooLarge("no"), (0xA700, 0xA700, 0xA702, 0x0110)),
         (errors.BadRequest("no"), (0xC000, 0xA900, 0xA900, 0x0110)),

@@ -69,3 +69,14 @@ def test_any_other_method_is_405_with_those_there_are() -> None:
     reply = problem_of(error, request_of())
     assert (reply.status, dict(reply.headers)["Allow"]) == (405, "GET, HEAD, OPTIONS")
     assert document_of(reply)["detail"] == "It can only be read."
+
+
+def test_a_refusal_asks_for_what_would_do() -> None:
+    for error, status in (
+        (errors.Unauthenticated("no", challenge="Basic"), 401),
+        (errors.AmbiguousCredentials("no", challenge="Bearer"), 400),
+        (errors.InsufficientScope("no", challenge='Bearer scope="a"'), 403),
+    ):
+        reply = problem_of(error, request_of())
+        assert (reply.status, dict(reply.headers)["WWW-Authenticate"]) == (status, error.challenge)
+    assert document_of(reply)["detail"] == "The request is not allowed."

@@ -4,7 +4,7 @@ import pytest
 
 from harmonygw.errors import AmbiguousCredentials, Unauthenticated
 from harmonygw.exchange import HTTPOrigin
-from harmonygw.middleware.authentication.bearer import MAX_TOKEN_BYTES, is_token, token_of
+from harmonygw.middleware.authentication.bearer import MAX_TOKEN_BYTES, insufficient_scope, is_token, token_of
 
 
 def origin(authorization: str | None, *query: tuple[str, str]) -> HTTPOrigin:
@@ -53,3 +53,13 @@ def test_two_ways_at_once_are_an_invalid_request(authorization: str, query: tupl
     with pytest.raises(AmbiguousCredentials) as refused:
         token_of(origin(authorization, *query))
     assert refused.value.challenge == 'Bearer realm="harmonygw", error="invalid_request"'
+
+
+@pytest.mark.parametrize(
+    ("scope", "said"),
+    [("", ""), ("patient/ImagingStudy.r", ', scope="patient/ImagingStudy.r"'), ("a b", ', scope="a b"')],
+)
+def test_what_a_token_does_not_allow_names_the_scope_that_would(scope: str, said: str) -> None:
+    refused = insufficient_scope(scope, "why")
+    assert refused.challenge == f'Bearer realm="harmonygw", error="insufficient_scope"{said}'
+    assert (refused.log_detail, str(refused)) == ("why", "The token does not allow it.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from harmonygw.config.system import TokenOptions
+from harmonygw.config.tokens import TokenOptions
 from harmonygw.errors import Unauthenticated
 from harmonygw.middleware.authentication.bearer import INVALID_TOKEN
 from harmonygw.middleware.authentication.claims import MAX_SUBJECT_CHARACTERS, Claims
@@ -30,7 +30,7 @@ FOR = {"audience": "gateway"}
         ({}, {"exp": NOW - LEEWAY + 1}),
         ({}, {"exp": NOW + 0.5}),
         ({}, {"exp": 10**400}),
-        ({}, {"nbf": NOW + LEEWAY, "iat": NOW + 1000}),
+        ({}, {"nbf": NOW + LEEWAY, "iat": NOW + LEEWAY}),
         ({"validate_expiry": False}, {"exp": GONE}),
         ({"validate_expiry": False}, {"exp": 0}),
         ({}, {"iss": 7, "aud": 7}),
@@ -56,6 +56,8 @@ def test_right_claims_say_who_it_is(options: dict[str, Any], claims: dict[str, A
         ({}, {"exp": -(10**400)}, "it has expired (exp)"),
         ({}, {"nbf": NOW + LEEWAY + 1}, "it is not valid yet (nbf)"),
         ({}, {"nbf": 10**400}, "it is not valid yet (nbf)"),
+        ({}, {"iat": NOW + LEEWAY + 1}, "it is of a time to come (iat)"),
+        ({"validate_expiry": False}, {"iat": 10**400}, "it is of a time to come (iat)"),
         *(
             ({"validate_expiry": validates}, {name: value}, f"a date in it is no number ({name})")
             for validates in (True, False)

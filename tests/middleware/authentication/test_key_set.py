@@ -34,12 +34,15 @@ class Issuer:
         self.clock = Clock()
         self.asked: list[Deferred[bytes]] = []
         self.fetches = 0
-        self.set = KeySet("https://issuer/keys", self._fetch, parse, self.clock)
+        self.set = KeySet("https://issuer/keys", self._bring, self.clock)
 
     def _fetch(self) -> "Deferred[bytes]":
         self.fetches += 1
         self.asked.append(Deferred())
         return self.asked[-1]
+
+    async def _bring(self) -> list[VerificationKey]:
+        return parse(await self._fetch())
 
     def wait(self, kid: str = "") -> list[Any]:
         """Return a list that what is found, or a failure, comes into."""
