@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from harmonygw.config.listening import AUTHENTICATING
 from harmonygw.config.model import MiddlewareSettings, Pipeline
 from harmonygw.config.names import Names
-
-AUTHENTICATING: Final = frozenset({"basic_auth", "jwt_auth", "token_auth"})
-"""The middleware types that find out who somebody is, and refuse who does not say."""
 
 KEEPING: Final = frozenset({"cache", "dicomweb_bridge"})
 """The middleware types that may answer from what they keep: instances, and pages of a Search."""
