@@ -52,6 +52,7 @@ class Association:
         association_timeout: float,
         default_character_set: tuple[str, ...] = ("ISO_IR 6",),
         request_character_set: tuple[str, ...] = ("ISO_IR 192",),
+        max_object_bytes: int = 0,
     ) -> None:
         self._clock = clock
         self._timing = timing
@@ -59,6 +60,7 @@ class Association:
         self._association_timeout = association_timeout
         self._default_character_set = default_character_set
         self._request_character_set = request_character_set
+        self._max_object_bytes = max_object_bytes
         self._operation: AnyOperation | None = None
         self._last_message_id = 0
         self._established: Deferred[None] | None = None
@@ -182,7 +184,11 @@ class Association:
         data = from_json(identifier, context.transfer_syntax, character_set=())
         titles = (self.rq.called_ae_title, self.rq.calling_ae_title) if self.rq is not None else ("", "")
         operation = GetOperation(
-            self._invocation(context), admit=admit, source_ae_title=titles[0], receiving_ae_title=titles[1]
+            self._invocation(context),
+            admit=admit,
+            source_ae_title=titles[0],
+            receiving_ae_title=titles[1],
+            max_object_bytes=self._max_object_bytes,
         )
         self._ask(operation, CGetRQ(operation.message_id, sop_class_uid), data)
         return operation
