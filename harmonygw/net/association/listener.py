@@ -18,7 +18,8 @@ from harmonygw.dicom.upperlayer.negotiation import (
     negotiate,
 )
 from harmonygw.dicom.upperlayer.provider import UpperLayer
-from harmonygw.errors import Busy, TimedOut
+from harmonygw.errors import Busy, PeerError, TimedOut
+from harmonygw.net.association.misconduct import Misconduct, report
 from harmonygw.net.association.protocol import AssociationProtocol, AssociationUser
 from harmonygw.net.association.rejections import describe_rejection
 
@@ -184,14 +185,9 @@ class Acceptor(AssociationUser):
         self.called_ae_title = request.called_ae_title
         refusal = factory.refusal(request, self.peer)
         if refusal is not None:
-            log.warn(
-                "{ae_title}: from {calling_ae_title} at {peer} for {called_ae_title}, {rejection}",
-                ae_title=acceptance.ae_title,
-                calling_ae_title=request.calling_ae_title,
-                called_ae_title=request.called_ae_title,
-                peer=self.peer,
-                rejection=describe_rejection(refusal),
-            )
+            whom = f"from {self.calling_ae_title} at {self.peer} for {self.called_ae_title}"
+            sentence = f"{acceptance.ae_title}: {whom}, {describe_rejection(refusal)}"
+            report(Misconduct("association_rejected", sentence, self.peer))
             self.protocol.reject(refusal)
             return
         results, roles = _negotiate(request, acceptance)
@@ -236,7 +232,15 @@ class Acceptor(AssociationUser):
         self.protocol.abort(Busy("the gateway is stopping"))
 
     def closed(self, reason: object) -> None:
-        """Give the association's place back."""
+        """Give the association's place back, and tell what the peer did when that has ended it."""
+        if isinstance(reason, PeerError | TimedOut):
+            whom = f"{self.calling_ae_title or 'somebody'} at {self.peer}"
+            why = f"{reason} ({reason.log_detail})" if reason.log_detail else str(reason)
+            sentence = f"{self._factory.acceptance.ae_title}: an association with {whom} is aborted: {why}"
+            if isinstance(reason, PeerError):
+                report(Misconduct("hostile_bytes", sentence, self.peer))
+            else:
+                log.info("{sentence}", sentence=sentence)
         if self._idle_check is not None:
             self._idle_check.cancel()
             self._idle_check = None

@@ -12,6 +12,7 @@ from harmonygw.dicom.upperlayer.provider import UpperLayer
 from harmonygw.errors import HarmonyError, NotAcceptable, PeerError, TransportError
 from harmonygw.net.association.action import ActionOperation
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
+from harmonygw.net.association.misconduct import Misconduct, report
 from harmonygw.net.association.operations import (
     EchoOperation,
     FindOperation,
@@ -292,8 +293,12 @@ class Association:
         """Take note; `closed` follows."""
 
     def closed(self, reason: HarmonyError | None) -> None:
-        """Fail the operation under way, and tell who watches."""
+        """Fail the operation under way, tell who watches, and what the peer did when that has ended it."""
         self.closed_because = reason
+        if isinstance(reason, PeerError):
+            called = self.rq.called_ae_title if self.rq is not None else ""
+            sentence = f"the association with {called} is aborted: {reason}"
+            report(Misconduct("hostile_bytes", sentence, called))
         why = reason or TransportError("the peer released the association")
         established, self._established = self._established, None
         if established is not None:
