@@ -38,6 +38,19 @@ def breed(parameters: dict[str, Any], payload: list[bytes]) -> Result:
     return {"child": child}, b""
 
 
+def open_files(parameters: dict[str, Any], payload: list[bytes]) -> Result:
+    """Open files until there are no more to be had."""
+    opened = []
+    try:
+        while True:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return {"highest": opened[-1]}, b""
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 def fill(parameters: dict[str, Any], payload: list[bytes]) -> Result:
     """Take this many bytes of memory."""
     return {"took": len(bytearray(parameters["bytes"]))}, b""

@@ -21,10 +21,23 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from harmonygw.errors import NotAcceptable, PeerError, RenderingFailed
 from harmonygw.rendering.jobs import JOBS
 from harmonygw.rendering.limits import WorkerLimits
+from harmonygw.rendering.worker import MAX_OPEN_FILES
 from harmonygw.rendering.workers import Workers
 from tests.rendering.frames import frames_of, pixels_of, transfer_syntax_of
 
-ODD = ("reverse", "hang", "crash", "breed", "fill", "talk", "scribble", "inspect", "overflow", "need_numpy")
+ODD = (
+    "reverse",
+    "hang",
+    "crash",
+    "breed",
+    "open_files",
+    "fill",
+    "talk",
+    "scribble",
+    "inspect",
+    "overflow",
+    "need_numpy",
+)
 ODD_JOBS = {name: f"tests.rendering.odd_jobs:{name}" for name in ODD}
 
 
@@ -117,6 +130,14 @@ def test_a_worker_may_start_nothing() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=30)
     assert done.stdout.split() == [str(errno.EAGAIN).encode()]
+
+
+@ensureDeferred
+async def test_a_worker_opens_no_more_files_than_it_may() -> None:
+    async with workers() as pool:
+        result, _ = await pool.run("open_files", {}, ())
+        assert result["highest"] == MAX_OPEN_FILES - 1
+        assert await well(pool)
 
 
 def test_a_job_without_a_gateway_ends_its_process_too() -> None:
