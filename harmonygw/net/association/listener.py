@@ -256,7 +256,8 @@ class Acceptor(AssociationUser):
     def _check_idle(self) -> None:
         self._idle_check = None
         left = self._idle_timeout
-        if not self.in_use and not self.protocol.valve.held:
+        associated = self in self._factory.associations
+        if not (associated and self.in_use) and not self.protocol.valve.held:
             since = max(self._last_use, self.protocol.last_heard)
             left -= self._factory.clock.seconds() - since
         if left > 0:

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 
 from harmonygw.dicom.upperlayer.items import MAX_REPEATED_ITEMS
 from harmonygw.dicom.upperlayer.reader import MAX_ASSOCIATE_PDU_LENGTH, PDU_LENGTH_SLACK
+from harmonygw.net.association.listener import DRAIN_IDLE
 from tests.endpoints.dicom_scp.scripted import CT, EXPLICIT, FIND, Script
 from tests.net.association import raw
 from tests.net.association.peers import header
@@ -257,6 +258,14 @@ def test_who_requests_no_association_is_closed_by_artim_whatever_trickles(attack
     assert not attacker.transport.disconnecting
     attacker.script.clock.advance(1.0)
     assert attacker.transport.disconnecting
+
+
+def test_who_has_requested_nothing_does_not_hold_up_the_end(attacker: Attacker) -> None:
+    drained = Deferred.fromCoroutine(attacker.script.endpoint.drain())
+    attacker.script.clock.advance(DRAIN_IDLE)
+    assert attacker.transport.disconnecting
+    attacker.leave()
+    assert drained.called
 
 
 @pytest.mark.parametrize("begun", [b"", raw.echo()[:20]], ids=["nothing", "half a command"])
