@@ -15,7 +15,7 @@ nothing but zeros.
 """
 
 INFLATION_ALLOWANCE: Final = 1 << 24
-"""Bytes of output that pass whatever their ratio. 16 MiB: takes some ms and, as it streams, no memory; and a segmentation
+"""Bytes of output that pass whatever their ratio. 16 MiB: takes some ms and, as it streams, no memory; a segmentation
 of 512 frames of 512 by 512 bits may be blank."""
 
 
