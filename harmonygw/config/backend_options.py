@@ -8,6 +8,7 @@ from harmonygw.config.constraints import (
     AETitle,
     BaseURL,
     Count,
+    CountOrNone,
     HTTPMethod,
     ListeningPort,
     MaxPDU,
@@ -66,8 +67,14 @@ class DicomSCUOptions:
     """Whether the PACS's certificate has to be for its host. Without, any that its authorities have signed will do."""
     max_associations: Count = 4
     """Associations with the PACS at a time. One of them, when there are several, is kept for queries."""
+    max_waiting: Count = 1000
+    """Requests that may wait for an association, queries and transfers each: more than a hospital's viewers open at
+    once. Further ones are answered 503."""
     idle_association_secs: Seconds = 30.0
     """Seconds that an unused association is kept open."""
+    max_object_bytes: CountOrNone = 0
+    """Bytes of the data set of an instance that is taken from the PACS; a longer one fails its retrieval. 0 for any
+    number: instances stream, and cost no memory by their length."""
     information_model: Literal["study", "patient", "auto"] = "study"
     """The Query/Retrieve Information Model (PS3.4 §C.6): Study Root, Patient Root, or the first that the PACS
     accepts."""

@@ -9,12 +9,15 @@ from harmonygw.config.constraints import (
     Alias,
     BaseURL,
     Count,
+    CountOrNone,
     HTTPMethod,
+    IdentifierBytes,
     ListeningPort,
     MaxPDU,
     Name,
     PathPrefix,
     Port,
+    Seconds,
     TLSProfile,
 )
 from harmonygw.config.system import no_table
@@ -84,6 +87,29 @@ class AETableEntry:
     """TCP port: where C-MOVE sends to."""
     ae_title: AETitle | None = None
     """Its AE title. Unless given, the table's name."""
+    use_tls: bool = False
+    """Whether C-MOVE speaks TLS with it (PS3.15 §B.12)."""
+    tls_profile: TLSProfile = "bcp195"
+    """BCP 195 (PS3.15 §B.12), or its stricter modification (§B.13)."""
+    tls_check_hostname: bool = True
+    """Whether its certificate has to be for its host. Without, any that its authorities have signed will do."""
+    ca_cert_path: str = ""
+    """The authorities, PEM, of which one must have signed its certificate; empty for those of the system. Relative to
+    the working directory."""
+    cert_path: str = ""
+    """The certificate chain, PEM, that it is shown when it asks, with `key_path`. Unless given, the endpoint's own, if
+    there is one. Relative to the working directory."""
+    key_path: str = ""
+    """The private key, PEM, not encrypted; relative to the working directory."""
+
+    def __post_init__(self) -> None:
+        if bool(self.cert_path) != bool(self.key_path):
+            given, missing = ("cert_path", "key_path") if self.cert_path else ("key_path", "cert_path")
+            raise ConfigurationError((f'"{given}" needs "{missing}"',))
+        if not self.use_tls:
+            for key in ("cert_path", "ca_cert_path"):
+                if getattr(self, key):
+                    raise ConfigurationError((f'"{key}" needs "use_tls" to be true',))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +159,22 @@ class DicomSCPOptions:
     """Whether the called AE title must be `local_aet`; others are rejected."""
     max_associations: Count = 50
     """Associations at a time; further ones are rejected as transient, local limit exceeded (PS3.8 §9.3.4)."""
+    max_associations_per_address: Count = 25
+    """Those of them that one address may have, so that nobody alone takes all places; rejected likewise. Raise it where
+    many peers come through one address."""
+    association_timeout_secs: Seconds = 30.0
+    """Seconds that a connection has to request an association, and in which it must close (ARTIM, PS3.8 §9.1.5)."""
+    silence_timeout_secs: Seconds = 60.0
+    """Seconds without progress, a message or 1 KiB of one, while a peer sends, and that it has to take what it is sent;
+    then A-ABORT."""
+    idle_association_secs: Seconds = 300.0
+    """Seconds that an unused association is kept open; then A-ABORT."""
+    max_identifier_bytes: IdentifierBytes = 1_048_576
+    """Bytes of the identifier of a C-FIND, C-GET or C-MOVE, which is held in memory; more is A-ABORT. A query has some
+    hundred, a C-MOVE of 10,000 instances by UID 650,000."""
+    max_object_bytes: CountOrNone = 0
+    """Bytes of the data set of an instance that is stored; a longer one is refused with A700H. 0 for any number:
+    instances stream, and cost no memory by their length."""
 
     def __post_init__(self) -> None:
         if bool(self.cert_path) != bool(self.key_path):

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
@@ -31,12 +34,42 @@ from harmonygw.errors import ConfigurationError
 Profile = Literal["bcp195", "strict"]
 """BCP 195 (PS3.15 §B.12), or as PS3.15 modifies it (§B.13)."""
 
+_MODIFIED: Final = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-AES256-CCM",
+    "ECDHE-ECDSA-AES256-CCM8",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES128-CCM",
+    "ECDHE-ECDSA-AES128-CCM8",
+)
+"""The suites of TLS 1.2 that §B.13 requires, the stronger first. Those that it only permits are left out: Camellia with
+GCM, which OpenSSL has not, and DHE, which is permitted where the length of the key can be set, and pyOpenSSL lets no
+client do that. OpenSSL from 3.2 on counts CCM_8 as 64 bits, and negotiates it at security level 0 alone, where it would
+take short keys and SHA-1 too: what the section forbids weighs more."""
+
 CIPHERS: Final[dict[Profile, str]] = {
+    # RFC 9325 §4.1 would rather see no DHE: it comes last, for an archive that has nothing else. A listener has none.
     "bcp195": "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20",
-    # §B.13 has DHE only where the length of its key can be set, which pyOpenSSL does not let a client do.
-    "strict": "ECDHE+AESGCM:ECDHE+CHACHA20",
+    "strict": ":".join(_MODIFIED),
 }
-"""Cipher suites of TLS 1.2, as OpenSSL names them; those of 1.3 are all good."""
+"""Cipher suites of TLS 1.2, as OpenSSL names them."""
+
+STRICT_TLS_1_3: Final = (
+    b"TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+    b"TLS_AES_128_CCM_SHA256:TLS_AES_128_CCM_8_SHA256"
+)
+"""Those of TLS 1.3 that a server has under §B.13, CCM_8 as above; a client needs one of them, and has the first three
+as with BCP 195."""
+
+MIN_RSA_BITS: Final = 2048
+"""Bits of an RSA key under §B.13; OpenSSL holds the peer to it, by its security level."""
+
+MIN_EC_BITS: Final = 256
+"""Bits of an elliptic curve key under §B.13; OpenSSL has none shorter among the curves that it negotiates."""
 
 HTTP: Final = (b"http/1.1",)
 """The application protocol of HTTP; DIMSE has none (RFC 7301)."""
@@ -56,15 +89,17 @@ def server_options(
     `ConfigurationError` that names the file that cannot be used.
     """
     options = CertificateOptions(
-        **_identity(cert_path, key_path),
+        **_identity(cert_path, key_path, profile),
         **_suites(profile, protocols),
         trustRoot=_authorities(client_ca_path) if client_ca_path else None,
     )
     try:
-        options.getContext()  # which OpenSSL may still refuse, now rather than at the first connection
+        context = options.getContext()  # which OpenSSL may still refuse, now rather than at the first connection
     except SSL.Error as error:
         reasons = "; ".join(reason for *_, reason in error.args[0])
         raise ConfigurationError((f"{cert_path}, {key_path}: OpenSSL refuses them ({reasons})",)) from error
+    if profile == "strict":
+        context.set_tls13_ciphersuites(STRICT_TLS_1_3)
     return options
 
 
@@ -101,7 +136,7 @@ def client_options(
     certificate of theirs will do. With `cert_path` and `key_path` we show a certificate of our own when asked. Raises
     `ConfigurationError` that names the file that cannot be used.
     """
-    options = {**(_identity(cert_path, key_path) if cert_path else {}), **_suites(profile, protocols)}
+    options = {**(_identity(cert_path, key_path, profile) if cert_path else {}), **_suites(profile, protocols)}
     trust_root = _authorities(ca_cert_path) if ca_cert_path else platformTrust()
     try:
         if not check_hostname:
@@ -155,7 +190,7 @@ def _suites(profile: Profile, protocols: tuple[bytes, ...]) -> dict[str, Any]:
     }
 
 
-def _identity(cert_path: str, key_path: str) -> dict[str, Any]:
+def _identity(cert_path: str, key_path: str, profile: Profile) -> dict[str, Any]:
     """Return a certificate, its key and its chain, as Twisted's options name them."""
     # Twisted's annotations name pyOpenSSL's classes; pyOpenSSL itself asks for those of cryptography instead.
     own, *chain = _certificates(cert_path)
@@ -165,7 +200,20 @@ def _identity(cert_path: str, key_path: str) -> dict[str, Any]:
         raise ConfigurationError((f"{key_path}: not a PEM private key without passphrase ({error})",)) from error
     if key.public_key() != own.public_key():
         raise ConfigurationError((f"{key_path}: not the key of the first certificate in {cert_path}",))
+    if profile == "strict" and (problem := _too_weak(key, own)):
+        raise ConfigurationError((f"{cert_path}: {problem}, and tls_profile strict takes none such (PS3.15 §B.13)",))
     return {"privateKey": key, "certificate": own, "extraCertChain": chain}
+
+
+def _too_weak(key: Any, certificate: Any) -> str:
+    """Return what §B.13 has against a certificate, empty for nothing."""
+    least = MIN_EC_BITS if isinstance(key, EllipticCurvePrivateKey) else MIN_RSA_BITS
+    digest = certificate.signature_hash_algorithm
+    if isinstance(key, EllipticCurvePrivateKey | RSAPrivateKey) and key.key_size < least:
+        return f"a key of {key.key_size} bits"
+    if digest is not None and digest.digest_size < SHA256.digest_size:
+        return f"signed with {digest.name}"
+    return ""
 
 
 def _authorities(path: str) -> Any:

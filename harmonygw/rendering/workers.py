@@ -5,8 +5,10 @@ it any more, or when it says what is no answer. It costs that one job; a new pro
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -258,6 +260,7 @@ class _Process(ProcessProtocol):
         self._ended = False
         self._memories: tuple[SharedMemory, ...] = ()
         self._process: Any = None
+        self._pid: int | None = None
         self.ready = False
         """Whether it has imported what it needs, and is not gone."""
         self.job: _Job | None = None
@@ -273,7 +276,7 @@ class _Process(ProcessProtocol):
                 sys.executable,
                 [
                     *(sys.executable, "-B", "-P", "-m", "harmonygw.rendering.worker"),
-                    *(str(self._limits.memory_limit_bytes), str(size), *modules),
+                    *(str(self._limits.memory_limit_bytes), str(size), str(self._limits.job_timeout_secs), *modules),
                 ],
                 env=_environment(),
                 childFDs={0: "w", 1: "r", 2: "r", PAYLOAD_FD: self._memories[0].fd, RESULT_FD: self._memories[1].fd},
@@ -281,6 +284,7 @@ class _Process(ProcessProtocol):
         except OSError:
             self._close()
             raise
+        self._pid = self._process.pid
         self._timer = self._reactor.callLater(self._limits.start_timeout_secs, self._late, "start_timeout_secs")
 
     def begin(self, job: _Job) -> None:
@@ -301,10 +305,9 @@ class _Process(ProcessProtocol):
         self.killed = self.killed or error.detail
         if self.job is not None:
             self.job.fail(error)
-        try:
+        with suppress(ProcessExitedAlready):
             self._process.signalProcess("KILL")
-        except ProcessExitedAlready:
-            return
+        self._kill_group()
 
     def outReceived(self, data: bytes) -> None:
         """Twisted: the process says something."""
@@ -319,6 +322,10 @@ class _Process(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         """Twisted: it, or a library in it, prints something."""
         self._last_words = (self._last_words + data)[-MAX_LAST_WORDS:]
+
+    def processExited(self, reason: Failure) -> None:
+        """Twisted: it is gone; what it may have started holds its pipes, so that they would never be empty."""
+        self._kill_group()
 
     def processEnded(self, reason: Failure) -> None:
         """Twisted: it is gone, and its pipes are empty."""
@@ -428,6 +435,12 @@ class _Process(ProcessProtocol):
         memories, self._memories = self._memories, ()
         for memory in memories:
             memory.close()
+
+    def _kill_group(self) -> None:
+        """End what the process has started, none of which answers to anybody; before it has a group, there is none."""
+        if self._pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
 
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None

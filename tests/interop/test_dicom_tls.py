@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from pydicom import Dataset
+from pynetdicom import AE
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelMove
 
 from tests.certificates import Identity, identity
 from tests.interop.embedded import image
@@ -231,6 +234,67 @@ def test_any_host_does_not_mean_any_authority(place: Place) -> None:
 def test_a_pacs_in_clear_is_not_spoken_to(place: Place) -> None:
     with orthanc(place.folder) as port, secured(place, port) as (url, _):
         assert ask(f"{url}/studies")[0] in (502, 504)
+
+
+@pytest.mark.parametrize("profile", ["bcp195", "strict"])
+def test_a_move_is_delivered_by_tls_to_who_can_show_a_certificate(place: Place, profile: str) -> None:
+    stranger = identity("stranger", authority=True)
+    stranger_ca, _ = stranger.write(place.folder, "stranger")
+    out, port = place.folder / "received", free_port()
+    out.mkdir()
+    sent = place.folder / "sent.dcm"
+    sent.write_bytes(file_of(image(1)))
+    cert, key = place.signed("workstation")
+    receiver = [
+        "storescp",
+        "+tls",
+        key,
+        cert,
+        "+cf",
+        place.ca,
+        "-rc",
+        "+xa",
+        "-aet",
+        "SAFE",
+        "-od",
+        str(out),
+        str(port),
+    ]
+    entry = f'host = "127.0.0.1", port = {port}, use_tls = true, tls_profile = "{profile}"'
+    table = (
+        f'SAFE = {{ {entry}, ca_cert_path = "{place.ca}" }}, '
+        f'DOUBTED = {{ {entry}, ca_cert_path = "{stranger_ca}", ae_title = "DOUBTED" }}, '
+        f'CLEAR = {{ host = "127.0.0.1", port = {port} }}'
+    )
+    more = f", enable_store = true, enable_move = true, aet_table = {{ {table} }}"
+    with (
+        running(receiver, port, log=place.folder / "storescp.log"),
+        secured(place, free_port(), scp_more=more) as (_, scp_port),
+    ):
+        assert stored(scp_port, sent)
+        assert [moved(place, scp_port, whom) for whom in ("DOUBTED", "CLEAR")] == [(0xA702, 0), (0xA702, 0)]
+        assert list(out.iterdir()) == []
+        assert moved(place, scp_port, "SAFE") == (0x0000, 1)
+    assert len(list(out.iterdir())) == 1
+
+
+def stored(port: int, file: Path) -> bool:
+    command = ["storescu", "+tla", "-ic", "127.0.0.1", str(port), str(file)]
+    return subprocess.run(command, capture_output=True, env=SSL_ENVIRONMENT, check=False, timeout=60).returncode == 0
+
+
+def moved(place: Place, port: int, destination: str) -> tuple[int, int]:
+    """Return the final status of a C-MOVE over TLS, and the number of completed sub-operations."""
+    ours = AE("VIEWER")
+    ours.add_requested_context(StudyRootQueryRetrieveInformationModelMove)
+    wanted = Dataset()
+    wanted.QueryRetrieveLevel, wanted.StudyInstanceUID = "STUDY", "1.2"
+    context = ssl.create_default_context(cafile=place.ca)
+    association = ours.associate("127.0.0.1", port, tls_args=(context, "127.0.0.1"))
+    assert association.is_established
+    *_, (status, _) = association.send_c_move(wanted, destination, StudyRootQueryRetrieveInformationModelMove)
+    association.release()
+    return int(status.Status), int(status.NumberOfCompletedSuboperations)
 
 
 def echo(port: int, *arguments: str) -> int:

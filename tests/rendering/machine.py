@@ -16,6 +16,7 @@ class Process:
     """The transport of one process, and what a test lets the process do."""
 
     def __init__(self, protocol: Any, arguments: list[str], environment: dict[str, str], fds: dict[int, Any]) -> None:
+        self.pid = None
         self.protocol = protocol
         self.arguments = arguments
         self.environment = environment

@@ -26,6 +26,31 @@ def crash(parameters: dict[str, Any], payload: list[bytes]) -> Result:
     return hang(parameters, payload)
 
 
+def breed(parameters: dict[str, Any], payload: list[bytes]) -> Result:
+    """Start a process that holds every descriptor of this one, and end, or hang, or answer."""
+    child = os.fork()
+    if not child:
+        hang(parameters, payload)
+    if parameters["then"] == "crash":
+        return crash(parameters, payload)
+    if parameters["then"] == "hang":
+        return hang(parameters, payload)
+    return {"child": child}, b""
+
+
+def open_files(parameters: dict[str, Any], payload: list[bytes]) -> Result:
+    """Open files until there are no more to be had."""
+    opened = []
+    try:
+        while True:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return {"highest": opened[-1]}, b""
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
 def fill(parameters: dict[str, Any], payload: list[bytes]) -> Result:
     """Take this many bytes of memory."""
     return {"took": len(bytearray(parameters["bytes"]))}, b""

@@ -25,7 +25,7 @@ class Desk:
         stream = b"".join(map(wire.pack, messages))
         os.write(requests, stream[: len(stream) - cut])
         os.close(requests)
-        serve(reading, writing, (self.payloads.fd, self.results.fd), LIMIT)
+        serve(reading, writing, (self.payloads.fd, self.results.fd), LIMIT, 60.0)
         os.close(writing)
         said = os.read(answers, 1 << 16)
         os.close(reading)

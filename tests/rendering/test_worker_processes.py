@@ -1,7 +1,10 @@
 """Workers with real processes: what crashes, hangs or swells costs one job."""
 
+import errno
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -18,10 +21,23 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from harmonygw.errors import NotAcceptable, PeerError, RenderingFailed
 from harmonygw.rendering.jobs import JOBS
 from harmonygw.rendering.limits import WorkerLimits
+from harmonygw.rendering.worker import MAX_OPEN_FILES
 from harmonygw.rendering.workers import Workers
 from tests.rendering.frames import frames_of, pixels_of, transfer_syntax_of
 
-ODD = ("reverse", "hang", "crash", "fill", "talk", "scribble", "inspect", "overflow", "need_numpy")
+ODD = (
+    "reverse",
+    "hang",
+    "crash",
+    "breed",
+    "open_files",
+    "fill",
+    "talk",
+    "scribble",
+    "inspect",
+    "overflow",
+    "need_numpy",
+)
 ODD_JOBS = {name: f"tests.rendering.odd_jobs:{name}" for name in ODD}
 
 
@@ -93,6 +109,49 @@ async def test_a_job_that_hangs_is_ended() -> None:
         with pytest.raises(RenderingFailed, match="longer than job_timeout_secs"):
             await pool.run("hang", {}, ())
         assert await well(pool)
+
+
+@ensureDeferred
+@pytest.mark.parametrize("then", ["crash", "hang"])
+async def test_what_a_process_has_started_ends_with_it(then: str) -> None:
+    async with workers(job_timeout_secs=0.5) as pool:
+        with pytest.raises(RenderingFailed):
+            await pool.run("breed", {"then": then}, ())
+        assert await well(pool)
+        assert pool.state()["killed"] == 1
+
+
+def test_a_worker_may_start_nothing() -> None:
+    script = (
+        "import os, sys; from harmonygw.rendering.worker import confine\n"
+        "if os.getuid() == 0: os.setgid(65534); os.setuid(65534)\n"
+        "confine(1 << 30)\n"
+        "try:\n os.fork()\nexcept OSError as error: print(error.errno)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=30)
+    assert done.stdout.split() == [str(errno.EAGAIN).encode()]
+
+
+@ensureDeferred
+async def test_a_worker_opens_no_more_files_than_it_may() -> None:
+    async with workers() as pool:
+        result, _ = await pool.run("open_files", {}, ())
+        assert result["highest"] == MAX_OPEN_FILES - 1
+        assert await well(pool)
+
+
+def test_a_job_without_a_gateway_ends_its_process_too() -> None:
+    script = (
+        "import os; from harmonygw.rendering import wire; from harmonygw.rendering.memory import SharedMemory\n"
+        "from harmonygw.rendering.worker import serve\n"
+        "there, here = os.pipe()\n"
+        "job = {'id': 1, 'job': 'tests.rendering.odd_jobs:hang', 'parameters': {}, 'lengths': []}\n"
+        "os.write(here, wire.pack(job))\n"
+        "memories = SharedMemory(1), SharedMemory(1)\n"
+        "serve(there, 1, (memories[0].fd, memories[1].fd), 1, 0.1)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=30)
+    assert done.returncode == -signal.SIGALRM
 
 
 @ensureDeferred

@@ -73,7 +73,7 @@ def test_a_process_gets_its_limits_and_the_modules_of_the_jobs() -> None:
     pool = Pool(memory_limit_bytes=123456789)
     assert pool.process.arguments[1:] == [
         *("-B", "-P", "-m", "harmonygw.rendering.worker"),
-        *("123456789", str(1 << 20), "tests.jobs", "tests.songs"),
+        *("123456789", str(1 << 20), "20.0", "tests.jobs", "tests.songs"),
     ]
 
 

@@ -96,6 +96,7 @@ class DicomSCU:
                 max_associations=options.max_associations,
                 idle_secs=options.idle_association_secs,
                 queue_secs=options.queue_timeout_secs,
+                max_waiting=options.max_waiting,
                 max_retries=settings.max_retries,
             ),
             echo_rq=self._requesting.verification_rq(),

@@ -45,6 +45,7 @@ def acceptance(options: DicomSCUOptions) -> Acceptance:
         max_pdu_length=options.max_pdu,
         association_timeout=options.association_timeout_secs,
         silence_timeout=options.silence_timeout_secs,
+        max_object_bytes=options.max_object_bytes,
     )
 
 

@@ -113,6 +113,7 @@ class Requesting:
             association_timeout=options.association_timeout_secs,
             default_character_set=self.default_character_set,
             request_character_set=tuple(options.request_character_set.split("\\")),
+            max_object_bytes=options.max_object_bytes,
         )
         try:
             await association.request(self._endpoint, rq)

@@ -33,6 +33,12 @@ MAX_NESTING_DEPTH: Final = 32
 """Sequences of undefined length within each other, before SeriesInstanceUID. Default 32: what stands there
 are references and codes, three or four deep."""
 
+SMALL_PIECE: Final = 1024
+"""Bytes of a piece below which it is joined with the one before: what is held must not cost many times its length."""
+
+FEW_PIECES: Final = 8
+"""Pieces that are held as they came, however small."""
+
 _INFLATED_STEP: Final = 4096
 """Bytes that are inflated at a time: most headers need one or two steps."""
 
@@ -119,7 +125,7 @@ class HeaderScan:
         self.raw: dict[str, bytes] = {}
         """The same as they stand in the data set, with their padding."""
         self.gathered: list[Piece] = []
-        """What was fed, not copied; of a deflated data set the deflated bytes."""
+        """What was fed, copied only where many pieces are small; of a deflated data set the deflated bytes."""
         self.done = False
         """Whether everything that could be found has been found."""
         self.truncated = False
@@ -152,7 +158,10 @@ class HeaderScan:
             raise RuntimeError("the scan is done: pass the data on")
         if not data:
             return False  # nothing must not add up to something in `gathered`
-        self.gathered.append(data)
+        if len(self.gathered) >= FEW_PIECES and len(data) < SMALL_PIECE > len(self.gathered[-1]):
+            self.gathered[-1] = b"".join((self.gathered[-1], data))
+        else:
+            self.gathered.append(data)
         room = self._limit - self._fed
         self._fed += len(data)
         if len(data) > room:

@@ -14,8 +14,9 @@ MAX_INFLATION_RATIO: Final = 500
 nothing but zeros.
 """
 
-INFLATION_ALLOWANCE: Final = 1 << 20
-"""Bytes of output that pass whatever their ratio. 1 MiB: harms nobody, and small objects may be all blank."""
+INFLATION_ALLOWANCE: Final = 1 << 24
+"""Bytes of output that pass whatever their ratio. 16 MiB: takes some ms and, as it streams, no memory; a segmentation
+of 512 frames of 512 by 512 bits may be blank."""
 
 
 @dataclass(frozen=True, slots=True)

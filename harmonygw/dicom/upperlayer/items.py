@@ -25,7 +25,13 @@ can cause.
 UNEXPECTED_PARAMETER: Final = 5
 INVALID_PARAMETER_VALUE: Final = 6
 
-_ITEM_HEADER: Final = Struct(">BxH")
+PRESENTATION_CONTEXT: Final = 0x20
+"""The type of the item of a proposed context (PS3.8 §9.3.2.2)."""
+ABSTRACT_SYNTAX: Final = 0x30
+"""The type of the item within it that names its SOP class (PS3.8 §9.3.2.2.1)."""
+
+ITEM_HEADER: Final = Struct(">BxH")
+"""Type and length of an item."""
 _UINT16: Final = Struct(">H")
 _UID: Final = re.compile(rb"[0-9.]{1,64}")
 _VERSION_NAME: Final = re.compile(rb"[\x20-\x5b\x5d-\x7e]{1,16}")
@@ -151,7 +157,7 @@ def recognised(variable_field: bytes, rules: Mapping[int, Rule]) -> bytes:
 
 def _recognised(data: bytes, rules: Mapping[int, Rule]) -> Iterator[bytes]:
     seen = dict.fromkeys(rules, 0)
-    for item_type, item in _items(data):
+    for item_type, item in items_in(data):
         rule = rules.get(item_type)
         if rule is None:
             continue
@@ -165,16 +171,17 @@ def _recognised(data: bytes, rules: Mapping[int, Rule]) -> Iterator[bytes]:
             if len(body) < rule.fixed:
                 raise _invalid(f"an item of type {item_type:02X}H has {len(body)} bytes")
             body = body[: rule.fixed] + recognised(body[rule.fixed :], rule.items)
-        yield _ITEM_HEADER.pack(item_type, len(body)) + body
+        yield ITEM_HEADER.pack(item_type, len(body)) + body
 
 
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+def items_in(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and body of each item; raises PeerError with reason 6 for a length that does not fit."""
     at = 0
     while at < len(data):
-        if len(data) - at < _ITEM_HEADER.size:
+        if len(data) - at < ITEM_HEADER.size:
             raise _invalid("an item header is cut short")
-        item_type, length = _ITEM_HEADER.unpack_from(data, at)
-        at += _ITEM_HEADER.size
+        item_type, length = ITEM_HEADER.unpack_from(data, at)
+        at += ITEM_HEADER.size
         if at + length > len(data):
             raise _invalid(f"an item of type {item_type:02X}H overruns what holds it")
         yield item_type, data[at : at + length]

@@ -1,10 +1,11 @@
 """One association that a peer requested of the endpoint: which message belongs to what, one request at a time."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from harmonygw.config.endpoint_options import AETableEntry, DicomSCPOptions
+from harmonygw.config.endpoint_options import DicomSCPOptions
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import (
     CCancelRQ,
@@ -18,6 +19,7 @@ from harmonygw.dicom.dimse.commands import (
     NEventReportRQ,
 )
 from harmonygw.endpoints.dicom_scp.delivery import Destination, DestinationAssociations, SubOperations
+from harmonygw.endpoints.dicom_scp.destinations import Destinations
 from harmonygw.endpoints.dicom_scp.exchange import Circumstances, EchoExchange, Exchange
 from harmonygw.endpoints.dicom_scp.finding import FindExchange
 from harmonygw.endpoints.dicom_scp.retrieving import GetExchange, MoveExchange
@@ -31,9 +33,6 @@ from harmonygw.net.association.receiving import Admission, InstanceReceiver, Ref
 from harmonygw.net.tls import subject_of
 from harmonygw.pipeline import Proceed
 from harmonygw.streams import Instance
-
-MAX_IDENTIFIER_LENGTH: Final = 1_048_576
-"""Bytes of the identifier of a request: a query has some hundred, a C-MOVE of 10,000 instances by UID 650,000."""
 
 UNEXPECTED_PDU: Final = 2
 INVALID_PARAMETER: Final = 6
@@ -53,8 +52,8 @@ class Surroundings:
     reactor: Any
     destinations: Callable[[], Iterable[MoveDestination]]
     """Of this process's own C-MOVEs."""
-    known: Mapping[str, AETableEntry]
-    """Application entities by AE title: where C-MOVEs of our peers go to."""
+    reachable: Destinations
+    """Of our peers' C-MOVEs."""
     count: Callable[[int], None]
     """Told +1 when an exchange begins, and -1 when it has ended."""
     take_report: TakeReport
@@ -69,7 +68,7 @@ class ServedAssociation(Acceptor):
         self._surroundings = surroundings
         self._exchange: Exchange[Any] | None = None
         self._query: tuple[int, Query] | None = None
-        self._identifier: list[memoryview] = []
+        self._identifier = bytearray()
         self._received = 0
         self._storing: int | None = None
         self._move: Move | None = None
@@ -104,6 +103,7 @@ class ServedAssociation(Acceptor):
             self._admit,
             source_ae_title=self.calling_ae_title,
             receiving_ae_title=self.called_ae_title,
+            max_object_bytes=surroundings.options.max_object_bytes,
         )
         self._sub_operations = SubOperations(self.protocol)
         self._events = EventReportReceiver(self.protocol, self.calling_ae_title, surroundings.take_report)
@@ -148,17 +148,15 @@ class ServedAssociation(Acceptor):
             if is_last:
                 self._instance_ended()
         elif self._query is not None:
-            if self._received > MAX_IDENTIFIER_LENGTH:
-                raise PeerError(
-                    f"an identifier exceeds {MAX_IDENTIFIER_LENGTH} bytes (MAX_IDENTIFIER_LENGTH)",
-                    reason=INVALID_PARAMETER,
-                )
-            self._identifier.append(data)
+            most = self._surroundings.options.max_identifier_bytes
+            if self._received > most:
+                raise PeerError(f"an identifier exceeds {most} bytes (max_identifier_bytes)", reason=INVALID_PARAMETER)
+            self._identifier += data
             if is_last:
                 (context_id, command), self._query = self._query, None
-                fragments, self._identifier = self._identifier, []
+                identifier, self._identifier = self._identifier, bytearray()
                 self.protocol.expect(False)
-                self._begin_query(context_id, command, memoryview(b"".join(fragments)))
+                self._begin_query(context_id, command, memoryview(identifier))
 
     def read_ended(self) -> None:
         """Let what one read brought flow on."""
@@ -223,20 +221,17 @@ class ServedAssociation(Acceptor):
                     self._ended,
                     identifier=identifier,
                     delivery=self._destination(command),
-                    passed_on=not self._surroundings.known,
+                    passed_on=not self._surroundings.reachable.known,
                 )
             )
 
     def _destination(self, command: CMoveRQ) -> DestinationAssociations | None:
         surroundings = self._surroundings
-        entry = surroundings.known.get(command.move_destination)
-        if entry is None:
+        if command.move_destination not in surroundings.reachable.known:
             return None
         options = surroundings.options
         return DestinationAssociations(
             Destination(
-                entry.host,
-                entry.port,
                 called_ae_title=command.move_destination,
                 calling_ae_title=options.local_aet,
                 originator_ae_title=self.calling_ae_title,
@@ -244,6 +239,7 @@ class ServedAssociation(Acceptor):
                 max_pdu_length=options.max_pdu,
             ),
             surroundings.reactor,
+            partial(surroundings.reachable.endpoint, command.move_destination),
         )
 
     # What is stored

@@ -18,12 +18,8 @@ from harmonygw.net.association.operations import Timing
 from harmonygw.net.association.outgoing import OutgoingData, StorageContexts, contexts_for
 from harmonygw.net.association.protocol import AssociationProtocol
 from harmonygw.net.association.requestor import MAX_MESSAGE_ID, Association, send_instance
-from harmonygw.net.connecting import target_endpoint
 from harmonygw.operations import ANY_TRANSFER_SYNTAX
 from harmonygw.streams import Instance
-
-CONNECT_TIMEOUT: Final = 10.0
-"""Seconds that the destination of a C-MOVE has to take the connection, as for a PACS (`connect_timeout_secs`)."""
 
 ASSOCIATION_TIMEOUT: Final = 30.0
 """Seconds that it has to answer the A-ASSOCIATE-RQ, as for a PACS (`association_timeout_secs`)."""
@@ -107,10 +103,8 @@ class SubOperations:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a C-MOVE sends to, and on whose behalf."""
+    """Whom a C-MOVE sends to, and on whose behalf."""
 
-    host: str
-    port: int
     called_ae_title: str
     calling_ae_title: str
     originator_ae_title: str
@@ -125,21 +119,16 @@ class DestinationAssociations:
 
     What is coming is not known beforehand: the first instance decides what is proposed, and an instance that needs
     another presentation context ends the association and opens one that proposes both. There is one at a time, since
-    many destinations take no more.
+    many destinations take no more. `endpoint` returns what connects to the destination.
     """
 
     transfer_syntaxes: tuple[str, ...] = (ANY_TRANSFER_SYNTAX,)
     broken_by: HarmonyError | None = None
 
-    def __init__(
-        self,
-        destination: Destination,
-        reactor: Any,
-        connect: Callable[[str, int], IStreamClientEndpoint] | None = None,
-    ) -> None:
+    def __init__(self, destination: Destination, reactor: Any, endpoint: Callable[[], IStreamClientEndpoint]) -> None:
         self._destination = destination
         self._reactor = reactor
-        self._connect = connect or self._hostname
+        self._endpoint = endpoint
         self._contexts = StorageContexts()
         self._association: Association | None = None
         self.unreachable = False
@@ -186,13 +175,10 @@ class DestinationAssociations:
             max_pdu_length=destination.max_pdu_length,
         )
         try:
-            await association.request(self._connect(destination.host, destination.port), request)
+            await association.request(self._endpoint(), request)
         except CancelledError:
             raise
         except HarmonyError:
             self.unreachable = True
             raise
         return association
-
-    def _hostname(self, host: str, port: int) -> IStreamClientEndpoint:
-        return target_endpoint(self._reactor, host, port, CONNECT_TIMEOUT)

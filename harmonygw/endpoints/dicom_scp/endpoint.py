@@ -1,7 +1,7 @@
 """The endpoint itself: its listening ports, and what they share."""
 
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -12,12 +12,8 @@ from harmonygw.config.endpoint_options import DicomSCPOptions
 from harmonygw.config.model import ListeningAddress
 from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
 from harmonygw.endpoints.dicom_scp.association import ServedAssociation, Surroundings
-from harmonygw.endpoints.dicom_scp.offer import (
-    extended_negotiation,
-    gatekeeper,
-    known_entities,
-    supported_contexts,
-)
+from harmonygw.endpoints.dicom_scp.destinations import Destinations
+from harmonygw.endpoints.dicom_scp.offer import extended_negotiation, gatekeeper, supported_contexts
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.association.event_reports import shared_by
@@ -32,8 +28,12 @@ class DicomSCPEndpoint:
     def __init__(self, context: EndpointContext) -> None:
         self._context = context
         self._options: DicomSCPOptions = context.settings.options
-        self.certificates = _certificates(self._options)
+        self._tls = _certificates(self._options)
+        self._reachable = Destinations(context.settings.name, self._options, context.reactor)
+        self.certificates: list[Any] = [] if self._tls is None else [self._tls]
         """What is read again when certificates are; none without TLS."""
+        if self._reachable.any_secured:
+            self.certificates.append(self._reachable)
         self._ports: list[IListeningPort] = []
         self._associations: AssociationFactory | None = None
         self.under_way = 0
@@ -62,10 +62,10 @@ class DicomSCPEndpoint:
 
     def _listen_on(self, address: ListeningAddress) -> IListeningPort:
         reactor, where = self._context.reactor, {"backlog": BACKLOG, "interface": address.host}
-        if not self.certificates:
+        if self._tls is None:
             port: IListeningPort = reactor.listenTCP(address.port, self._associations, **where)
         else:
-            port = reactor.listenSSL(address.port, self._associations, *self.certificates, **where)
+            port = reactor.listenSSL(address.port, self._associations, self._tls, **where)
         return port
 
     def start(self) -> None:
@@ -100,7 +100,11 @@ class DicomSCPEndpoint:
             supported=supported_contexts(options, receives_moves=bool(destinations), takes_reports=takes_reports),
             ranked_by_requestor=frozenset(STORAGE_CLASSES),
             max_pdu_length=options.max_pdu,
+            association_timeout=options.association_timeout_secs,
+            silence_timeout=options.silence_timeout_secs,
+            idle_timeout=options.idle_association_secs,
             max_associations=options.max_associations,
+            max_associations_per_address=options.max_associations_per_address,
             extended_negotiation=extended_negotiation(relational_queries=relational),
             refuse=gatekeeper(options, [one.ae_title for one in destinations]),
         )
@@ -113,7 +117,7 @@ class DicomSCPEndpoint:
             context.around(_present),
             context.reactor,
             context.destinations,
-            known_entities(self._options),
+            self._reachable,
             self._count,
             shared_by(context.commitments),
         )
@@ -127,8 +131,8 @@ async def _present(request: Request) -> Reply:
     return Reply()
 
 
-def _certificates(options: DicomSCPOptions) -> tuple[ServerCertificates, ...]:
+def _certificates(options: DicomSCPOptions) -> ServerCertificates | None:
     if not options.cert_path:
-        return ()
+        return None
     paths = (options.cert_path, options.key_path, options.client_ca_path)
-    return (ServerCertificates(*paths, profile=options.tls_profile, protocols=()),)
+    return ServerCertificates(*paths, profile=options.tls_profile, protocols=())

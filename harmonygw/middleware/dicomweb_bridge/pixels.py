@@ -9,9 +9,10 @@ from twisted.internet.defer import Deferred
 
 from harmonygw.dicom.dataset.frames import FrameTable, realign
 from harmonygw.dicom.dataset.pixels import PixelDescription
+from harmonygw.dicom.dataset.transcoding import decoded_pixels
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, NATIVE, describe
 from harmonygw.dicom.web.pixel_media_types import FrameForm
-from harmonygw.errors import NotAcceptable, NotFound, PeerError
+from harmonygw.errors import NotAcceptable, NotFound, PeerError, RenderingFailed
 from harmonygw.middleware.dicomweb_bridge import byte_ranges
 from harmonygw.middleware.dicomweb_bridge.access import Readable
 from harmonygw.rendering.transfer_syntaxes import DECODABLE, ENCODABLE
@@ -149,6 +150,11 @@ async def _frame(
         "pixels": asdict(pixels),
         "target": outgoing,
     }
-    job = "decode" if outgoing == EXPLICIT_VR_LITTLE_ENDIAN else "transcode"
-    _, made = await workers.run(job, parameters, (data,), client=client)
+    if outgoing != EXPLICIT_VR_LITTLE_ENDIAN:
+        _, made = await workers.run("transcode", parameters, (data,), client=client)
+        return made
+    _, made = await workers.run("decode", parameters, (data,), client=client)
+    due = decoded_pixels(readable.instance.transfer_syntax_uid, pixels).frame_length
+    if len(made) != due:
+        raise RenderingFailed(f"frame {number} has {len(made)} bytes when decoded, but should have {due}")
     return made

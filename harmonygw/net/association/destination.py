@@ -289,6 +289,7 @@ class MoveStorageSCP(Acceptor):
             source_ae_title=self.calling_ae_title,
             receiving_ae_title=self.called_ae_title,
             on_malformed=self._malformed,
+            max_object_bytes=self._factory.acceptance.max_object_bytes,
         )
 
     def command_received(self, context_id: int, command: Command) -> None:

@@ -18,8 +18,10 @@ from harmonygw.dicom.upperlayer.negotiation import (
     negotiate,
 )
 from harmonygw.dicom.upperlayer.provider import UpperLayer
-from harmonygw.errors import Busy, TimedOut
-from harmonygw.net.association.protocol import AssociationProtocol, AssociationUser, describe_rejection
+from harmonygw.errors import Busy, PeerError, TimedOut
+from harmonygw.net.association.misconduct import Misconduct, report
+from harmonygw.net.association.protocol import AssociationProtocol, AssociationUser
+from harmonygw.net.association.rejections import describe_rejection
 
 log = Logger()
 
@@ -29,6 +31,9 @@ BACKLOG = 511
 MAX_PENDING = 64
 """Connections beyond `max_associations` that may be there to request an association, to read why they are
 rejected, or to close: further ones are closed without a word, so that nobody exhausts the descriptors."""
+
+MAX_PENDING_PER_ADDRESS = 16
+"""Those of them that one address may have, beyond its `max_associations_per_address`: nobody alone keeps others out."""
 
 DRAIN_IDLE = 1.0
 """Seconds that an unused association is left to its peer while the gateway drains: time for the next C-STORE-RQ of a
@@ -58,6 +63,10 @@ class Acceptance:
     """Seconds without a PDU on an association that nobody uses: a place is not for keeping."""
     max_associations: int = 50
     """Associations open at once; further ones are rejected for now (local limit exceeded)."""
+    max_associations_per_address: int = 50
+    """Those of them that one address may have, likewise."""
+    max_object_bytes: int = 0
+    """Bytes of the data set of an instance that is taken; 0 for any number."""
     extended_negotiation: Mapping[str, bytes] = field(default_factory=dict)
     """SOP class to the application information that we offer at most, byte for byte."""
     refuse: Callable[[AssociateRQ, str], AssociateRJ | None] = lambda rq, peer: None
@@ -89,8 +98,12 @@ class AssociationFactory(Factory):
         """Make the protocol of one connection; None closes it at once."""
         acceptance = self.acceptance
         peer = getattr(addr, "host", "")
-        if self.draining or len(self.open) >= acceptance.max_associations + MAX_PENDING:
+        most, most_of_one = acceptance.max_associations, acceptance.max_associations_per_address
+        if self.draining or len(self.open) >= most + MAX_PENDING:
             log.warn("closed a connection from {peer}: too many are open (MAX_PENDING)", peer=peer)
+            return None
+        if _of(peer, self.open) >= most_of_one + MAX_PENDING_PER_ADDRESS:
+            log.warn("closed a connection from {peer}: it has too many (MAX_PENDING_PER_ADDRESS)", peer=peer)
             return None
         user = self._make_user(self, peer)
         upper_layer = UpperLayer(
@@ -104,9 +117,12 @@ class AssociationFactory(Factory):
 
     def refusal(self, request: AssociateRQ, peer: str) -> AssociateRJ | None:
         """Return why an association is not let in, None when it is."""
-        if self.draining or len(self.associations) >= self.acceptance.max_associations:
+        acceptance = self.acceptance
+        if self.draining or len(self.associations) >= acceptance.max_associations:
             return LOCAL_LIMIT_EXCEEDED
-        return self.acceptance.refuse(request, peer)
+        if _of(peer, self.associations) >= acceptance.max_associations_per_address:
+            return LOCAL_LIMIT_EXCEEDED
+        return acceptance.refuse(request, peer)
 
     def remove(self, user: "Acceptor") -> None:
         """Forget a connection that is gone."""
@@ -169,14 +185,9 @@ class Acceptor(AssociationUser):
         self.called_ae_title = request.called_ae_title
         refusal = factory.refusal(request, self.peer)
         if refusal is not None:
-            log.warn(
-                "{ae_title}: from {calling_ae_title} at {peer} for {called_ae_title}, {rejection}",
-                ae_title=acceptance.ae_title,
-                calling_ae_title=request.calling_ae_title,
-                called_ae_title=request.called_ae_title,
-                peer=self.peer,
-                rejection=describe_rejection(refusal),
-            )
+            whom = f"from {self.calling_ae_title} at {self.peer} for {self.called_ae_title}"
+            sentence = f"{acceptance.ae_title}: {whom}, {describe_rejection(refusal)}"
+            report(Misconduct("association_rejected", sentence, self.peer))
             self.protocol.reject(refusal)
             return
         results, roles = _negotiate(request, acceptance)
@@ -221,7 +232,15 @@ class Acceptor(AssociationUser):
         self.protocol.abort(Busy("the gateway is stopping"))
 
     def closed(self, reason: object) -> None:
-        """Give the association's place back."""
+        """Give the association's place back, and tell what the peer did when that has ended it."""
+        if isinstance(reason, PeerError | TimedOut):
+            whom = f"{self.calling_ae_title or 'somebody'} at {self.peer}"
+            why = f"{reason} ({reason.log_detail})" if reason.log_detail else str(reason)
+            sentence = f"{self._factory.acceptance.ae_title}: an association with {whom} is aborted: {why}"
+            if isinstance(reason, PeerError):
+                report(Misconduct("hostile_bytes", sentence, self.peer))
+            else:
+                log.info("{sentence}", sentence=sentence)
         if self._idle_check is not None:
             self._idle_check.cancel()
             self._idle_check = None
@@ -237,13 +256,19 @@ class Acceptor(AssociationUser):
     def _check_idle(self) -> None:
         self._idle_check = None
         left = self._idle_timeout
-        if not self.in_use and not self.protocol.valve.held:
+        associated = self in self._factory.associations
+        if not (associated and self.in_use) and not self.protocol.valve.held:
             since = max(self._last_use, self.protocol.last_heard)
             left -= self._factory.clock.seconds() - since
         if left > 0:
             self._check_idle_in(left)
         else:
             self.protocol.abort(TimedOut(f"nothing was asked on the association for {self._idle_timeout:g} s"))
+
+
+def _of(peer: str, users: "set[Acceptor]") -> int:
+    """Return how many connections one address has."""
+    return sum(user.peer == peer for user in users)
 
 
 def _negotiate(

@@ -378,7 +378,15 @@ class GetOperation(_RetrieveOperation[CGetRSP]):
     name = "C-GET"
     response = CGetRSP
 
-    def __init__(self, invocation: Invocation, *, admit: Admit, source_ae_title: str, receiving_ae_title: str) -> None:
+    def __init__(
+        self,
+        invocation: Invocation,
+        *,
+        admit: Admit,
+        source_ae_title: str,
+        receiving_ae_title: str,
+        max_object_bytes: int = 0,
+    ) -> None:
         super().__init__(invocation)
         self.instances: Feed[Instance] = Feed(
             limit=INSTANCE_WINDOW, flow=self._protocol.valve.flow(), on_abort=self.cancel
@@ -389,6 +397,7 @@ class GetOperation(_RetrieveOperation[CGetRSP]):
             source_ae_title=source_ae_title,
             receiving_ae_title=receiving_ae_title,
             on_malformed=self._malformed,
+            max_object_bytes=max_object_bytes,
         )
 
     def command(self, context_id: int, command: Command) -> None:

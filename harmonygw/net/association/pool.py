@@ -22,10 +22,6 @@ from harmonygw.errors import Busy, PeerError, RejectedError, TimedOut, Transport
 from harmonygw.net.association.requestor import Association
 from harmonygw.net.circuit import Circuit
 
-MAX_WAITING = 1000
-"""Requests of one kind that may wait for a place at one target: more than a hospital's viewers open at once; beyond
-it, 503."""
-
 RETRY_DELAY = 0.1
 """Seconds before a refused connection is tried again; doubled each time."""
 
@@ -46,6 +42,8 @@ class PoolLimits:
     """Seconds that an unused association is kept open."""
     queue_secs: float = 30.0
     """Seconds that a request waits for a place, when it brings no deadline of its own."""
+    max_waiting: int = 1000
+    """Requests of one kind, light or heavy, that may wait for a place."""
     max_retries: int = 3
     """Further attempts when a connection is refused, 0 to 10."""
 
@@ -175,10 +173,9 @@ class AssociationPool:
         if self._stopped:
             raise Busy("the gateway is stopping")
         self.circuit.check()
-        if instead_of is None and len(self._light if light else self._heavy) >= MAX_WAITING:
-            raise Busy(
-                f"{MAX_WAITING} requests wait for this target already (MAX_WAITING)", retry_after=BUSY_RETRY_AFTER
-            )
+        most = self._limits.max_waiting
+        if instead_of is None and len(self._light if light else self._heavy) >= most:
+            raise Busy(f"{most} requests wait for this target already (max_waiting)", retry_after=BUSY_RETRY_AFTER)
         if fresh:
             for association in list(self._idle):
                 self._release(association)

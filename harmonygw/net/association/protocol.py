@@ -40,7 +40,9 @@ from harmonygw.dicom.upperlayer.provider import (
     State,
     UpperLayer,
 )
-from harmonygw.errors import HarmonyError, PeerError, RejectedError, TimedOut, TransportError
+from harmonygw.errors import HarmonyError, PeerError, TimedOut, TransportError
+from harmonygw.net.association.fragments import gathered
+from harmonygw.net.association.rejections import rejection
 from harmonygw.net.association.valve import Valve
 from harmonygw.net.connecting import loss
 from harmonygw.net.sending import send
@@ -51,6 +53,9 @@ log = Logger()
 READ_SIZE = 393_216
 """Bytes asked of the socket in one read, and held for it at most before it is written: six times Twisted's default,
 which cost half of the throughput. An object of 512 KB comes in two such reads and not in three; more gained nothing."""
+
+PROGRESS_BYTES = 1024
+"""Bytes that are a sign of life where no message has ended: a byte now and then keeps no association."""
 
 LINGER = 2.0
 """Seconds that a connection outlives its association: to deliver the last bytes (an A-ABORT, mostly), and for the
@@ -134,8 +139,10 @@ class AssociationProtocol(protocol.Protocol):
         """The A-ASSOCIATE-AC, once there is one."""
         self.request: AssociateRQ | None = None
         """The A-ASSOCIATE-RQ, once there is one."""
+        self._unheard = 0
         self.last_heard = 0.0
-        """When the peer last gave a sign of life, or we began to listen again, by the clock."""
+        """When the peer last gave a sign of life, or we began to listen again, by the clock. A sign of life is the end
+        of a command set, of a data set or of any other PDU, or `PROGRESS_BYTES`."""
 
     # What the user calls
 
@@ -170,7 +177,7 @@ class AssociationProtocol(protocol.Protocol):
             return
         self._upper_layer.reject(answer, self._clock.seconds())
         self._write()
-        self._close(_rejection(answer))
+        self._close(rejection(answer))
 
     def send(self, context_id: int, command: Command, data_set: Piece | None = None) -> None:
         """Send a whole message in a single write: a response in two would wait for a delayed ACK.
@@ -276,11 +283,15 @@ class AssociationProtocol(protocol.Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take what one read brought."""
-        now = self.last_heard = self._clock.seconds()
+        now = self._clock.seconds()
         user = self._user
         feed, fragment_received = self._reader.feed, user.fragment_received
+        self._unheard += len(data)
         try:
-            for event in self._upper_layer.receive(data, now):
+            events = gathered(self._upper_layer.receive(data, now), len(data))
+            if self._unheard >= PROGRESS_BYTES or any(type(one) is not Fragment or one.is_last for one in events):
+                self.last_heard, self._unheard = now, 0
+            for event in events:
                 if self._closed:
                     break
                 if type(event) is Fragment:
@@ -342,7 +353,7 @@ class AssociationProtocol(protocol.Protocol):
                 self.request = event.rq
                 self._user.associate_indication(event.rq)
             case AssociateRejected():
-                self._close(_rejection(event.rj, self.request))
+                self._close(rejection(event.rj, self.request))
             case ReleaseIndication():
                 state = self._upper_layer.state
                 if state is State.Sta8 or state is State.Sta9:
@@ -465,31 +476,6 @@ class AssociationProtocol(protocol.Protocol):
     @property
     def _end(self) -> HarmonyError:
         return self._reason or TransportError("the association was released")
-
-
-def describe_rejection(answer: AssociateRJ) -> str:
-    """Say what an A-ASSOCIATE-RJ says, in the standard's words (PS3.8 Table 9-21)."""
-    lasting = {1: "permanently", 2: "for now"}.get(answer.result, f"with result {answer.result}")
-    words = {
-        (1, 2): "application context name not supported",
-        (1, 3): "calling AE title not recognized",
-        (1, 7): "called AE title not recognized",
-        (2, 2): "protocol version not supported",
-        (3, 1): "temporary congestion",
-        (3, 2): "local limit exceeded",
-    }.get((answer.source, answer.reason), "no reason given")
-    return f"the association was rejected {lasting}: {words}"
-
-
-def _rejection(answer: AssociateRJ, request: AssociateRQ | None = None) -> RejectedError:
-    titles = f"calling {request.calling_ae_title}, called {request.called_ae_title}" if request is not None else ""
-    return RejectedError(
-        describe_rejection(answer),
-        result=answer.result,
-        source=answer.source,
-        reason=answer.reason,
-        log_detail=titles,
-    )
 
 
 def _abort_reason(event: Aborted) -> HarmonyError:

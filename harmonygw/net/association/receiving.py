@@ -17,13 +17,16 @@ from twisted.python.failure import Failure
 from harmonygw.dicom.dataset.header_scan import HEADER_SCAN_LIMIT, HeaderScan
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ, CStoreRSP
-from harmonygw.errors import HarmonyError, PeerError
+from harmonygw.errors import HarmonyError, PeerError, TooLarge
 from harmonygw.net.association.protocol import READ_SIZE, AssociationProtocol
 from harmonygw.net.association.valve import Valve
 from harmonygw.streams import Feed, Instance, Piece, Pieces
 
 DATA_SET_WINDOW = READ_SIZE
 """Bytes of one object that may wait for its reader before its association is paused: one read of the socket."""
+
+PIECE_COST = 256
+"""Bytes that a fragment counts at least while it waits for its reader: as many as the object around it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class InstanceReceiver:
     """The C-STORE sub-operations of one association, one after another.
 
     `on_malformed` is told of each object that is refused because its header cannot be read, or does not tell its
-    study: nobody has admitted that one.
+    study: nobody has admitted that one. `max_object_bytes` is the longest data set that is taken, in bytes, 0 for any.
     """
 
     def __init__(
@@ -66,12 +69,15 @@ class InstanceReceiver:
         source_ae_title: str,
         receiving_ae_title: str,
         on_malformed: Callable[[CStoreRQ, PeerError], None] | None = None,
+        max_object_bytes: int = 0,
     ) -> None:
         self._protocol = protocol
         self._admit = admit
         self._source_ae_title = source_ae_title
         self._receiving_ae_title = receiving_ae_title
         self._on_malformed = on_malformed
+        self._max_object_bytes = max_object_bytes
+        self._size = 0
         self._command: CStoreRQ | None = None
         self._context_id = 0
         self._scan: HeaderScan | None = None
@@ -97,7 +103,10 @@ class InstanceReceiver:
 
     def fragment(self, data: memoryview, is_last: bool) -> None:
         """Take a part of the object."""
-        if self._body is not None:
+        self._size += len(data)
+        if 0 < self._max_object_bytes < self._size:
+            self._refuse_large()
+        elif self._body is not None:
             if data:
                 self._pieces.append(data)
         elif self._scan is not None:
@@ -109,7 +118,7 @@ class InstanceReceiver:
         """Deliver what one read brought, in one piece."""
         if self._pieces and self._body is not None:
             pieces, self._pieces = self._pieces, []
-            self._body.put(pieces, sum(map(len, pieces)))
+            self._body.put(pieces, max(sum(map(len, pieces)), PIECE_COST * len(pieces)))
 
     def drop(self, reason: BaseException) -> None:
         """Take the rest of the object under way, and drop it."""
@@ -124,6 +133,18 @@ class InstanceReceiver:
         self._reset()
         if body is not None:
             body.fail(reason)
+
+    def _refuse_large(self) -> None:
+        """Fail the object, whose response says why at its end."""
+        detail = f"the object exceeds {self._max_object_bytes} bytes (max_object_bytes)"
+        self._scan = None
+        self._pieces = []
+        body, self._body = self._body, None
+        if self._status is None:
+            self._refusal = self._refusal or Refusal(statuses.OUT_OF_RESOURCES, detail)
+        if body is not None:
+            # Who sends it to be stored has asked for too much; an archive that was asked has answered wrong.
+            body.fail(TooLarge(detail) if self._status is not None else PeerError(detail, source=0))
 
     def _look_at(self, scan: HeaderScan, data: memoryview, is_last: bool) -> None:
         try:
@@ -152,6 +173,11 @@ class InstanceReceiver:
         if command is None:
             return
         values = scan.values
+        if values.get("SOPClassUID", "") not in ("", command.affected_sop_class_uid):
+            self._refusal = Refusal(
+                statuses.DATA_SET_DOES_NOT_MATCH, "the data set's SOP Class UID is not the command's"
+            )
+            return
         if values.get("SOPInstanceUID", "") not in ("", command.affected_sop_instance_uid):
             self._refusal = Refusal(
                 statuses.DATA_SET_DOES_NOT_MATCH, "the data set's SOP Instance UID is not the command's"
@@ -204,6 +230,7 @@ class InstanceReceiver:
     def _reset(self) -> None:
         self._command = self._scan = self._body = self._refusal = self._status = None
         self._pieces = []
+        self._size = 0
         self.receiving = False
 
     def _respond(self, context_id: int, command: CStoreRQ, status: int, detail: str = "") -> None:

@@ -12,6 +12,7 @@ from harmonygw.dicom.upperlayer.provider import UpperLayer
 from harmonygw.errors import HarmonyError, NotAcceptable, PeerError, TransportError
 from harmonygw.net.association.action import ActionOperation
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
+from harmonygw.net.association.misconduct import Misconduct, report
 from harmonygw.net.association.operations import (
     EchoOperation,
     FindOperation,
@@ -52,6 +53,7 @@ class Association:
         association_timeout: float,
         default_character_set: tuple[str, ...] = ("ISO_IR 6",),
         request_character_set: tuple[str, ...] = ("ISO_IR 192",),
+        max_object_bytes: int = 0,
     ) -> None:
         self._clock = clock
         self._timing = timing
@@ -59,6 +61,7 @@ class Association:
         self._association_timeout = association_timeout
         self._default_character_set = default_character_set
         self._request_character_set = request_character_set
+        self._max_object_bytes = max_object_bytes
         self._operation: AnyOperation | None = None
         self._last_message_id = 0
         self._established: Deferred[None] | None = None
@@ -182,7 +185,11 @@ class Association:
         data = from_json(identifier, context.transfer_syntax, character_set=())
         titles = (self.rq.called_ae_title, self.rq.calling_ae_title) if self.rq is not None else ("", "")
         operation = GetOperation(
-            self._invocation(context), admit=admit, source_ae_title=titles[0], receiving_ae_title=titles[1]
+            self._invocation(context),
+            admit=admit,
+            source_ae_title=titles[0],
+            receiving_ae_title=titles[1],
+            max_object_bytes=self._max_object_bytes,
         )
         self._ask(operation, CGetRQ(operation.message_id, sop_class_uid), data)
         return operation
@@ -286,8 +293,12 @@ class Association:
         """Take note; `closed` follows."""
 
     def closed(self, reason: HarmonyError | None) -> None:
-        """Fail the operation under way, and tell who watches."""
+        """Fail the operation under way, tell who watches, and what the peer did when that has ended it."""
         self.closed_because = reason
+        if isinstance(reason, PeerError):
+            called = self.rq.called_ae_title if self.rq is not None else ""
+            sentence = f"the association with {called} is aborted: {reason}"
+            report(Misconduct("hostile_bytes", sentence, called))
         why = reason or TransportError("the peer released the association")
         established, self._established = self._established, None
         if established is not None:

@@ -17,7 +17,7 @@ from harmonygw.dicom.dataset.elements import (
     inflate,
     iterate,
 )
-from harmonygw.dicom.dataset.limits import MAX_NESTING_DEPTH
+from harmonygw.dicom.dataset.limits import INFLATION_ALLOWANCE, MAX_NESTING_DEPTH
 from harmonygw.errors import PeerError
 
 ITEM = bytes.fromhex("FEFF00E0")
@@ -248,7 +248,7 @@ def test_inflating_stops_at_the_limit() -> None:
 
 def test_what_inflates_a_thousandfold_is_refused_by_the_limit_s_name() -> None:
     with pytest.raises(PeerError, match="MAX_INFLATION_RATIO"):
-        inflate(deflated(bytes(4 << 20)))
+        inflate(deflated(bytes(INFLATION_ALLOWANCE + 1)))
 
 
 def test_what_cannot_be_inflated_is_refused() -> None:

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 from pydicom.multival import MultiValue
 
-from harmonygw.dicom.dataset.header_scan import HEADER_SCAN_LIMIT, MAX_NESTING_DEPTH, HeaderScan
+from harmonygw.dicom.dataset.header_scan import (
+    FEW_PIECES,
+    HEADER_SCAN_LIMIT,
+    MAX_NESTING_DEPTH,
+    SMALL_PIECE,
+    HeaderScan,
+)
 from harmonygw.dicom.dataset.part10 import read_file_meta
 from harmonygw.errors import PeerError
 from tests.corpus import CORPUS
@@ -164,6 +170,18 @@ def test_pieces_are_held_and_not_copied() -> None:
     pieces = [data[:100], data[100:130], data[130:]]
     assert [result.feed(piece) for piece in pieces] == [False, False, True]
     assert all(held is piece for held, piece in zip(result.gathered, pieces, strict=True))
+
+
+def test_many_small_pieces_are_joined() -> None:
+    data = memoryview(arrival(EXPLICIT))
+    result = HeaderScan(EXPLICIT)
+    for at in range(len(data)):
+        if result.feed(data[at : at + 1]):
+            break
+    assert b"".join(result.gathered) == data[: at + 1]
+    assert len(result.gathered) == FEW_PIECES
+    assert {len(piece) for piece in result.gathered[:-1]} == {1}
+    assert len(result.gathered[-1]) < SMALL_PIECE + 1
 
 
 def test_of_a_deflated_object_the_deflated_bytes_are_held_and_only_the_header_is_inflated() -> None:

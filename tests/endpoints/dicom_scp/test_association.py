@@ -17,7 +17,6 @@ from harmonygw.dicom.dimse.commands import (
 from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Report
 from harmonygw.dicom.upperlayer.events import Aborted
 from harmonygw.dicom.upperlayer.negotiation import ProposedContext
-from harmonygw.endpoints.dicom_scp.association import MAX_IDENTIFIER_LENGTH
 from harmonygw.errors import Denied, RateLimited, TransportError
 from harmonygw.exchange import AssociationOrigin, Reply, Request
 from harmonygw.operations import Echo
@@ -110,9 +109,9 @@ def test_a_message_of_a_service_that_was_not_negotiated_aborts_the_association()
     assert refused_for(peer) == (2, 2)
 
 
-@pytest.mark.parametrize(("length", "aborted"), [(MAX_IDENTIFIER_LENGTH, False), (MAX_IDENTIFIER_LENGTH + 2, True)])
+@pytest.mark.parametrize(("length", "aborted"), [(32768, False), (32770, True)])
 def test_an_identifier_has_a_greatest_length(length: int, aborted: bool) -> None:
-    script = Script()
+    script = Script(max_identifier_bytes=32768)
     script.pipeline.answer = lambda operation: stream()
     peer = script.asking(FIND)
     query = identifier()

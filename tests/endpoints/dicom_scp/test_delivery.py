@@ -19,8 +19,6 @@ from tests.net.association.scripted_peer import Message, ScriptedPeer
 
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 WHERE = Destination(
-    "archive.hospital",
-    104,
     called_ae_title="DESTINATION",
     calling_ae_title="GATEWAY",
     originator_ae_title="VIEWER",
@@ -81,8 +79,7 @@ class Site:
         self.peers: list[StorageSCP] = []
         self.delivery = DestinationAssociations(WHERE, self.clock, self._endpoint)
 
-    def _endpoint(self, host: str, port: int) -> Any:
-        assert (host, port) == ("archive.hospital", 104)
+    def _endpoint(self) -> Any:
         return SimpleNamespace(connect=self._connect)
 
     def _connect(self, factory: Any) -> "Deferred[Any]":

@@ -44,8 +44,8 @@ def test_with_a_certificate_it_speaks_nothing_but_tls(tmp_path: Path) -> None:
     assert script.clock.tcpServers == []
     ((port, _, certificates, backlog, host),) = script.clock.sslServers
     assert (port, backlog, host) == (2762, BACKLOG, "127.0.0.1")
-    assert script.endpoint.certificates == (certificates,)
-    assert Script().endpoint.certificates == ()
+    assert script.endpoint.certificates == [certificates]
+    assert Script().endpoint.certificates == []
 
 
 def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

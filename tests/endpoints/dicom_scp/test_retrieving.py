@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionRefusedError
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 
 from harmonygw.config.endpoint_options import AETableEntry
 from harmonygw.dicom.dataset.json_encoding import to_json
@@ -12,6 +14,7 @@ from harmonygw.dicom.dimse.commands import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, 
 from harmonygw.dicom.dimse.statuses import Category
 from harmonygw.dicom.upperlayer.events import Aborted
 from harmonygw.endpoints.dicom_scp import retrieving
+from harmonygw.endpoints.dicom_scp.destinations import CONNECT_TIMEOUT
 from harmonygw.endpoints.dicom_scp.identifiers import MAX_FAILED_UIDS, failed_list
 from harmonygw.endpoints.dicom_scp.retrieving import MAX_NUMBER, Tally
 from harmonygw.errors import Busy, Conflict, Incomplete, NotAcceptable, NotFound, RejectedError, TransportError
@@ -485,6 +488,26 @@ def test_a_move_to_an_unknown_destination_is_refused() -> None:
     [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "NOBODY"), STUDY)
     assert last.command == UNKNOWN
     assert script.pipeline.requests == []
+
+
+def test_a_move_connects_to_the_destination_that_the_table_has() -> None:
+    script = Script(aet_table={"alias": AETableEntry("10.0.0.9", 104, ae_title="VIEWER")})
+    script.pipeline.answer = answering(instance())
+    peer = script.asking(MOVE)
+    assert peer.send(CMoveRQ(7, MOVE, "VIEWER"), STUDY) == []
+    ((host, port, factory, timeout, _),) = script.clock.tcpClients
+    assert (host, port, timeout) == ("10.0.0.9", 104, CONNECT_TIMEOUT)
+    factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+    [last] = peer.take()
+    assert last.command == CMoveRSP(
+        7,
+        MOVE,
+        0xA702,
+        completed=0,
+        failed=1,
+        warning=0,
+        error_comment="the move destination: the connection was refused",
+    )
 
 
 # Without a table of destinations, the archive's own counts

@@ -43,7 +43,7 @@ class Archive:
         assert isinstance(operation, Store)
         results: Feed[StoreResult] = Feed(limit=10, on_abort=lambda reason: self.reading.cancel())
         self.reading = Deferred.fromCoroutine(self._read(operation, results))
-        self.reading.addErrback(lambda failure: self.broken.append(failure.value))
+        self.reading.addErrback(lambda failure: self.broken.append(failure.value) or results.fail(failure.value))
         return results
 
     async def _read(self, operation: Store, results: Feed[StoreResult]) -> None:
@@ -242,3 +242,22 @@ def test_the_move_learns_that_its_object_will_not_come_whole() -> None:
 async def _first(instances: Feed[Instance]) -> bytes:
     instance = await anext(instances)
     return b"".join([bytes(piece) async for pieces in instance.data_set for piece in pieces])
+
+
+@pytest.mark.parametrize("most", [len(OBJECT), len(OBJECT) - 1, 20])
+def test_an_instance_beyond_the_limit_is_refused_for_want_of_resources(most: int) -> None:
+    script = Script(max_object_bytes=most)
+    script.pipeline.answer = archive = Archive(0x0000, 0x0000)
+    peer = script.asking(CT)
+    [answer] = peer.send(RQ, OBJECT)
+    assert isinstance(answer.command, CStoreRSP)
+    if most == len(OBJECT):
+        assert answer.command.status == 0x0000
+        assert archive.received == [OBJECT]
+    else:
+        assert answer.command.status == 0xA700
+        assert archive.received == []
+    small = OBJECT[: OBJECT.index(bytes.fromhex("E07F1000"))]
+    [answer] = peer.send(CStoreRQ(8, CT, UID), small)
+    assert isinstance(answer.command, CStoreRSP)
+    assert answer.command.status == (0xA700 if most == 20 else 0x0000)

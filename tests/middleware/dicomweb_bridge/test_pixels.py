@@ -173,6 +173,17 @@ def begin(generator: Any) -> "Deferred[bytes]":
     return Deferred.fromCoroutine(anext(generator))
 
 
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_decoded_frame_that_is_too_short_or_too_long_is_not_passed_on(change: int) -> None:
+    class Lying(InProcess):
+        async def run(self, *arguments: Any, **more: Any) -> Any:
+            result, data = await super().run(*arguments, **more)
+            return result, (data + b"\0")[: len(data) + change]
+
+    with pytest.raises(RenderingFailed, match=f"frame 2 has {4 + change} bytes when decoded, but should have 4"):
+        result_of(anext(made(four(), (2,), Lying(None, None), EXPLICIT)))
+
+
 @pytest.mark.parametrize(("limit", "at_a_time"), [(12, 3), (11, 2), (8, 2), (7, 1), (1, 1)])
 def test_few_frames_are_made_at_a_time_and_fewer_large_ones(
     monkeypatch: pytest.MonkeyPatch, limit: int, at_a_time: int

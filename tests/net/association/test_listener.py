@@ -18,6 +18,7 @@ from harmonygw.net.association.listener import (
     DRAIN_IDLE,
     LOCAL_LIMIT_EXCEEDED,
     MAX_PENDING,
+    MAX_PENDING_PER_ADDRESS,
     Acceptance,
     Acceptor,
     AssociationFactory,
@@ -161,10 +162,33 @@ def test_a_place_beyond_the_limit_is_refused_until_one_is_free(end: str) -> None
 
 def test_connections_beyond_all_limits_are_closed_without_a_word() -> None:
     site = Site(max_associations=1)
-    peers = [site.peer() for _ in range(1 + MAX_PENDING)]
+    peers = [site.peer(f"10.0.1.{n}") for n in range(1 + MAX_PENDING)]
     for peer in peers:
         peer.connect()
     assert site.connection() is None
+    peers[0].disconnect()
+    assert site.connection() is not None
+
+
+def test_one_address_has_no_more_associations_than_its_limit() -> None:
+    site = Site(max_associations=3, max_associations_per_address=2)
+    first, _ = site.associated(), site.associated()
+    third = site.peer()
+    assert third.associate(VERIFICATION) is None
+    assert third.saw == AssociateRejected(LOCAL_LIMIT_EXCEEDED)
+    assert site.peer("10.0.0.8").associate(VERIFICATION) is not None
+    assert site.peer("10.0.0.9").associate(VERIFICATION) is None
+    first.release()
+    site.associated()
+
+
+def test_nor_more_connections_that_say_nothing_and_others_still_get_in() -> None:
+    site = Site(max_associations=1, max_associations_per_address=1)
+    peers = [site.peer() for _ in range(1 + MAX_PENDING_PER_ADDRESS)]
+    for peer in peers:
+        peer.connect()
+    assert site.connection() is None
+    assert site.peer("10.0.0.8").associate(VERIFICATION) is not None
     peers[0].disconnect()
     assert site.connection() is not None
 

@@ -9,7 +9,6 @@ from harmonygw.dicom.dimse.commands import CEchoRSP
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
 from harmonygw.net.association.pool import (
     BUSY_RETRY_AFTER,
-    MAX_WAITING,
     RETRY_DELAY,
 )
 from harmonygw.net.association.protocol import LINGER, RELEASE_TIMEOUT
@@ -274,9 +273,9 @@ def test_who_waits_until_the_deadline_is_told_to_come_back(network: Network) -> 
 def test_the_queue_of_each_kind_has_an_end(network: Network) -> None:
     target = Target(network, max_associations=1)
     result(target.acquire())
-    waiting = [target.acquire(client=str(n)) for n in range(MAX_WAITING)]
+    waiting = [target.acquire(client=str(n)) for n in range(target.limits.max_waiting)]
     refused = busy(target.acquire(client="one more"))
-    assert ("MAX_WAITING" in refused.detail, refused.retry_after) == (True, BUSY_RETRY_AFTER)
+    assert ("max_waiting" in refused.detail, refused.retry_after) == (True, BUSY_RETRY_AFTER)
     light = target.acquire(light=True)
     assert pending(light)
     for one in (*waiting, light):
@@ -397,9 +396,8 @@ def test_another_association_is_opened_at_once_where_there_is_a_place(network: N
     target.end()
 
 
-def test_who_needs_another_association_is_not_one_too_many(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harmonygw.net.association.pool.MAX_WAITING", 1)
-    target = Target(network, max_associations=1)
+def test_who_needs_another_association_is_not_one_too_many(network: Network) -> None:
+    target = Target(network, max_associations=1, max_waiting=1)
     first = result(target.acquire())
     waiting = target.acquire()
     busy(target.acquire())

@@ -14,8 +14,8 @@ from harmonygw.dicom.upperlayer.pdus import encode_associate_rj
 from harmonygw.errors import HarmonyError, PeerError, RejectedError, TimedOut, TransportError
 from harmonygw.net.association.protocol import (
     READ_SIZE,
-    describe_rejection,
 )
+from harmonygw.net.association.rejections import describe_rejection
 from tests.net.association.peers import (
     CT,
     RELEASE_RP,

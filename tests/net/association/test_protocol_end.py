@@ -8,6 +8,7 @@ from harmonygw.dicom.dimse.commands import CCancelRQ, CEchoRQ, CEchoRSP
 from harmonygw.errors import PeerError, TimedOut, TransportError
 from harmonygw.net.association.protocol import (
     LINGER,
+    PROGRESS_BYTES,
     RELEASE_TIMEOUT,
 )
 from tests.net.association.peers import (
@@ -18,6 +19,7 @@ from tests.net.association.peers import (
     failure,
     header,
     message,
+    p_data,
     pending,
     result,
     spawn,
@@ -175,6 +177,38 @@ def test_silence_while_an_answer_is_due_is_aborted(requestor: Wire) -> None:
     assert isinstance(requestor.user.reason, TimedOut)
     assert "silence_timeout_secs" in requestor.user.reason.detail
     requestor.over()
+
+
+def test_a_byte_now_and_then_is_no_sign_of_life() -> None:
+    wire = Wire().established()
+    wire.protocol.expect(True)
+    trickle = p_data(1, bytes(PROGRESS_BYTES), is_command=True, is_last=False)
+    for at in range(int(SILENCE) // 10):
+        assert wire.sent == b""
+        wire.receive(trickle[at : at + 1])
+        wire.clock.advance(10.0)
+    assert wire.sent == a_abort(0, 0)
+    wire.over()
+
+
+def test_enough_bytes_are_one_and_so_is_the_end_of_a_message() -> None:
+    wire = Wire().established()
+    wire.protocol.expect(True)
+    wire.clock.advance(SILENCE - 1)
+    large = p_data(1, bytes(2 * PROGRESS_BYTES), is_command=True, is_last=False)
+    wire.receive(large[: PROGRESS_BYTES - 1])
+    assert wire.protocol.last_heard == 0.0
+    wire.receive(large[PROGRESS_BYTES - 1 : PROGRESS_BYTES])
+    assert wire.protocol.last_heard == SILENCE - 1
+    wire.receive(large[PROGRESS_BYTES:])
+    wire.clock.advance(1.0)
+    assert wire.sent == b""
+    other = Wire().established()
+    other.clock.advance(5.0)
+    other.receive(ECHO_RSP[:-1])
+    assert other.protocol.last_heard == 0.0
+    other.receive(ECHO_RSP[-1:])
+    assert other.protocol.last_heard == 5.0
 
 
 def test_nobody_waits_when_nothing_is_due(requestor: Wire) -> None:

@@ -11,7 +11,7 @@ from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CCancelRQ, CGetRSP, CStoreRQ, CStoreRSP, encode_command
 from harmonygw.errors import PeerError, TransportError
 from harmonygw.net.association.operations import INSTANCE_WINDOW, GetOperation
-from harmonygw.net.association.receiving import DATA_SET_WINDOW, Admission, InstanceReceiver, Refusal
+from harmonygw.net.association.receiving import DATA_SET_WINDOW, PIECE_COST, Admission, InstanceReceiver, Refusal
 from harmonygw.net.association.requestor import Association
 from harmonygw.streams import Cancelled, Feed, Instance
 from tests.net.association.peers import (
@@ -230,7 +230,7 @@ def test_the_window_is_what_it_says(retrieval: Retrieval) -> None:
     retrieval.peer.raw(p_data(9, encode_command(store_rq()), is_command=True))
     retrieval.peer.raw(p_data(9, head, is_last=False))
     body = retrieval.next().data_set
-    left = DATA_SET_WINDOW - len(head) - 1
+    left = DATA_SET_WINDOW - max(len(head), PIECE_COST) - 1
     for size in (16_000,) * (left // 16_000) + (left % 16_000,):
         retrieval.peer.raw(p_data(9, bytes(size), is_last=False))
     assert not retrieval.peer.transport.paused
@@ -238,6 +238,47 @@ def test_the_window_is_what_it_says(retrieval: Retrieval) -> None:
     assert retrieval.peer.transport.paused
     spawn(body.aclose())
     assert not retrieval.peer.transport.paused
+
+
+def test_a_fragment_counts_for_what_it_takes(retrieval: Retrieval) -> None:
+    retrieval.peer.raw(p_data(9, encode_command(store_rq()), is_command=True), p_data(9, header(), is_last=False))
+    body = retrieval.next().data_set
+    for _ in range(DATA_SET_WINDOW // PIECE_COST - 2):
+        retrieval.peer.raw(p_data(9, b"a", is_last=False))
+    assert not retrieval.peer.transport.paused
+    retrieval.peer.raw(p_data(9, b"a", is_last=False))
+    assert retrieval.peer.transport.paused
+    spawn(body.aclose())
+
+
+def test_an_object_of_another_class_than_it_says_is_refused(retrieval: Retrieval) -> None:
+    retrieval.peer.raw(message(9, store_rq(), header().replace(CT.encode(), MR.encode())))
+    assert retrieval.statuses == [statuses.DATA_SET_DOES_NOT_MATCH]
+    assert retrieval.admitted == []
+
+
+LARGEST = 1000
+
+
+@pytest.mark.parametrize("head", [len(header()), 10])
+def test_an_object_at_its_limit_is_taken_and_one_byte_more_is_not(network: Network, head: int) -> None:
+    association, peer = network.associate(max_object_bytes=LARGEST)
+    operation = association.get(GET, STUDY, admit=lambda command, instance: Admission(operation.instances))
+    data = ct(size=LARGEST - len(ct(size=0)))
+    assert len(data) == LARGEST
+    peer.raw(message(9, store_rq(), data))
+    assert content(result(read(result(spawn(operation.instances.__anext__())).data_set))) == data
+    peer.raw(p_data(9, encode_command(store_rq("1.2.3.5", 2)), is_command=True))
+    peer.raw(p_data(9, header("1.2.3.5")[:head], is_last=False))
+    began = spawn(operation.instances.__anext__()) if head > 10 else None
+    peer.raw(p_data(9, bytes(LARGEST - head), is_last=False) if head > 10 else p_data(9, bytes(LARGEST), is_last=False))
+    peer.raw(p_data(9, bytes(1), is_last=False), p_data(9, bytes(20)))
+    [_, refused] = [one for one in peer.commands() if isinstance(one, CStoreRSP)]
+    assert (refused.status, "max_object_bytes" in refused.error_comment) == (statuses.OUT_OF_RESOURCES, True)
+    if began is not None:
+        why = failure(read(result(began).data_set))
+        assert (type(why), "max_object_bytes" in str(why)) == (PeerError, True)
+    assert not association.is_closed
 
 
 def test_instances_that_nobody_takes_pause_the_peer(retrieval: Retrieval) -> None:
