@@ -22,6 +22,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.InsufficientScope, 403),
     (errors.Denied, 403),
     (errors.RateLimited, 429),
+    (errors.Unrecorded, 503),
     (errors.Busy, 503),
     (errors.RequestTimedOut, 408),
     (errors.TimedOut, 504),
