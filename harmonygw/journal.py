@@ -75,7 +75,7 @@ def write(request: Request, ending: Ending) -> None:
     fields: dict[str, Any] = {
         "correlation_id": request.correlation_id,
         "peer": request.peer,
-        "principal": request.principal,
+        "principal": record.principal or request.principal,
         "operation": record.operation,
         "target": record.target,
         "outcome": ending.outcome,

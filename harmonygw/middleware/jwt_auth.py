@@ -117,6 +117,7 @@ class JWTAuth:
                 self._refusals.log(request.peer, error.log_detail)
             raise
         attributes = {**request.attributes, ATTRIBUTE: MappingProxyType(claims)}
+        request.record.principal = subject
         return await proceed(replace(request, principal=subject, attributes=attributes))
 
     async def _signed(self, text: str) -> Mapping[str, Any]:

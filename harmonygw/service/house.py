@@ -1,6 +1,6 @@
 """Configuration -> parts: backends, middleware, pipelines and endpoints, built and not yet begun."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -9,6 +9,9 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from harmonygw import journal
+from harmonygw.audit.accounting import Accounting
+from harmonygw.audit.trail import Trail
 from harmonygw.config.constraints import path_prefix
 from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline, Registration
 from harmonygw.config.options import MIDDLEWARE as MIDDLEWARE_TYPES
@@ -62,6 +65,9 @@ BRIDGE: Final = "dicomweb_bridge"
 INVERSE: Final = "dicom_to_dicomweb"
 """The middleware that makes a DICOMweb request of an operation, and a result of its reply."""
 
+ANSWERING: Final = frozenset({"cache", INVERSE})
+"""The middleware behind which not everything is seen that goes out, or not as an operation."""
+
 DISABLED_RETRY_SECS: Final = 60
 """Seconds after which a client may ask a disabled target again: whoever disabled it is at work."""
 
@@ -88,11 +94,14 @@ class House:
         reactor: Any,
         describe: Callable[[], dict[str, Any]],
         everywhere: Mapping[str, IResource],
+        trail: Trail | None = None,
     ) -> None:
         self._configuration = configuration
         self._reactor = reactor
         self._describe = describe
         self._everywhere = everywhere
+        self._trail = trail
+        self._accounting = [] if trail is None else [Accounting(trail)]
         self._problems: dict[str, None] = {}
         users = configuration.pipelines.values()
         self.backends = self._built("backends", (name for one in users for name in one.backends), self._backend)
@@ -130,6 +139,8 @@ class House:
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yield what starts and stops, in the order of starting, with where it is in the configuration."""
+        if self._trail is not None:
+            yield "audit", self._trail
         for name, backend in self.backends.items():
             yield f"backends.{name}", backend
         for name, step in self.all_middleware():
@@ -151,6 +162,10 @@ class House:
         for name, door in self.doors.items():
             for one in getattr(door, "certificates", ()):
                 yield f"endpoints.{name}", one
+
+    @property
+    def _ended(self) -> Callable[[Request, journal.Ending], None]:
+        return journal.write if self._trail is None else self._trail.ended
 
     def all_middleware(self) -> Iterator[tuple[str, Any]]:
         """Yield what pipelines name, and what the house has put there by itself, each with a name."""
@@ -232,8 +247,8 @@ class House:
         backend = self._end(pipeline)
         respond: Respond = _nobody if backend is None else backend.respond
         if self._needs_dimse_over_http(pipeline) and self.dimse_over_http is not None:
-            respond = chain([self.dimse_over_http], respond)
-        return self._around(pipeline, respond)
+            return self._around(pipeline, chain([self.dimse_over_http, *self._accounting], respond))
+        return self._around(pipeline, respond, self._accounting)
 
     def _end(self, pipeline: Pipeline) -> IBackend | None:
         """Return what answers at the end of a pipeline: its backend, or what stands for several."""
@@ -241,11 +256,20 @@ class House:
             return self.several[pipeline.name]
         return self.backends[pipeline.backends[0]] if pipeline.backends else None
 
-    def _around(self, pipeline: Pipeline, respond: Respond) -> Proceed:
+    def _around(self, pipeline: Pipeline, respond: Respond, watching: Sequence[IMiddleware] = ()) -> Proceed:
+        """Return a pipeline around what answers at its end; `watching` sees the operations of whatever asks on."""
         if pipeline.middleware is not None:
-            return chain([self.middleware[one] for one in pipeline.middleware], respond)
-        left, right = ([self.middleware[one] for one in side] for side in (pipeline.left, pipeline.right))
+            return chain(self._with(watching, pipeline.middleware), respond)
+        left = self._with(watching, pipeline.left)
+        right = self._with(watching, pipeline.right[::-1])[::-1]
         return chain([TwoSided(left, right)], respond)
+
+    def _with(self, watching: Sequence[IMiddleware], names: Sequence[str]) -> list[IMiddleware]:
+        """Return steps from the outside inwards, `watching` in front of the first that may answer or ask otherwise."""
+        kinds = [self._configuration.middleware[one].type for one in names]
+        place = next((index for index, kind in enumerate(kinds) if kind in ANSWERING), len(kinds))
+        steps = [self.middleware[one] for one in names]
+        return [*steps[:place], *watching, *steps[place:]]
 
     def _sources(self, pipeline: Pipeline) -> tuple[str, ...]:
         """Return the AE titles that a path may name; to an HTTP server every path is passed on as it is."""
@@ -298,6 +322,7 @@ class House:
             self._reactor,
             describe=self._describe,
             purge=self.purge,
+            ended=self._ended,
             makes_operations=self._needs_dimse_over_http(pipeline),
             backend=self._end(pipeline),
             sources=self._sources(pipeline),
@@ -343,6 +368,7 @@ class House:
             self._reactor,
             describe=self._describe,
             purge=self.purge,
+            ended=self._ended,
         )
         endpoint = load(ENDPOINTS["management"])(context)
         self._tree(management.network).put(management.base_path, endpoint.resource())

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harmonygw import journal
 from harmonygw.config.endpoint_options import AETableEntry, DicomSCPOptions
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import (
@@ -23,7 +24,7 @@ from harmonygw.endpoints.dicom_scp.finding import FindExchange
 from harmonygw.endpoints.dicom_scp.retrieving import GetExchange, MoveExchange
 from harmonygw.endpoints.dicom_scp.storing import StoreExchange
 from harmonygw.errors import HarmonyError, PeerError, TransportError
-from harmonygw.exchange import AssociationOrigin
+from harmonygw.exchange import AssociationOrigin, Request
 from harmonygw.net.association.destination import Move, MoveDestination
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.listener import Acceptor, AssociationFactory
@@ -59,6 +60,8 @@ class Surroundings:
     """Told +1 when an exchange begins, and -1 when it has ended."""
     take_report: TakeReport
     """Of the storage commitments that this process has requested."""
+    ended: Callable[[Request, journal.Ending], None] = journal.write
+    """Told of each exchange that has ended, and how."""
 
 
 class ServedAssociation(Acceptor):
@@ -98,6 +101,7 @@ class ServedAssociation(Acceptor):
             AssociationOrigin(self.calling_ae_title, self.called_ae_title),
             self.peer,
             subject_of(self.protocol.transport),
+            surroundings.ended,
         )
         self._receiver = InstanceReceiver(
             self.protocol,

@@ -17,6 +17,6 @@ def test_dicom_s_are_of_its_range_and_rfc_3881_s_are_numbers() -> None:
 
 
 def test_the_meanings_are_the_standard_s() -> None:
-    assert codes.BEGIN_TRANSFERRING == Code("110102", "DCM", "Begin Transferring DICOM Instances")
-    assert codes.SOURCE_ROLE == Code("110153", "DCM", "Source Role ID")
-    assert codes.PATIENT_NUMBER == Code("2", "RFC-3881", "Patient Number")
+    assert Code("110102", "DCM", "Begin Transferring DICOM Instances") == codes.BEGIN_TRANSFERRING
+    assert Code("110153", "DCM", "Source Role ID") == codes.SOURCE_ROLE
+    assert Code("2", "RFC-3881", "Patient Number") == codes.PATIENT_NUMBER
