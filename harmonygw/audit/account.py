@@ -11,7 +11,6 @@ from typing import Final
 from harmonygw.dicom.audit.events import MAX_CLASSES, AuditedPatient, AuditedStudy
 from harmonygw.dicom.audit.message import SOPClass
 from harmonygw.dicom.dataset.character_sets import LONGEST_TERM, MAX_TERMS, character_set
-from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.operations import Find, FindWorklist
 from harmonygw.streams import Instance
 
@@ -80,8 +79,8 @@ class Tally:
     @property
     def patient(self) -> AuditedPatient:
         """Whose it is."""
-        identity = Patient.of_instance(self.leading, self.default_character_set)
-        return AuditedPatient(identity.patient_id, self._decoded("PatientName", "PN"), identity.issuer)
+        patient_id, issuer = (self._decoded(keyword, "LO") for keyword in ("PatientID", "IssuerOfPatientID"))
+        return AuditedPatient(patient_id, self._decoded("PatientName", "PN"), issuer)
 
     def study(self, counts: Mapping[str, int]) -> AuditedStudy:
         """Return what is told of it, with these numbers of instances by SOP class."""
@@ -91,11 +90,15 @@ class Tally:
 
     def _decoded(self, keyword: str, vr: str) -> str:
         value = self.leading.get(keyword, "")
-        if not value or (value.isascii() and "\x1b" not in value):
+        if value.isascii() and "\x1b" not in value:
             return value
+        try:
+            encoded = value.encode("latin-1")
+        except UnicodeEncodeError:
+            return value  # it came as text, in JSON
         stated = tuple(term[:LONGEST_TERM] for term in self.leading.get("SpecificCharacterSet", "").split("\\"))
         terms = stated[:MAX_TERMS] if any(stated) else self.default_character_set
-        return character_set(terms).decode(value.encode("latin-1", "replace"), vr)
+        return character_set(terms).decode(encoded, vr)
 
 
 @dataclass(slots=True)

@@ -266,6 +266,8 @@ class ServedAssociation(Acceptor):
         if not enabled:
             for destination in self._surroundings.destinations():
                 return destination.refuse(instance, self.calling_ae_title)
+            sentence = f"refused an instance from {self.calling_ae_title}: storage is not enabled"
+            journal.alert(journal.Alert("unsolicited_object", sentence, self.peer))
             return Refusal(statuses.NOT_AUTHORIZED, "storage is not enabled")
         context = self.protocol.contexts[self._storing or 0]
         if not context.as_scp:

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from harmonygw.alerts import Alert, alert
 from harmonygw.dicom.upperlayer.negotiation import (
     ACCEPTANCE,
     AssociateAC,
@@ -18,7 +19,7 @@ from harmonygw.dicom.upperlayer.negotiation import (
     negotiate,
 )
 from harmonygw.dicom.upperlayer.provider import UpperLayer
-from harmonygw.errors import Busy, TimedOut
+from harmonygw.errors import Busy, PeerError, TimedOut
 from harmonygw.net.association.protocol import AssociationProtocol, AssociationUser, describe_rejection
 
 log = Logger()
@@ -169,14 +170,7 @@ class Acceptor(AssociationUser):
         self.called_ae_title = request.called_ae_title
         refusal = factory.refusal(request, self.peer)
         if refusal is not None:
-            log.warn(
-                "{ae_title}: from {calling_ae_title} at {peer} for {called_ae_title}, {rejection}",
-                ae_title=acceptance.ae_title,
-                calling_ae_title=request.calling_ae_title,
-                called_ae_title=request.called_ae_title,
-                peer=self.peer,
-                rejection=describe_rejection(refusal),
-            )
+            self._tell_rejection(request, refusal)
             self.protocol.reject(refusal)
             return
         results, roles = _negotiate(request, acceptance)
@@ -198,6 +192,16 @@ class Acceptor(AssociationUser):
                 },
             )
         )
+
+    def _tell_rejection(self, request: AssociateRQ, refusal: AssociateRJ) -> None:
+        sentence = (
+            f"{self._factory.acceptance.ae_title}: from {request.calling_ae_title} at {self.peer} for "
+            f"{request.called_ae_title}, {describe_rejection(refusal)}"
+        )
+        if refusal == LOCAL_LIMIT_EXCEEDED:
+            log.warn("{sentence}", sentence=sentence)
+        else:
+            alert(Alert("association_rejected", sentence, self.peer))
 
     def established(self) -> None:
         """Take note."""
@@ -222,6 +226,8 @@ class Acceptor(AssociationUser):
 
     def closed(self, reason: object) -> None:
         """Give the association's place back."""
+        if isinstance(reason, PeerError):
+            alert(Alert("hostile_bytes", f"an association with {self.peer} was aborted: {reason.detail}", self.peer))
         if self._idle_check is not None:
             self._idle_check.cancel()
             self._idle_check = None

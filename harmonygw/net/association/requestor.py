@@ -5,6 +5,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from harmonygw.alerts import Alert, alert
 from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ, NActionRQ
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext, AssociateRQ
@@ -288,6 +289,9 @@ class Association:
     def closed(self, reason: HarmonyError | None) -> None:
         """Fail the operation under way, and tell who watches."""
         self.closed_because = reason
+        if isinstance(reason, PeerError):
+            called = self.rq.called_ae_title if self.rq is not None else ""
+            alert(Alert("hostile_bytes", f"an association with {called} was aborted: {reason.detail}", called))
         why = reason or TransportError("the peer released the association")
         established, self._established = self._established, None
         if established is not None:

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
+from harmonygw.alerts import Alert, alert
 from harmonygw.errors import BadRequest, RequestTimedOut
 from harmonygw.net.http.connections import Admission, Connections
 from harmonygw.net.http.deadline import Deadline
@@ -373,7 +374,11 @@ class Channel(HTTPChannel):
 
     def refuse(self, status: int, detail: str) -> None:
         """Answer what cannot become a request, and read no more of this connection."""
-        self._log.info("{status} for {peer}: {detail}", status=status, peer=self._peer, detail=detail)
+        if status == 400:
+            address = str(getattr(self._peer, "host", ""))
+            alert(Alert("hostile_bytes", f"400 for {address}: {detail}", address))
+        else:
+            self._log.info("{status} for {peer}: {detail}", status=status, peer=self._peer, detail=detail)
         title = HTTPStatus(status).phrase
         problem = dumps({"status": status, "title": title, "detail": detail}).encode("ascii")
         header = [

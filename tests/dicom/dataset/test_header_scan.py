@@ -115,8 +115,9 @@ def rich(encoder: Encoder) -> bytes:
         unknown += implicit.item(implicit.sequence(0x00091005, b"", defined=False), defined=False)
         unknown += implicit.delimiter(0xFFFEE0DD)
         parts.append(encoder.element(0x00091004, "UN", unknown, UNDEFINED))
-    parts += [elements["PatientName"], elements["PatientID"], elements["IssuerOfPatientID"], elements["StudyInstanceUID"]]
-    parts += [elements["SeriesInstanceUID"], encoder.element(0x00200011, "IS", b"1 "), decoy * 5]
+    last = ("PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")
+    parts += [elements[keyword] for keyword in last]
+    parts += [ encoder.element(0x00200011, "IS", b"1 "), decoy * 5]
     return b"".join(parts)
 
 
