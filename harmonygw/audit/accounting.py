@@ -16,7 +16,17 @@ from harmonygw.dicom.dimse.statuses import Category, category
 from harmonygw.dicom.web.resources import Kind
 from harmonygw.errors import RejectedError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
-from harmonygw.operations import Find, FindWorklist, InstanceStream, Move, MoveResult, Retrieve, Store, StoreResult
+from harmonygw.operations import (
+    Echo,
+    Find,
+    FindWorklist,
+    InstanceStream,
+    Move,
+    MoveResult,
+    Retrieve,
+    Store,
+    StoreResult,
+)
 from harmonygw.pipeline import IMiddleware, Proceed
 from harmonygw.streams import Instance, Stream
 
@@ -40,12 +50,14 @@ class Accounting:
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Proceed, and note what is asked and what flows; raises `Busy` when the trail admits nothing."""
+        operation = request.operation
+        if isinstance(operation, Echo):
+            return await proceed(request)
         self._trail.admit()
         record = request.record
         if record.audit is None:
             record.audit = Account()
         account: Account = record.audit
-        operation = request.operation
         if isinstance(operation, Find | FindWorklist):
             account.query = account.query or operation
         elif isinstance(operation, Retrieve):

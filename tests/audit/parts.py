@@ -95,3 +95,15 @@ def instance(study: str = "1.2", sop_class: str = CT, number: int = 1, **leading
 
 def refused() -> Busy:
     return Busy("the disk is full")
+
+
+class Configured(Kept):
+    """One that is built from a configuration."""
+
+    def __init__(self, settings: Any, reactor: Any) -> None:
+        super().__init__()
+        self.settings = settings
+        self.reactor = reactor
+
+    def state(self) -> dict[str, object]:
+        return {"waiting": 7}

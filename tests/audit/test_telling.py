@@ -4,8 +4,8 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
-import pydicom
 import pytest
+from pydicom.filereader import read_dataset
 
 from harmonygw.audit.account import Account
 from harmonygw.audit.telling import MAX_QUERY_STRING, OUTCOMES, STUDIES_A_MESSAGE, Telling
@@ -238,10 +238,9 @@ def test_of_what_touches_no_study_there_is_nothing_to_tell(request_: Request) ->
 
 def identifier_of(root: Any) -> Any:
     encoded = b64decode(root.findtext(".//ParticipantObjectQuery"))
-    return pydicom.dcmread(BytesIO(b"\0" * 128 + b"DICM" + META + encoded))
+    return read_dataset(BytesIO(encoded), is_implicit_VR=False, is_little_endian=True)
 
 
-META = bytes.fromhex("020000005 54c0400 1c000000 02001000 55491400".replace(" ", "")) + b"1.2.840.10008.1.2.1\0"
 KEYS = {"00100020": {"vr": "LO", "Value": ["P1"]}, "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller*"}]}}
 
 

@@ -1,3 +1,4 @@
+from base64 import b64decode
 from dataclasses import replace
 from typing import Any
 
@@ -31,8 +32,6 @@ def events(delivery: Kept) -> list[tuple[str, str, str]]:
 
 
 def descriptions(messages: list[Any]) -> list[str]:
-    from base64 import b64decode
-
     return [b64decode(one.find(".//ParticipantObjectDetail").get("value")).decode() for one in messages]
 
 

@@ -117,7 +117,7 @@ def rich(encoder: Encoder) -> bytes:
         parts.append(encoder.element(0x00091004, "UN", unknown, UNDEFINED))
     last = ("PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")
     parts += [elements[keyword] for keyword in last]
-    parts += [ encoder.element(0x00200011, "IS", b"1 "), decoy * 5]
+    parts += [encoder.element(0x00200011, "IS", b"1 "), decoy * 5]
     return b"".join(parts)
 
 
