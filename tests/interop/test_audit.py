@@ -43,7 +43,7 @@ bind_port = {http}
 [pipelines.web]
 networks = ["default"]
 endpoints = ["web"]
-middleware = ["users", "guard", "bridge"]
+middleware = ["users", "guard", "bridge"{cache}]
 backends = ["archive"]
 
 [endpoints.web]
@@ -85,6 +85,10 @@ options = {{ mode = "deny", parameters = [{{ name = "forbidden", value = "1" }}]
 
 [middleware.bridge]
 type = "dicomweb_bridge"
+
+[middleware.kept]
+type = "cache"
+options = {{ path = "cache" }}
 
 [backends.archive]
 service = "dicom_scu"
@@ -129,7 +133,7 @@ class Audited(NamedTuple):
 
 
 @asynccontextmanager
-async def audited(folder: Path) -> AsyncGenerator[Audited, None]:
+async def audited(folder: Path, cache: str = "") -> AsyncGenerator[Audited, None]:
     """Run the gateway in front of an archive with two CT images of Jane Doe."""
     delivery, log = Kept(), list[bytes]()
 
@@ -141,7 +145,7 @@ async def audited(folder: Path) -> AsyncGenerator[Audited, None]:
         await pacs.keep(image(1), image(2))
         ports = {"http": free_port(), "scp": free_port(), "pacs": pacs.port}
         main = folder / "config.toml"
-        main.write_text(CONFIGURATION.format(**ports), encoding="utf-8")
+        main.write_text(CONFIGURATION.format(**ports, cache=cache), encoding="utf-8")
         globalLogPublisher.addObserver(observe)
         gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_delivery=delivery)
         gateway.startService()
@@ -208,6 +212,31 @@ async def test_over_http(tmp_path: Path) -> None:
         assert status == 404
         [missed] = await house.told(1)
         assert (codes([missed]), objects_of(missed, "110180")) == (["110103 R 4"], ["9.9.9"])
+
+
+@ensureDeferred
+async def test_what_comes_from_the_cache_is_told_as_what_comes_from_the_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with audited(tmp_path, ', "kept"') as house:
+        await house.told(1)
+        for _ in range(2):
+            status, content = await house.ask(
+                "/studies/1.2", Accept='multipart/related; type="application/dicom"; transfer-syntax=*'
+            )
+            assert (status, content.count(b"DICM")) == (200, 2)
+            begin, end = [one for one in await house.told(2) if event_of(one)[0] != "110114"][-2:]
+            assert codes([begin, end]) == ["110102 E 0", "110104 R 0"]
+            assert (objects_of(end, "2"), number_of(end)) == (["P1"], ["2"])
+            assert end.findtext("ParticipantObjectIdentification[2]/ParticipantObjectName") == "Doe^Jane"
+            house.delivery.take()
+        for path in ("frames/1", "rendered", "metadata"):
+            status, _ = await house.ask(f"/studies/1.2/series/1.2.3/instances/1.2.3.1/{path}")
+            assert status == 200
+            [accessed] = await house.told(1)
+            assert codes([accessed]) == ["110103 R 0"]
+            assert (objects_of(accessed, "110180"), objects_of(accessed, "2")) == (["1.2"], ["P1"])
 
 
 @ensureDeferred

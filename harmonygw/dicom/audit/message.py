@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
@@ -27,6 +28,9 @@ a message with one fits a UDP datagram."""
 
 CUT: Final = "…"
 """What ends a text that was longer."""
+
+_PLAIN: Final = re.compile(r"[ !#-%'-;=?-~]*").fullmatch
+"""What nearly every text is: ASCII, and nothing in it that XML has another use for."""
 
 _UNFIT: Final = re.compile("[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Control characters, line and paragraph separators, lone surrogates and noncharacters (XML 1.0 §2.2)."""
@@ -247,6 +251,7 @@ def _description(one: ObjectDescription) -> Iterator[str]:
     yield "</ParticipantObjectDescription>"
 
 
+@lru_cache(maxsize=64)
 def _code(name: str, code: Code) -> str:
     return _tag(
         name,
@@ -272,6 +277,8 @@ def _unless_empty(name: str, value: str) -> Iterable[tuple[str, str]]:
 
 
 def _quoted(value: str) -> str:
+    if len(value) <= MAX_TEXT and _PLAIN(value):
+        return f'"{value}"'
     return quoteattr(fit(value), _ENTITIES)
 
 
