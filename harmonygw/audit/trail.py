@@ -74,7 +74,7 @@ class Trail:
         self._logins = Logins(clock)
         self._failing = False
         self._told = 0
-        self._lost = 0
+        self._unrecorded = 0
 
     # Its life
 
@@ -99,7 +99,7 @@ class Trail:
             "accepting": self._delivery.accepting,
             "fail_closed": self._fail_closed,
             "messages": self._told,
-            "lost": self._lost,
+            "unrecorded": self._unrecorded,
             "left_out": self._flood.left_out,
         }
 
@@ -123,7 +123,7 @@ class Trail:
         try:
             self._record(request, ending)
         except Exception:  # noqa: BLE001 - an exchange that has ended cannot fail any more
-            self._lost += 1
+            self._unrecorded += 1
             log.failure("an exchange could not be recorded ({correlation_id})", correlation_id=request.correlation_id)
 
     def __call__(self, event: LogEvent) -> None:
@@ -157,7 +157,7 @@ class Trail:
         try:
             self._delivery.put(write(message))
         except (HarmonyError, OSError) as error:
-            self._lost += 1
+            self._unrecorded += 1
             if not self._failing:
                 self._failing = True
                 log.error("the audit trail cannot be written: {error}", error=journal.describe(error))
@@ -165,5 +165,5 @@ class Trail:
         self._told += 1
         if self._failing:
             self._failing = False
-            log.info("the audit trail is written again; {lost} messages were lost so far", lost=self._lost)
+            log.info("the audit trail is written again; {number} messages were lost so far", number=self._unrecorded)
         return True

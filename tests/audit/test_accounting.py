@@ -10,6 +10,7 @@ from harmonygw.audit.accounting import Accounting
 from harmonygw.errors import Busy, NotFound, RejectedError, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import (
+    CheckCommitment,
     Echo,
     Find,
     FindWorklist,
@@ -147,6 +148,12 @@ def test_an_echo_passes() -> None:
     exchange.witness.admits = False
     exchange.run()
     assert exchange.request.record.audit is None
+
+
+def test_what_has_no_event_passes() -> None:
+    exchange = Exchange(asking(CheckCommitment("1.2.9"), "Check Storage Commitment Result"), Reply(result="known"))
+    assert exchange.run().result == "known"
+    assert exchange.account == Account()
 
 
 def test_nothing_is_asked_while_nothing_can_be_recorded() -> None:

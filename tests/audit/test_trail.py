@@ -151,7 +151,7 @@ def test_what_is_lost_is_logged_once_and_counted(error: Exception) -> None:
         "accepting": True,
         "fail_closed": False,
         "messages": 2,
-        "lost": 3,
+        "unrecorded": 3,
         "left_out": 0,
     }
 
@@ -170,7 +170,7 @@ def test_without_fail_closed_everything_goes_on() -> None:
     delivery.accepting, delivery.error = False, refused()
     one.admit()
     begin(one)
-    assert one.state()["lost"] == 1
+    assert one.state()["unrecorded"] == 1
 
 
 def test_with_fail_closed_nothing_goes_on_that_cannot_be_recorded() -> None:
@@ -203,4 +203,4 @@ def test_an_exchange_that_cannot_be_told_of_is_counted_and_does_no_harm(monkeypa
     with capturedLogs() as lines:
         one.ended(dimse("C-FIND"), COMPLETE)
     assert [line["log_level"] for line in lines] == [LogLevel.info, LogLevel.critical]
-    assert one.state()["lost"] == 1
+    assert one.state()["unrecorded"] == 1

@@ -259,7 +259,7 @@ async def test_who_is_refused(tmp_path: Path) -> None:
         [rejection] = await house.told(1)
         assert (codes([rejection]), users_of(rejection)) == (["110113 E 4"], ["audited", "127.0.0.1"])
         state = house.gateway.describe()["audit"]
-        assert (state["messages"], state["lost"]) == (5, 0)
+        assert (state["messages"], state["unrecorded"]) == (5, 0)
 
 
 @ensureDeferred
