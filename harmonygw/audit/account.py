@@ -22,6 +22,13 @@ MAX_WAITING: Final = 20_000
 """Instances that may wait for what the archive says of them, before those beyond are counted without their study: a
 backend that answers at the end of everything. Default 20,000, a hundred bytes each."""
 
+MAX_LEADING: Final = 512
+"""Characters of a leading attribute that are kept, of each study's first instance: a PN has 3 times 64, and in some
+character sets twice as many bytes with escape sequences. What is longer is hostile, or nonsense."""
+
+KEPT: Final = ("SpecificCharacterSet", "AccessionNumber", "PatientName", "PatientID", "IssuerOfPatientID")
+"""The leading attributes that are told of."""
+
 FURTHER_STUDIES: Final = "Further studies"
 """Type of the detail that says so."""
 
@@ -32,7 +39,7 @@ class Tally:
 
     study_instance_uid: str
     leading: Mapping[str, str] = field(default_factory=dict)
-    """Of its first instance."""
+    """`KEPT`, of its first instance."""
     default_character_set: tuple[str, ...] = ("ISO_IR 6",)
     whole: dict[str, int] = field(default_factory=dict)
     broken: dict[str, int] = field(default_factory=dict)
@@ -124,11 +131,13 @@ class Account:
 
     def tally(self, study_instance_uid: str, leading: Mapping[str, str], character_set: tuple[str, ...]) -> Tally:
         """Return where the instances of a study of a patient are counted."""
-        key = (study_instance_uid, leading.get("PatientID", ""), leading.get("IssuerOfPatientID", ""))
+        patient_id, issuer = (leading.get(one, "")[:MAX_LEADING] for one in ("PatientID", "IssuerOfPatientID"))
+        key = (study_instance_uid, patient_id, issuer)
         found = self.tallies.get(key)
         if found is None:
             if len(self.tallies) < MAX_STUDIES:
-                found = self.tallies[key] = Tally(study_instance_uid, leading, character_set)
+                kept = {keyword: leading[keyword][:MAX_LEADING] for keyword in KEPT if keyword in leading}
+                found = self.tallies[key] = Tally(study_instance_uid, kept, character_set)
             else:
                 found = self._rest = self._rest or Tally("", is_rest=True)
         return found

@@ -1,7 +1,7 @@
 import pytest
 
 from harmonygw.audit import account as account_module
-from harmonygw.audit.account import Account, Tally
+from harmonygw.audit.account import MAX_LEADING, Account, Tally
 from harmonygw.dicom.audit.events import MAX_CLASSES, AuditedPatient, AuditedStudy
 from harmonygw.dicom.audit.message import SOPClass
 from tests.audit.parts import CT, MR, instance
@@ -103,6 +103,14 @@ def test_the_archive_answers_in_the_order_in_which_it_was_given(monkeypatch: pyt
 )
 def test_names_are_text(leading: dict[str, str], default: tuple[str, ...], name: str) -> None:
     assert Tally("1.2", leading, default).patient == AuditedPatient("", name, "")
+
+
+def test_of_what_is_longer_than_it_can_be_the_beginning_is_kept() -> None:
+    account = Account()
+    long = "x" * (MAX_LEADING + 1)
+    tally = account.of_instance(instance(PatientID=long, PatientName=long, StudyDate="20250102"))
+    assert account.of_instance(instance(PatientID=long[:-1])) is tally
+    assert tally.leading == {"PatientID": long[:-1], "PatientName": long[:-1]}
 
 
 def test_a_study_has_its_accession_number_and_the_classes_that_count() -> None:

@@ -25,7 +25,7 @@ from tests.interop.dimse_house import until
 from tests.interop.embedded import CT, EXPLICIT, embedded_pacs, image, part10
 from tests.interop.embedded_objects import FIND, GET, MOVE, identifier
 from tests.interop.processes import free_port
-from tests.interop.test_embedded_pacs_pynetdicom import finds, gets, pynetdicom_association
+from tests.interop.test_embedded_pacs_pynetdicom import finds, gets, moves, pynetdicom_association, pynetdicom_storage
 
 pytestmark = pytest.mark.interop
 
@@ -133,7 +133,7 @@ class Audited(NamedTuple):
 
 
 @asynccontextmanager
-async def audited(folder: Path, cache: str = "") -> AsyncGenerator[Audited, None]:
+async def audited(folder: Path, cache: str = "", more: str = "") -> AsyncGenerator[Audited, None]:
     """Run the gateway in front of an archive with two CT images of Jane Doe."""
     delivery, log = Kept(), list[bytes]()
 
@@ -145,7 +145,7 @@ async def audited(folder: Path, cache: str = "") -> AsyncGenerator[Audited, None
         await pacs.keep(image(1), image(2))
         ports = {"http": free_port(), "scp": free_port(), "pacs": pacs.port}
         main = folder / "config.toml"
-        main.write_text(CONFIGURATION.format(**ports, cache=cache), encoding="utf-8")
+        main.write_text(CONFIGURATION.format(**ports, cache=cache) + more, encoding="utf-8")
         globalLogPublisher.addObserver(observe)
         gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_delivery=delivery)
         gateway.startService()
@@ -316,6 +316,26 @@ async def test_over_dimse(tmp_path: Path) -> None:
         messages = await house.told(2)
         assert codes(messages) == ["110102 E 0", "110104 R 4"]
         assert users_of(messages[-1])[:2] == ["archive", "NOBODY"]
+
+
+@ensureDeferred
+async def test_what_a_move_destination_refuses_was_not_transferred(tmp_path: Path) -> None:
+    def answer(event: Any) -> int:
+        return 0xA700 if event.dataset.InstanceNumber == 2 else 0
+
+    with pynetdicom_storage({CT: [EXPLICIT]}, answer) as port:
+        known = f'[endpoints.scp.options.aet_table.WORKSTATION]\nhost = "127.0.0.1"\nport = {port}\n'
+        async with audited(tmp_path, more=known) as house:
+            await house.told(1)
+            wanted = identifier(level="STUDY", StudyInstanceUID="1.2")
+            responses = await deferToThread(moves, house.scp, wanted, "WORKSTATION")
+            assert responses[-1][0].Status == 0xB000
+            begin, whole, broken = await house.told(3)
+            assert codes([begin, whole, broken]) == ["110102 E 0", "110104 R 0", "110104 R 8"]
+            for message in (begin, whole, broken):
+                assert users_of(message)[:3] == ["audited", "WORKSTATION", "PYNETDICOM"]
+                assert objects_of(message, "2") == ["P1"]
+            assert (number_of(whole), number_of(broken)) == (["1"], ["1"])
 
 
 @ensureDeferred
