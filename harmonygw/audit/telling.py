@@ -49,6 +49,7 @@ ALERTS: Final = {
     "hostile_bytes": (codes.HOSTILE_BYTES, Outcome.SERIOUS_FAILURE),
     "unsolicited_object": (codes.UNSOLICITED_OBJECT, Outcome.SERIOUS_FAILURE),
     "patients_differ": (codes.PATIENTS_DIFFER, Outcome.SERIOUS_FAILURE),
+    "recording_resumed": (codes.AUDIT_RECORDING_STARTED, Outcome.SERIOUS_FAILURE),
 }
 """Kinds of alerts to EventTypeCode and severity: in all of them the harm was prevented (PS3.15 §A.5.3.11)."""
 

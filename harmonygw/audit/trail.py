@@ -165,5 +165,7 @@ class Trail:
         self._told += 1
         if self._failing:
             self._failing = False
-            log.info("the audit trail is written again; {number} messages were lost so far", number=self._unrecorded)
+            lost = f"the audit trail is written again; {self._unrecorded} messages were lost since the start"
+            self._tell(self._telling.alert(Alert("recording_resumed", lost)))
+            log.info("{lost}", lost=lost)
         return True

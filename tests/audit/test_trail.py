@@ -146,11 +146,15 @@ def test_what_is_lost_is_logged_once_and_counted(error: Exception) -> None:
             one.ended(dimse("C-FIND"), COMPLETE)
     said = [line["log_level"] for line in lines if "exchange" not in line]
     assert said == [LogLevel.error, LogLevel.info]
-    assert len(delivery.written) == 2
+    messages = delivery.messages
+    assert [event_of(root)[0] for root in messages] == ["110112", "110113", "110112"]
+    assert messages[1].find(".//EventTypeCode").get("csd-code") == "110134"
+    lost = "the audit trail is written again; 3 messages were lost since the start"
+    assert descriptions([messages[1]]) == [lost]
     assert one.state() == {
         "accepting": True,
         "fail_closed": False,
-        "messages": 2,
+        "messages": 3,
         "unrecorded": 3,
         "left_out": 0,
     }

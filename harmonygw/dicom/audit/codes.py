@@ -38,7 +38,6 @@ APPLICATION_STOP: Final = _dcm("110121", "Application Stop")
 LOGIN: Final = _dcm("110122", "Login")
 NODE_AUTHENTICATION: Final = _dcm("110126", "Node Authentication")
 RESTRICTED_FUNCTION: Final = _dcm("110132", "Use of Restricted Function")
-AUDIT_RECORDING_STOPPED: Final = _dcm("110133", "Audit Recording Stopped")
 AUDIT_RECORDING_STARTED: Final = _dcm("110134", "Audit Recording Started")
 
 HOSTILE_BYTES: Final = _own("hostile_bytes", "Protocol Violation")
