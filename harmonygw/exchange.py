@@ -60,6 +60,14 @@ class Record:
     dimse_status: int | None = None
     instances: int = 0
     matches: int = 0
+    principal: str = ""
+    """Who it turned out to be: the request that ends is the one that came, before anybody was authenticated."""
+    destination: str = ""
+    """The AE title of who gets the instances, where that is not who asked."""
+    not_taken: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Instances that their receiver refused, by Study Instance UID and SOP Class UID, of the studies asked for."""
+    audit: Any = None
+    """What the audit trail has noted (`harmonygw.audit`). It names patients, and is never logged."""
     notes: list[str] = field(default_factory=list)
     """Sentences for the operator: what was retried, assumed or left out. At most `MAX_NOTES`; see `note`."""
 

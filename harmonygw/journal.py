@@ -24,13 +24,13 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import provider
 
+from harmonygw.alerts import Alert as Alert
+from harmonygw.alerts import alert as alert
 from harmonygw.config.model import Logging
 from harmonygw.errors import HarmonyError
 from harmonygw.exchange import HTTPOrigin, Request
 
 log = Logger(namespace="harmonygw.exchange")
-
-alerts = Logger(namespace="harmonygw.alert")
 
 LEVELS = {
     "trace": LogLevel.debug,
@@ -75,7 +75,7 @@ def write(request: Request, ending: Ending) -> None:
     fields: dict[str, Any] = {
         "correlation_id": request.correlation_id,
         "peer": request.peer,
-        "principal": request.principal,
+        "principal": record.principal or request.principal,
         "operation": record.operation,
         "target": record.target,
         "outcome": ending.outcome,
@@ -96,25 +96,6 @@ def write(request: Request, ending: Ending) -> None:
         fields["calling_ae_title"] = origin.calling_ae_title
     level = LogLevel.warn if ending.outcome in ("failed", "aborted") else LogLevel.info
     log.emit(level, "{operation} {outcome}", exchange=fields, operation=record.operation, outcome=ending.outcome)
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something that whoever answers for security has to hear of, within an exchange or outside of any."""
-
-    kind: str
-    """`association_rejected`, `hostile_bytes`, `unsolicited_object`, `patients_differ`, or what else a caller has."""
-    sentence: str
-    """What happened. It names UIDs and AE titles, and nobody's name or identifier: it stands in the log too."""
-    peer: str = ""
-    """The IP address of whom it is about, or the name of a target."""
-    correlation_id: str = ""
-    """Of the exchange in which it happened, if it was one."""
-
-
-def alert(what: Alert) -> None:
-    """Write a line of something that is also due in the audit trail, which listens for `event["alert"]`."""
-    alerts.warn("{sentence}", sentence=what.sentence, alert=what)
 
 
 def describe(error: BaseException) -> str:

@@ -77,6 +77,8 @@ class EndpointContext:
     purge: "Callable[[str, str], Awaitable[int]] | None" = None
     """Lets a middleware, by its name, forget a study, by its UID; returns how many instances it had, and raises
     `NotFound` when it keeps none. For the management endpoint."""
+    ended: "Callable[[Request, Any], None] | None" = None
+    """Told of each exchange that has ended, and how (`journal.Ending`); None for the log alone."""
     backend: Any = None
     """The backend at the pipeline's end, for what two doors of one house must agree on (a shared port)."""
     sources: tuple[str, ...] = ()

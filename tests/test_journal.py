@@ -59,6 +59,14 @@ def stdout(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
 
 
 class TestTheLineOfAnExchange:
+    def test_of_who_was_authenticated_on_the_way(self, written: list[Any]) -> None:
+        journal.write(replace(REQUEST, record=record(principal="berta")), ENDING)
+        assert written[0]["exchange"]["principal"] == "berta"
+
+    def test_nothing_of_the_audit_trail(self, written: list[Any]) -> None:
+        journal.write(replace(REQUEST, record=record(audit="Doe^Jane", destination="D")), ENDING)
+        assert "Doe" not in str(written[0]["exchange"])
+
     def test_in_text(self, written: list[Any]) -> None:
         request = replace(REQUEST, record=record(dimse_status=0xB000, instances=2, matches=3, notes=["one", "two"]))
         journal.write(request, ENDING)

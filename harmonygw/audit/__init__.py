@@ -1,1 +1,1 @@
-"""The audit trail on its way: syslog messages (PS3.15 §A.6, §A.7), where they wait, and who takes them."""
+"""The audit trail (PS3.15 §A.5): what is noted of an exchange, what is told of it, and how that is delivered."""

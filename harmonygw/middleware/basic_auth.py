@@ -75,6 +75,7 @@ class BasicAuth:
             if authorization:
                 self._refusals.log(request.peer, "no user has this name and password")
             raise Unauthenticated("A valid user name and password are needed.", challenge=CHALLENGE)
+        request.record.principal = username
         return await proceed(replace(request, principal=username))
 
     async def _fits(self, username: str, password: str, peer: str) -> bool:

@@ -142,6 +142,7 @@ class JWTAuth:
             if error.challenge != bearer.CHALLENGE:
                 self._refusals.log(request.peer, error.log_detail)
             raise
+        request.record.principal = subject
         restrictions = (*request.restrictions, *self._scopes.check(verified.grants, request))
         attributes = {**request.attributes, ATTRIBUTE: MappingProxyType(verified.claims)}
         return await proceed(replace(request, principal=subject, attributes=attributes, restrictions=restrictions))

@@ -58,6 +58,7 @@ class TokenAuth:
         if self._header:
             kept = {name: value for name, value in origin.headers.items() if name != self._header.lower()}
             request = replace(request, origin=replace(origin, headers=kept))
+        request.record.principal = self._principal
         return await proceed(replace(request, principal=self._principal))
 
     def _key(self, origin: HTTPOrigin) -> str:

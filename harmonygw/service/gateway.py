@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from harmonygw import __version__
+from harmonygw.audit.trail import Repository
 from harmonygw.config.model import Configuration, ListeningAddress, Network
 from harmonygw.errors import ConfigurationError, HarmonyError, TransportError
 from harmonygw.net.http.forwarded import Forwarded
@@ -24,6 +25,7 @@ from harmonygw.net.http.limits import BACKLOG, HTTPLimits
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import Text, ToHTTPS
 from harmonygw.pipeline import Proceed
+from harmonygw.service.auditing import trail_of
 from harmonygw.service.house import House
 
 log = Logger()
@@ -38,11 +40,13 @@ class Gateway(Service):
     Building raises `ConfigurationError` with every problem that is found.
     """
 
-    def __init__(self, configuration: Configuration, reactor: Any) -> None:
+    def __init__(self, configuration: Configuration, reactor: Any, *, audit_delivery: Repository | None = None) -> None:
+        """`audit_delivery` takes the messages of the audit trail in the place of what the configuration says."""
         self.configuration = configuration
         self._reactor = reactor
         health = {"/healthz": Text(self._health), "/readyz": Text(self._readiness)}
-        self._house = House(configuration, reactor, self.describe, health)
+        self._trail = trail_of(configuration, reactor, audit_delivery)
+        self._house = House(configuration, reactor, self.describe, health, self._trail)
         self._mounted: set[str] = set()
         self._sites: list[HTTPSite] = []
         self._ports: dict[str, IListeningPort] = {}
@@ -134,6 +138,7 @@ class Gateway(Service):
                 for route in routes
             ],
             "targets": {name: backend.state() for name, backend in self._house.backends.items()},
+            "audit": None if self._trail is None else self._trail.state(),
             "middleware": {name: step.state() for name, step in self._house.all_middleware() if hasattr(step, "state")},
         }
 

@@ -9,6 +9,9 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource
 from zope.interface import implementer
 
+from harmonygw import journal
+from harmonygw.audit.accounting import Accounting
+from harmonygw.audit.trail import Trail
 from harmonygw.config.constraints import path_prefix
 from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline, Registration
 from harmonygw.config.options import MIDDLEWARE as MIDDLEWARE_TYPES
@@ -89,11 +92,14 @@ class House:
         reactor: Any,
         describe: Callable[[], dict[str, Any]],
         everywhere: Mapping[str, IResource],
+        trail: Trail | None = None,
     ) -> None:
         self._configuration = configuration
         self._reactor = reactor
         self._describe = describe
         self._everywhere = everywhere
+        self._trail = trail
+        self._accounting = [] if trail is None else [Accounting(trail)]
         self._problems: dict[str, None] = {}
         users = configuration.pipelines.values()
         self.backends = self._built("backends", (name for one in users for name in one.backends), self._backend)
@@ -132,6 +138,8 @@ class House:
 
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yield what starts and stops, in the order of starting, with where it is in the configuration."""
+        if self._trail is not None:
+            yield "audit", self._trail
         for name, backend in self.backends.items():
             yield f"backends.{name}", backend
         for name, step in self.all_middleware():
@@ -153,6 +161,10 @@ class House:
         for name, door in self.doors.items():
             for one in getattr(door, "certificates", ()):
                 yield f"endpoints.{name}", one
+
+    @property
+    def _ended(self) -> Callable[[Request, journal.Ending], None]:
+        return journal.write if self._trail is None else self._trail.ended
 
     def all_middleware(self) -> Iterator[tuple[str, Any]]:
         """Yield what pipelines name, and what the house has put there by itself, each with a name."""
@@ -238,7 +250,7 @@ class House:
             implicit.append(self.dimse_over_http)
         tables = self._configuration.authorizations
         applying = {name: table for name, table in tables.items() if table.applies_to(pipeline.name)}
-        placing = Placing(applying, self._reactor, implicit)
+        placing = Placing(applying, self._reactor, implicit, self._accounting)
         kinds = self._configuration.middleware
         if pipeline.middleware is not None:
             steps = [self.middleware[one] for one in pipeline.middleware]
@@ -312,6 +324,7 @@ class House:
             self._reactor,
             describe=self._describe,
             purge=self.purge,
+            ended=self._ended,
             makes_operations=self._needs_dimse_over_http(pipeline),
             backend=self._end(pipeline),
             sources=self._sources(pipeline),
@@ -357,6 +370,7 @@ class House:
             self._reactor,
             describe=self._describe,
             purge=self.purge,
+            ended=self._ended,
         )
         endpoint = load(ENDPOINTS["management"])(context)
         self._tree(management.network).put(management.base_path, endpoint.resource())

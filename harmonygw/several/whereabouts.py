@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
+from harmonygw import journal
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS, Level
 from harmonygw.errors import Conflict, HarmonyError, PeerError
 from harmonygw.exchange import Request
@@ -23,8 +23,6 @@ from harmonygw.joining import Joining
 from harmonygw.operations import Find
 from harmonygw.several.source import Answer, Source, ask, together
 from harmonygw.streams import Match
-
-log = Logger()
 
 PATIENT_ID: Final = "00100020"
 ISSUER: Final = "00100021"
@@ -277,14 +275,8 @@ class Whereabouts:
         self._alerted[study] = None
         if len(self._alerted) > MAX_ALERTED:
             self._alerted.popitem(last=False)
-        log.error(
-            "ALERT: {what}: {study_instance_uid}",
-            what=described(verdict),
-            study_instance_uid=study,
-            alert="contested_study",
-            sources=[source.ae_title for source in verdict.holders],
-            correlation_id=request.correlation_id,
-        )
+        sentence = f"ALERT: {described(verdict)}: {study}"
+        journal.alert(journal.Alert("patients_differ", sentence, titles(verdict.holders), request.correlation_id))
 
 
 async def _patients(request: Request, source: Source, studies: list[str], clock: IReactorTime) -> Answer:

@@ -180,3 +180,30 @@ def test_who_has_passed_the_first_is_not_held_to_the_tables_again() -> None:
         return await proceed(request)
 
     assert result_of(ask()).status == 204
+
+
+@pytest.mark.parametrize(
+    ("names", "passed"),
+    [
+        (("auth", "bridge"), ["auth", "bridge", "watch"]),
+        (("auth", "cache", "log"), ["auth", "watch"]),
+    ],
+)
+def test_what_watches_stands_in_front_of_it(names: tuple[str, ...], passed: list[str]) -> None:
+    """It sees the operations of whoever is refused too, and of what is asked what goes out in the end."""
+    one = Pipeline()
+    watch: Any = Step(one.diary, "watch")
+    placing, end = Placing(TABLES, Clock(), (), [watch]), chain((), one.respond)
+    assert one.passed(placing.list(one.named(*names), names, end)) == passed
+    kinds = {one.steps[name]: name for name in names}
+    steps = one.named(*names)
+    assert one.passed(placing.sides(steps, steps[::-1], kinds, end)) == passed
+
+
+def test_what_watches_sees_the_operations_that_are_made_at_the_end() -> None:
+    one = Pipeline()
+    implicit: Any = Step(one.diary, "dimse_over_http")
+    watch: Any = Step(one.diary, "watch")
+    placing, end = Placing(TABLES, Clock(), [implicit], [watch]), chain((), one.respond)
+    proceed = placing.list(one.named("auth", "cache"), ["auth", "cache"], end)
+    assert one.passed(proceed) == ["auth", "cache", "dimse_over_http", "watch"]

@@ -51,6 +51,7 @@ def ask(guard: BasicAuth, origin: HTTPOrigin | AssociationOrigin) -> str | None:
     if hasattr(outcome[0], "raiseException"):
         assert passed == []
         outcome[0].raiseException()
+    assert passed[0].record.principal == passed[0].principal
     return passed[0].principal
 
 

@@ -46,7 +46,7 @@ def http(**headers: str) -> HTTPOrigin:
 
 def test_the_token_makes_the_name_of_its_table_the_principal() -> None:
     passed = ask(build("bearer"), http(authorization="Bearer abc"))
-    assert passed.principal == "viewer"
+    assert passed.principal == passed.record.principal == "viewer"
     assert isinstance(passed.origin, HTTPOrigin)
     assert passed.origin.headers == {"authorization": "Bearer abc"}
 

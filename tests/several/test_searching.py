@@ -1,10 +1,12 @@
 """Searches over several archives: merged by UID, never by position, each row with its source; one silent, one gone."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from twisted.logger import LogLevel, capturedLogs
+from twisted.logger import capturedLogs
 
+from harmonygw.alerts import Alert
 from harmonygw.errors import HarmonyError, NotAcceptable, RejectedError, TimedOut, TooLarge, TransportError
 from harmonygw.operations import ContestedMatch, Find, Level
 from harmonygw.several import absences, searching
@@ -197,9 +199,10 @@ def test_a_conflict_is_told_to_whoever_runs_this_once_and_noted_each_time() -> N
         for _ in range(2):
             asked, _ = hospital.begin(find(PatientID="P1"))
             assert asked.record.notes == ["ALERT: a Study Instance UID belongs to different patients (A, B)"]
-    [event] = [event for event in events if event.get("alert") == "contested_study"]
-    assert (event["log_level"], event["study_instance_uid"]) == (LogLevel.error, "1")
-    assert event["sources"] == ["A", "B"]
+    [event] = [event for event in events if "alert" in event]
+    sentence = "ALERT: a Study Instance UID belongs to different patients (A, B): 1"
+    assert replace(event["alert"], correlation_id="") == Alert("patients_differ", sentence, "A, B")
+    assert event["alert"].correlation_id
     assert "P1" not in str({**event, "log_logger": None, "log_source": None})
 
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from twisted.logger import Logger
 from zope.interface import implementer
 
+from harmonygw import journal
 from harmonygw.backends.dicom_scu.attempts import Attempts, useless
 from harmonygw.backends.dicom_scu.commitment import Commitments
 from harmonygw.backends.dicom_scu.expectation import Expectations
@@ -59,8 +59,6 @@ from harmonygw.pipeline import Context, IBackend
 from harmonygw.streams import Instance, Match
 
 T = TypeVar("T")
-
-log = Logger()
 
 LITERAL_MATCHING = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
 """What a client is told when fuzzy matching was not negotiated (PS3.18 §8.3.4.2)."""
@@ -377,12 +375,9 @@ class DicomSCU:
     # What a C-MOVE brings
 
     def _unclaimed(self, unclaimed: Unclaimed) -> None:
-        log.warn(
-            "refused an instance that nobody asked for, from {calling_ae_title}",
-            calling_ae_title=unclaimed.calling_ae_title,
-            sop_instance_uid=unclaimed.sop_instance_uid,
-            backend=self._name,
-        )
+        title = unclaimed.calling_ae_title
+        sentence = f"{self._name} refused an instance that nobody asked for, from {title}: {unclaimed.sop_instance_uid}"
+        journal.alert(journal.Alert("unsolicited_object", sentence, title))
 
 
 def _require(association: Association, sop_class_uid: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from harmonygw import journal
 from harmonygw.backends.dicom_scu.contexts import LOSSY, VIDEO
 from harmonygw.backends.dicom_scu.memory import Memory
 from harmonygw.backends.dicom_scu.rows import asked, number, text, texts, uids
@@ -205,6 +206,8 @@ def _study_of(rows: list[Match], study_instance_uid: str, keys: DataSet, patient
         raise NotFound("there is no such study")
     patients = {Patient.of_row(row) for row in rows}
     if len(patients) > 1:
+        sentence = f"the archive gives one Study Instance UID to several patients: {study_instance_uid}"
+        journal.alert(journal.Alert("patients_differ", sentence))
         raise Conflict("the archive gives this Study Instance UID to several patients")
     [patient] = patients
     study = rows[0]

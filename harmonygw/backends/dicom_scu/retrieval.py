@@ -11,10 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
+from harmonygw import journal
 from harmonygw.backends.dicom_scu import contexts
 from harmonygw.backends.dicom_scu.expectation import BATCH, Expectation, Search, image_rows
 from harmonygw.backends.dicom_scu.rows import asked, text, uids
-from harmonygw.dicom.dataset.patient import Patient
+from harmonygw.dicom.dataset.patient import OF_ANOTHER_PATIENT, Patient
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ
 from harmonygw.dicom.dimse.statuses import Category, category, describe
@@ -129,7 +130,9 @@ class Retrieval:
                 if self._is_complete:
                     return
         except BadRequest as error:  # what the client asked has been encoded before
-            raise PeerError(f"the archive lists what cannot be asked for: {error.detail}") from error
+            violation = PeerError(f"the archive lists what cannot be asked for: {error.detail}")
+            journal.alert(journal.Alert("hostile_bytes", violation.detail, self.record.target))
+            raise violation from error
 
     async def _without_bulk_data(self) -> AsyncGenerator[Instance, None]:
         """Yield what the archive sends without bulk data, until it fails: asked for by UIDs (PS3.4 §Z.4.2.1.3.1)."""
@@ -378,6 +381,9 @@ class Retrieval:
                 f"the archive sent an object that was not asked for: {wrong}",
                 log_detail=f"SOP Instance UID {instance.sop_instance_uid}",
             )
+            kind = "patients_differ" if wrong in OF_ANOTHER_PATIENT else "unsolicited_object"
+            sentence = f"{violation.detail} ({violation.log_detail})"
+            journal.alert(journal.Alert(kind, sentence, instance.source_ae_title))
             attempt.instances.fail(violation)
             attempt.cancel(violation)
             return Refusal(statuses.NOT_AUTHORIZED, "this object was not asked for")

@@ -54,12 +54,17 @@ _KEYWORDS: Final = {
     0x00080016: "SOPClassUID",
     0x00080018: "SOPInstanceUID",
     0x00080020: "StudyDate",
+    0x00080050: "AccessionNumber",
     0x00080060: "Modality",
+    0x00100010: "PatientName",
     0x00100020: "PatientID",
     0x00100021: "IssuerOfPatientID",
     0x0020000D: "StudyInstanceUID",
     _LAST: "SeriesInstanceUID",
 }
+
+_NOBODY_S_IDENTITY: Final = frozenset({0x00080050, 0x00100010})
+"""What is told of an object and decides nothing: of two, the first counts."""
 
 _LAST_GROUP: Final = 0x7FDF
 """What may be asked for beyond stands before the pixels, whose group is 7FE0."""
@@ -120,8 +125,9 @@ class HeaderScan:
             self._passed_over = _passed_over(self._keywords, self._last)
         self.values: dict[str, str] = {}
         """Keyword to value without padding, of the attributes found: SpecificCharacterSet, SOPClassUID,
-        SOPInstanceUID, StudyDate, Modality, PatientID, IssuerOfPatientID, StudyInstanceUID, SeriesInstanceUID. Decoded
-        as Latin-1 whatever the character set, so that each byte can be told from each other."""
+        SOPInstanceUID, StudyDate, AccessionNumber, Modality, PatientName, PatientID, IssuerOfPatientID,
+        StudyInstanceUID, SeriesInstanceUID. Decoded as Latin-1 whatever the character set, so that each byte can be
+        told from each other."""
         self.raw: dict[str, bytes] = {}
         """The same as they stand in the data set, with their padding."""
         self.gathered: list[Piece] = []
@@ -335,6 +341,8 @@ class HeaderScan:
     def _keep(self, tag: int, value: bytes, position: int) -> None:
         keyword = self._keywords[tag]
         if keyword in self.raw:
+            if tag in _NOBODY_S_IDENTITY:
+                return
             self._malformed(tag, position, "it occurs twice")
         self.raw[keyword] = value
         if not keyword.endswith("UID"):

@@ -5,10 +5,16 @@ compared exactly, but for padding: `p1` is not `P1`.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
 from harmonygw.dicom.dataset.character_sets import LONGEST_TERM, MAX_TERMS, character_set
+
+NO_PATIENT_ID: Final = "it has no PatientID"
+ANOTHER_PATIENT: Final = "another patient"
+ANOTHER_ISSUER: Final = "another issuer of the PatientID"
+OF_ANOTHER_PATIENT: Final = frozenset({NO_PATIENT_ID, ANOTHER_PATIENT, ANOTHER_ISSUER})
+"""All that `Patient.difference` says."""
 
 
 class Patient(NamedTuple):
@@ -43,11 +49,11 @@ class Patient(NamedTuple):
     def difference(self, other: "Patient") -> str:
         """Say why `other` is not this patient; empty when it may be. An issuer counts when both have one."""
         if self.patient_id and not other.patient_id:
-            return "it has no PatientID"
+            return NO_PATIENT_ID
         if self.patient_id != other.patient_id:
-            return "another patient"
+            return ANOTHER_PATIENT
         if self.issuer and other.issuer and self.issuer != other.issuer:
-            return "another issuer of the PatientID"
+            return ANOTHER_ISSUER
         return ""
 
 

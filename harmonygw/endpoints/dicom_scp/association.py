@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from harmonygw import journal
 from harmonygw.config.endpoint_options import DicomSCPOptions
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import (
@@ -25,7 +26,7 @@ from harmonygw.endpoints.dicom_scp.finding import FindExchange
 from harmonygw.endpoints.dicom_scp.retrieving import GetExchange, MoveExchange
 from harmonygw.endpoints.dicom_scp.storing import StoreExchange
 from harmonygw.errors import HarmonyError, PeerError, TransportError
-from harmonygw.exchange import AssociationOrigin
+from harmonygw.exchange import AssociationOrigin, Request
 from harmonygw.net.association.destination import Move, MoveDestination
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.listener import Acceptor, AssociationFactory
@@ -58,6 +59,8 @@ class Surroundings:
     """Told +1 when an exchange begins, and -1 when it has ended."""
     take_report: TakeReport
     """Of the storage commitments that this process has requested."""
+    ended: Callable[[Request, journal.Ending], None] = journal.write
+    """Told of each exchange that has ended, and how."""
 
 
 class ServedAssociation(Acceptor):
@@ -97,6 +100,7 @@ class ServedAssociation(Acceptor):
             AssociationOrigin(self.calling_ae_title, self.called_ae_title),
             self.peer,
             subject_of(self.protocol.transport),
+            surroundings.ended,
         )
         self._receiver = InstanceReceiver(
             self.protocol,
@@ -258,6 +262,8 @@ class ServedAssociation(Acceptor):
         if not enabled:
             for destination in self._surroundings.destinations():
                 return destination.refuse(instance, self.calling_ae_title)
+            sentence = f"refused an instance from {self.calling_ae_title}: storage is not enabled"
+            journal.alert(journal.Alert("unsolicited_object", sentence, self.peer))
             return Refusal(statuses.NOT_AUTHORIZED, "storage is not enabled")
         context = self.protocol.contexts[self._storing or 0]
         if not context.as_scp:

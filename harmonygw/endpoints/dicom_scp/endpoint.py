@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 
+from harmonygw import journal
 from harmonygw.config.endpoint_options import DicomSCPOptions
 from harmonygw.config.model import ListeningAddress
 from harmonygw.dicom.dimse.storage_classes import STORAGE_CLASSES
@@ -120,6 +121,7 @@ class DicomSCPEndpoint:
             self._reachable,
             self._count,
             shared_by(context.commitments),
+            context.ended or journal.write,
         )
 
     def _count(self, change: int) -> None:

@@ -48,6 +48,8 @@ class Circumstances:
     """The peer's IP address."""
     principal: str | None = None
     """The subject of the certificate that it has shown."""
+    ended: Callable[[Request, journal.Ending], None] = journal.write
+    """Told of each exchange that has ended, and how."""
 
 
 class Exchange(ABC, Generic[RequestT]):
@@ -172,7 +174,7 @@ class Exchange(ABC, Generic[RequestT]):
             reason = "" if gone is None else journal.describe(gone)
         finally:
             self.request.record.dimse_status = status
-            journal.write(
+            self._circumstances.ended(
                 self.request,
                 journal.Ending(
                     outcome=outcome,

@@ -301,6 +301,9 @@ class RetrieveExchange(Exchange[CGetRQ | CMoveRQ]):
                 ) from error
             record.note(error.detail)
             status = PROCESSING_FAILURE
+        if category(status) not in (Category.SUCCESS, Category.WARNING):
+            key = (instance.study_instance_uid, instance.sop_class_uid)
+            record.not_taken[key] = record.not_taken.get(key, 0) + 1
         if category(status) is not Category.SUCCESS:
             record.note(f"a sub-operation ended with {describe(status)}")
         self._listed.pop(instance.sop_instance_uid, None)
@@ -343,6 +346,7 @@ class MoveExchange(RetrieveExchange):
     ) -> None:
         super().__init__(circumstances, context, command, on_end, identifier=identifier, delivery=delivery)
         self._move_destination = command.move_destination
+        self.request.record.destination = command.move_destination
         self._passed_on = passed_on
 
     async def carry_out(self) -> int:

@@ -31,6 +31,7 @@ class EndpointOverHTTP:
 
     def __init__(self, context: EndpointContext, *, proceed: Proceed | None = None) -> None:
         self._proceed = proceed or context.proceed
+        self._tell_ended = context.ended or journal.write
         self._clock = context.reactor
         self._public_url: str | None = getattr(getattr(context.settings, "options", None), "public_url", None)
         self._write_timeout = context.write_timeout
@@ -111,7 +112,7 @@ class EndpointOverHTTP:
             gone = client.disconnected and not client.aborted
             outcome, reason = ("client_gone", "") if gone else ("aborted", "the exchange was cancelled")
             client.abort()  # never leave behind what could be taken for a reply
-        journal.write(
+        self._tell_ended(
             request,
             journal.Ending(
                 outcome=outcome,

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from twisted.logger import Logger
 
+from harmonygw import journal
 from harmonygw.errors import Busy, Conflict, NotFound, PeerError, TimedOut, TransportError
 from harmonygw.exchange import Record, Request
 from harmonygw.joining import Joining
@@ -95,10 +96,13 @@ class Validation:
                 await self._changed(study, "the archive has it no more")
             raise NotFound("The archive has no such study.")
         if len({tuple(_text(row, tag) for tag in _PATIENT) for row in rows}) > 1:
+            _alert(request, "the archive gives the UID of a cached study to several patients", study)
             await self._changed(study, "several patients share its UID")
             raise Conflict("the archive gives this Study Instance UID to several patients")
         said = orjson.dumps([_text(rows[0], tag) for tag in _SAID]).decode()
         if before is not None and before != said:
+            if orjson.loads(before)[: len(_PATIENT)] != orjson.loads(said)[: len(_PATIENT)]:
+                _alert(request, "a study is another patient's than when it was cached", study)
             await self._changed(study, "the archive says otherwise of it now")
         if before != said:
             await self._shelf.note_said(study, said)
@@ -126,6 +130,11 @@ class Validation:
         removed = await self._shelf.purge(study)
         self.forget(study)
         log.warn("{removed} cached instances of a study were purged: {why}", removed=removed, why=why)
+
+
+def _alert(request: Request, sentence: str, study: str) -> None:
+    target = request.record.target
+    journal.alert(journal.Alert("patients_differ", f"{sentence}: {study}", target, request.correlation_id))
 
 
 class _Validated(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Final
 
 from twisted.internet.defer import CancelledError
 
+from harmonygw import journal
 from harmonygw.dicom.dataset.patient import NOBODY, Patient
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS, Level
 from harmonygw.errors import Busy, Conflict, HarmonyError, TimedOut, TransportError
@@ -51,6 +52,10 @@ async def expect(origin: Origin, retrieve: Retrieve) -> Expectation:
     rows = await _rows(origin, Find(Level.STUDY, study, asked, limit=MAX_ROWS))
     patients = {Patient.of_row(row) for row in rows}
     if len(patients) > 1:
+        sentence = (
+            f"the DICOMweb server gives one Study Instance UID to several patients: {retrieve.study_instance_uid}"
+        )
+        journal.alert(journal.Alert("patients_differ", sentence, correlation_id=origin.request.correlation_id))
         raise Conflict("the DICOMweb server gives this Study Instance UID to several patients")
     patient = next(iter(patients), NOBODY)
     if retrieve.level is Level.STUDY:

@@ -8,6 +8,7 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from harmonygw.alerts import Alert, alert
 from harmonygw.dicom.upperlayer.negotiation import (
     ACCEPTANCE,
     AssociateAC,
@@ -19,7 +20,6 @@ from harmonygw.dicom.upperlayer.negotiation import (
 )
 from harmonygw.dicom.upperlayer.provider import UpperLayer
 from harmonygw.errors import Busy, PeerError, TimedOut
-from harmonygw.net.association.misconduct import Misconduct, report
 from harmonygw.net.association.protocol import AssociationProtocol, AssociationUser
 from harmonygw.net.association.rejections import describe_rejection
 
@@ -185,9 +185,7 @@ class Acceptor(AssociationUser):
         self.called_ae_title = request.called_ae_title
         refusal = factory.refusal(request, self.peer)
         if refusal is not None:
-            whom = f"from {self.calling_ae_title} at {self.peer} for {self.called_ae_title}"
-            sentence = f"{acceptance.ae_title}: {whom}, {describe_rejection(refusal)}"
-            report(Misconduct("association_rejected", sentence, self.peer))
+            self._tell_rejection(request, refusal)
             self.protocol.reject(refusal)
             return
         results, roles = _negotiate(request, acceptance)
@@ -209,6 +207,16 @@ class Acceptor(AssociationUser):
                 },
             )
         )
+
+    def _tell_rejection(self, request: AssociateRQ, refusal: AssociateRJ) -> None:
+        sentence = (
+            f"{self._factory.acceptance.ae_title}: from {request.calling_ae_title} at {self.peer} for "
+            f"{request.called_ae_title}, {describe_rejection(refusal)}"
+        )
+        if refusal == LOCAL_LIMIT_EXCEEDED:
+            log.warn("{sentence}", sentence=sentence)
+        else:
+            alert(Alert("association_rejected", sentence, self.peer))
 
     def established(self) -> None:
         """Take note."""
@@ -238,7 +246,7 @@ class Acceptor(AssociationUser):
             why = f"{reason} ({reason.log_detail})" if reason.log_detail else str(reason)
             sentence = f"{self._factory.acceptance.ae_title}: an association with {whom} is aborted: {why}"
             if isinstance(reason, PeerError):
-                report(Misconduct("hostile_bytes", sentence, self.peer))
+                alert(Alert("hostile_bytes", sentence, self.peer))
             else:
                 log.info("{sentence}", sentence=sentence)
         if self._idle_check is not None:

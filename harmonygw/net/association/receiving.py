@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from harmonygw.alerts import Alert, alert
 from harmonygw.dicom.dataset.header_scan import HEADER_SCAN_LIMIT, HeaderScan
 from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRQ, CStoreRSP
@@ -164,6 +165,9 @@ class InstanceReceiver:
     def _refuse_malformed(self, error: PeerError) -> None:
         self._scan = None
         self._refusal = Refusal(statuses.CANNOT_UNDERSTAND, error.detail)
+        # Not in its own words: what stands where a UID should may be anything, a name too.
+        title = self._source_ae_title
+        alert(Alert("hostile_bytes", f"an object from {title} was refused, whose header cannot be read", title))
         if self._on_malformed is not None and self._command is not None:
             self._on_malformed(self._command, error)
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from harmonygw.alerts import Alert, alert
 from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, Command, CStoreRQ, NActionRQ
 from harmonygw.dicom.upperlayer.negotiation import AcceptedContext, AssociateRQ
@@ -12,7 +13,6 @@ from harmonygw.dicom.upperlayer.provider import UpperLayer
 from harmonygw.errors import HarmonyError, NotAcceptable, PeerError, TransportError
 from harmonygw.net.association.action import ActionOperation
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
-from harmonygw.net.association.misconduct import Misconduct, report
 from harmonygw.net.association.operations import (
     EchoOperation,
     FindOperation,
@@ -297,8 +297,7 @@ class Association:
         self.closed_because = reason
         if isinstance(reason, PeerError):
             called = self.rq.called_ae_title if self.rq is not None else ""
-            sentence = f"the association with {called} is aborted: {reason}"
-            report(Misconduct("hostile_bytes", sentence, called))
+            alert(Alert("hostile_bytes", f"the association with {called} is aborted: {reason}", called))
         why = reason or TransportError("the peer released the association")
         established, self._established = self._established, None
         if established is not None:

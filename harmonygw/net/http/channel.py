@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 
+from harmonygw.alerts import Alert, alert
 from harmonygw.dicom.web.problems import CONTENT_TYPE, problem
 from harmonygw.errors import BadRequest, RequestTimedOut
 from harmonygw.net.http.addresses import plain_peer
@@ -392,13 +393,17 @@ class Channel(HTTPChannel):
     def refuse(self, fault: Fault) -> None:
         """Answer what cannot become a request, and read no more of this connection."""
         status, correlation_id = fault.status, uuid4().hex
-        self._log.info(
-            "{status} for {peer}: {detail} ({correlation_id})",
-            status=status,
-            peer=getattr(self._peer, "host", ""),
-            detail=fault.detail,
-            correlation_id=correlation_id,
-        )
+        address = str(getattr(self._peer, "host", ""))
+        if status == 400:
+            alert(Alert("hostile_bytes", f"400 for {address}: {fault.detail}", address, correlation_id))
+        else:
+            self._log.info(
+                "{status} for {peer}: {detail} ({correlation_id})",
+                status=status,
+                peer=address,
+                detail=fault.detail,
+                correlation_id=correlation_id,
+            )
         document = problem(status, fault.detail, correlation_id)
         headers = Headers({b"content-type": [CONTENT_TYPE.encode()], b"content-length": [b"%d" % len(document)]})
         headers.addRawHeader(b"connection", b"close")

@@ -7,6 +7,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from twisted.logger import LogEvent, globalLogPublisher
 
+from harmonygw.alerts import Alert
 from harmonygw.backends.dicom_scu import backend as backend_module
 from harmonygw.backends.dicom_scu.backend import LITERAL_MATCHING
 from harmonygw.backends.dicom_scu.contexts import LOSSY
@@ -395,5 +396,6 @@ async def test_an_instance_that_nobody_asked_for_is_refused_and_logged() -> None
     finally:
         globalLogPublisher.removeObserver(events.append)
     assert answered == [statuses.NOT_AUTHORIZED]
-    [event] = [event for event in events if "sop_instance_uid" in event]
-    assert (event["calling_ae_title"], event["sop_instance_uid"], event["backend"]) == ("PACS", "1.2.3.4", "pacs")
+    [event] = [event for event in events if "alert" in event]
+    sentence = "pacs refused an instance that nobody asked for, from PACS: 1.2.3.4"
+    assert event["alert"] == Alert("unsolicited_object", sentence, "PACS")

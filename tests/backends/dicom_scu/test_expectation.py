@@ -8,6 +8,7 @@ from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.errors import Conflict, NotFound, RejectedError
 from harmonygw.operations import Find, Level, Retrieve
 from harmonygw.streams import Match
+from tests.alerted import alerts
 from tests.backends.dicom_scu.archive import Archive, instance, series, study
 
 CT, SC = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.7"
@@ -88,8 +89,9 @@ async def test_what_the_archive_does_not_list_is_not_found(archive: Archive, ret
 @pytest.mark.parametrize("second", [study(patient="P2"), study(_00100021="B"), study(patient="")])
 @ensureDeferred
 async def test_several_patients_under_one_study_uid_are_a_conflict(second: dict[str, object]) -> None:
-    with pytest.raises(Conflict, match="several patients"):
+    with alerts() as raised, pytest.raises(Conflict, match="several patients"):
         await expect(Archive([study(_00100021="A"), second], []).search, STUDY)
+    assert [one.kind for one in raised] == ["patients_differ"]
 
 
 @ensureDeferred

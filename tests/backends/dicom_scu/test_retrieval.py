@@ -15,6 +15,7 @@ from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.receiving import Admission, Refusal
 from harmonygw.operations import Level, Retrieve
 from harmonygw.streams import Instance, Match
+from tests.alerted import alerts
 from tests.backends.dicom_scu.archive import Archive, instance, series
 from tests.backends.dicom_scu.retrieving import (
     CT,
@@ -157,7 +158,9 @@ async def test_a_uid_of_the_archives_that_cannot_be_asked_for_is_its_own_fault()
 
     retrieving = Retrieving(Script((SOME_FAILED,)))
     retrieving.retrieval.search = search
-    await retrieving.failing(PeerError, "the archive lists what cannot be asked for: .*1..2")
+    with alerts() as raised:
+        await retrieving.failing(PeerError, "the archive lists what cannot be asked for: .*1..2")
+    assert [one.kind for one in raised] == ["hostile_bytes"]
 
 
 @ensureDeferred
@@ -291,7 +294,11 @@ async def test_an_object_that_was_not_asked_for_is_refused_and_ends_the_retrieva
     expectation = Expectation(Patient("P1", "A"), STUDY_KEYS, classes=(CT,))
     script = Script((wrong, SUCCESS))
     retrieving = Retrieving(script, retrieve=retrieve, expectation=expectation)
-    error = await retrieving.failing(PeerError, f"not asked for: {sentence}")
+    with alerts() as raised:
+        error = await retrieving.failing(PeerError, f"not asked for: {sentence}")
+    of_patient = "atient" in sentence or "issuer" in sentence
+    assert [one.kind for one in raised] == ["patients_differ" if of_patient else "unsolicited_object"]
+    assert "P2" not in raised[0].sentence
     [refusal] = script.decisions
     assert isinstance(refusal, Refusal)
     assert refusal.status == 0x0124

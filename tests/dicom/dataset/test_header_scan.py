@@ -69,7 +69,9 @@ def identity(encoder: Encoder) -> dict[str, bytes]:
         "SOPClassUID": encoder.element(0x00080016, "UI", b"1.2.3\0"),
         "SOPInstanceUID": encoder.element(0x00080018, "UI", b"1.2.4 "),
         "StudyDate": encoder.element(0x00080020, "DA", b"20250102"),
+        "AccessionNumber": encoder.element(0x00080050, "SH", b"A1"),
         "Modality": encoder.element(0x00080060, "CS", b"CT"),
+        "PatientName": encoder.element(0x00100010, "PN", b"M\xfcller^Ida "),
         "PatientID": encoder.element(0x00100020, "LO", b" M\xfcller-7 "),
         "IssuerOfPatientID": encoder.element(0x00100021, "LO", b"HOSP"),
         "StudyInstanceUID": encoder.element(0x0020000D, "UI", b"1.2.5\0"),
@@ -82,7 +84,9 @@ VALUES = {
     "SOPClassUID": "1.2.3",
     "SOPInstanceUID": "1.2.4",
     "StudyDate": "20250102",
+    "AccessionNumber": "A1",
     "Modality": "CT",
+    "PatientName": "M\xfcller^Ida",
     "PatientID": "M\xfcller-7",
     "IssuerOfPatientID": "HOSP",
     "StudyInstanceUID": "1.2.5",
@@ -101,6 +105,7 @@ def rich(encoder: Encoder) -> bytes:
         elements["SOPClassUID"],
         elements["SOPInstanceUID"],
         elements["StudyDate"],
+        elements["AccessionNumber"],
         elements["Modality"],
         encoder.sequence(0x00081140, items, defined=False),
         encoder.sequence(0x00081150, items, defined=True),
@@ -116,8 +121,9 @@ def rich(encoder: Encoder) -> bytes:
         unknown += implicit.item(implicit.sequence(0x00091005, b"", defined=False), defined=False)
         unknown += implicit.delimiter(0xFFFEE0DD)
         parts.append(encoder.element(0x00091004, "UN", unknown, UNDEFINED))
-    parts += [elements["PatientID"], elements["IssuerOfPatientID"], elements["StudyInstanceUID"]]
-    parts += [elements["SeriesInstanceUID"], encoder.element(0x00200011, "IS", b"1 "), decoy * 5]
+    last = ("PatientName", "PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SeriesInstanceUID")
+    parts += [elements[keyword] for keyword in last]
+    parts += [encoder.element(0x00200011, "IS", b"1 "), decoy * 5]
     return b"".join(parts)
 
 
@@ -220,6 +226,14 @@ def test_the_order_of_elements_does_not_matter_up_to_the_first_behind_the_last()
     assert scan(EXPLICIT, b"".join(reversed(elements))).values == VALUES
     late = Encoder(EXPLICIT).element(0x00200010, "SH", b"1 ") + elements[-1]
     assert "SeriesInstanceUID" not in scan(EXPLICIT, b"".join(elements[:-1]) + late).values
+
+
+def test_what_only_the_audit_trail_wants_may_occur_twice() -> None:
+    encoder = Encoder(EXPLICIT)
+    twice = [encoder.element(0x00080050, "SH", value) for value in (b"A1", b"A2")]
+    twice += [encoder.element(0x00100010, "PN", value) for value in (b"Name^First ", b"Other^One ")]
+    result = scan(EXPLICIT, b"".join(twice) + encoder.element(0x00200010, "SH", b"1 "))
+    assert result.values == {"AccessionNumber": "A1", "PatientName": "Name^First"}
 
 
 def test_an_empty_uid_is_an_empty_string() -> None:
@@ -403,7 +417,10 @@ def test_a_file_is_scanned_as_pydicom_reads_it(path: Path) -> None:
     meta = read_file_meta(beginning)
     assert meta is not None
     raw = pydicom.dcmread(path, stop_before_pixels=True)
+    name = raw.get_item("PatientName")  # its bytes, which nobody has decoded yet
     expected = {keyword: raw.get(keyword) for keyword in VALUES if keyword in raw}
+    if name is not None:
+        expected["PatientName"] = (name.value or b"").strip(b"\0 ").decode("latin-1")
     data = beginning[meta.data_set_offset :]
     for size in (1, 7, 1 << 16):
         result = scan(meta.transfer_syntax_uid, data, size)

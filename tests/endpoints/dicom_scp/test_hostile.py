@@ -65,7 +65,7 @@ def attacker() -> Iterator[Attacker]:
 
 
 def warnings(events: list[Any]) -> list[Any]:
-    return [event["misconduct"] for event in events if "misconduct" in event]
+    return [event["alert"] for event in events if "alert" in event]
 
 
 def aborts(attacker: Attacker, answer: str, *said: bytes) -> None:
@@ -241,7 +241,7 @@ def test_data_after_a_release_request_are_unexpected(attacker: Attacker) -> None
     assert attacker.associated().say(pdu(5, bytes(4)) + raw.echo())[-10:] == bytes.fromhex(UNEXPECTED)
 
 
-def test_an_abort_and_a_cancel_of_nothing_are_no_misconduct(attacker: Attacker) -> None:
+def test_an_abort_and_a_cancel_of_nothing_are_no_alert(attacker: Attacker) -> None:
     with capturedLogs() as events:
         assert attacker.associated().say(command(3, us(0x100, 0xFFF), us(0x120, 1), us(0x800, 0x101))) == b""
         assert attacker.say(pdu(7, b"\0\0\2\6")) == b""

@@ -115,6 +115,8 @@ def test_the_final_status_says_what_became_of_the_sub_operations(
     script.pipeline.answer = answering(instance(1), instance(2))
     last = get(script.getting((CT, EXPLICIT)), *statuses)[-1]
     assert last.command == final
+    refused = script.pipeline.requests[-1].record.not_taken
+    assert refused == ({("", CT): len(failed)} if failed else {})
     listed = to_json(last.data, EXPLICIT) if last.data is not None else {}
     assert listed.get("00080058", {}).get("Value", []) == failed
 
@@ -519,6 +521,7 @@ def test_without_an_aet_table_a_move_is_passed_on() -> None:
     [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "VIEWER"), STUDY)
     assert last.command == CMoveRSP(7, MOVE, 0x0000, completed=3, failed=0, warning=0)
     assert script.pipeline.operations == [Move(Level.STUDY, "1.2", "VIEWER")]
+    assert script.pipeline.requests[0].record.destination == "VIEWER"
 
 
 def test_a_move_of_several_series_is_passed_on_one_by_one_and_counted_together() -> None:

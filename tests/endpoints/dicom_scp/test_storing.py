@@ -13,6 +13,7 @@ from harmonygw.net.association.destination import MoveDestination, Unclaimed
 from harmonygw.net.association.receiving import Admission
 from harmonygw.operations import Store, StoreResult
 from harmonygw.streams import Feed, Instance
+from tests.alerted import alerts
 from tests.endpoints.dicom_scp.scripted import AE_TITLE, CT, EXPLICIT, Script, key, stream
 from tests.net.association.scripted_peer import Message, ScriptedPeer
 
@@ -184,7 +185,10 @@ def test_an_instance_on_a_context_of_another_class_or_role_is_refused() -> None:
 
 def test_an_instance_is_refused_where_a_get_was_negotiated_and_storage_is_not_enabled() -> None:
     script = Script(enable_store=False)
-    assert script.getting((CT, EXPLICIT)).send(RQ, OBJECT, context_id=3) == response(0x0124, "storage is not enabled")
+    with alerts() as raised:
+        peer = script.getting((CT, EXPLICIT))
+        assert peer.send(RQ, OBJECT, context_id=3) == response(0x0124, "storage is not enabled")
+    assert [one.kind for one in raised] == ["unsolicited_object"]
 
 
 class OurMoves:

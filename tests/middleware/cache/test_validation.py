@@ -11,6 +11,7 @@ from harmonygw.errors import Busy, Conflict, NotFound, PeerError, RejectedError,
 from harmonygw.exchange import Reply, Request
 from harmonygw.middleware.cache import validation as module
 from harmonygw.operations import Level
+from tests.alerted import alerts
 from tests.middleware.cache.archive import (
     SERIES,
     Archive,
@@ -86,7 +87,9 @@ async def test_a_study_that_has_changed_is_purged_and_fetched_anew(tmp_path: Pat
     house.clock.advance(60)
     archive.sent.clear()
     there = [one for one in archive.items if one.series == SERIES]
-    assert await house.ask(series()) == expected(*there)
+    with alerts() as raised:
+        assert await house.ask(series()) == expected(*there)
+    assert [one.kind for one in raised] == ["patients_differ"] * (change is another_patient)
     assert archive.sent == [one.uid for one in there], "all of it anew"
     await house.cache.stop()
 
@@ -117,8 +120,9 @@ async def test_a_uid_that_several_patients_share_is_a_conflict_and_purged(tmp_pa
             return [row, {**row, "00100020": {"vr": "LO", "Value": ["P2"]}}]
 
         archive._rows = two  # type: ignore[method-assign]
-        with pytest.raises(Conflict):
+        with alerts() as raised, pytest.raises(Conflict):
             await house.ask(series())
+        assert [one.kind for one in raised] == ["patients_differ"]
         assert house.files == []
 
 

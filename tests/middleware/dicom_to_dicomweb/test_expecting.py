@@ -10,6 +10,7 @@ from harmonygw.exchange import Reply
 from harmonygw.middleware.dicom_to_dicomweb import expecting
 from harmonygw.operations import Retrieve
 from harmonygw.streams import Body
+from tests.alerted import alerts
 from tests.middleware.dicom_to_dicomweb.server import (
     Server,
     Source,
@@ -43,9 +44,10 @@ def noted(*answers: Any) -> list[str]:
 def test_a_study_of_two_patients_is_not_retrieved() -> None:
     both = rows(row("1.2", T00100020="A"), row("1.2", T00100020="B"))
     server = Server([both])
-    with pytest.raises(Conflict):
+    with alerts() as raised, pytest.raises(Conflict):
         ask(server, STUDY)
     assert len(server.asked) == 1
+    assert [one.kind for one in raised] == ["patients_differ"]
 
 
 @pytest.mark.parametrize("nothing", [rows(), reply(status=500)])

@@ -46,7 +46,7 @@ def response(context_id: int, field: int, sop_class: str, status: int, *more: by
 
 
 def told(events: list[Any]) -> list[tuple[str, str]]:
-    return [(event["misconduct"].kind, event["misconduct"].peer) for event in events if "misconduct" in event]
+    return [(event["alert"].kind, event["alert"].peer) for event in events if "alert" in event]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from harmonygw.net.association.listener import (
     Acceptor,
     AssociationFactory,
 )
+from tests.alerted import alerts
 from tests.net.association.scripted_peer import ScriptedPeer
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -143,9 +144,24 @@ def test_who_is_refused_is_told_why() -> None:
 
     site = Site(refuse=refuse)
     refused = site.peer("10.0.0.7")
-    assert refused.associate(VERIFICATION) is None
+    with alerts() as raised:
+        assert refused.associate(VERIFICATION) is None
     assert refused.saw == AssociateRejected(AssociateRJ(1, 1, 7))
+    [alert] = raised
+    assert (alert.kind, alert.peer) == ("association_rejected", "10.0.0.7")
+    assert alert.sentence.endswith("the association was rejected permanently: called AE title not recognized")
     assert site.peer("10.0.0.8").associate(VERIFICATION) is not None
+
+
+def test_who_speaks_no_dicom_is_told_of() -> None:
+    site = Site()
+    peer = site.peer("10.0.0.7")
+    peer.connect()
+    with alerts() as raised:
+        peer.protocol.dataReceived(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    [alert] = raised
+    assert (alert.kind, alert.peer) == ("hostile_bytes", "10.0.0.7")
+    assert "an association with somebody at 10.0.0.7 is aborted: " in alert.sentence
 
 
 @pytest.mark.parametrize("end", ["release", "abort", "disconnect"])
@@ -153,8 +169,10 @@ def test_a_place_beyond_the_limit_is_refused_until_one_is_free(end: str) -> None
     site = Site(max_associations=2)
     first, _ = site.associated(), site.associated()
     third = site.peer()
-    assert third.associate(VERIFICATION) is None
+    with alerts() as raised:
+        assert third.associate(VERIFICATION) is None
     assert third.saw == AssociateRejected(LOCAL_LIMIT_EXCEEDED)
+    assert raised == [], "nobody did wrong"
     getattr(first, end)()
     site.associated()
     assert len(site.factory.associations) == 2

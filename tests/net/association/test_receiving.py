@@ -14,6 +14,7 @@ from harmonygw.net.association.operations import INSTANCE_WINDOW, GetOperation
 from harmonygw.net.association.receiving import DATA_SET_WINDOW, PIECE_COST, Admission, InstanceReceiver, Refusal
 from harmonygw.net.association.requestor import Association
 from harmonygw.streams import Cancelled, Feed, Instance
+from tests.alerted import alerts
 from tests.net.association.peers import (
     CT,
     EXPLICIT,
@@ -134,10 +135,14 @@ def test_an_object_whose_header_cannot_be_read_is_refused_and_fails_the_retrieva
     retrieval: Retrieval, data: bytes, complaint: str
 ) -> None:
     instances = read(retrieval.operation.instances)
-    retrieval.store(data)
+    with alerts() as raised:
+        retrieval.store(data)
     error = failure(instances)
     assert isinstance(error, PeerError)
     assert complaint in error.detail
+    [alert] = raised
+    assert alert.kind == "hostile_bytes"
+    assert "../x" not in alert.sentence, "whatever stood there, it may be a name"
     assert retrieval.admitted == []
     cancel, refusal = sorted(retrieval.peer.commands(), key=lambda one: type(one).__name__)
     assert cancel == CCancelRQ(1)

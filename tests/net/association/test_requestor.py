@@ -26,6 +26,7 @@ from harmonygw.net.association.operations import Outcome
 from harmonygw.net.association.protocol import LINGER
 from harmonygw.net.association.requestor import MAX_MESSAGE_ID, VERIFICATION, Association
 from harmonygw.streams import Feed, Pieces
+from tests.alerted import alerts
 from tests.net.association.peers import (
     CT,
     FIND,
@@ -112,9 +113,12 @@ def reject(peer: PACS) -> None:
 def test_why_there_is_no_association(network: Network, behaviour: Any, kind: type[HarmonyError]) -> None:
     network.endpoint.behaviour = behaviour
     association = network.association()
-    reason = failure(spawn(association.request(network.endpoint, RQ)))
+    with alerts() as raised:
+        reason = failure(spawn(association.request(network.endpoint, RQ)))
     assert type(reason) is kind
     assert association.closed_because is reason
+    assert [one.kind for one in raised] == ["hostile_bytes"] * (kind is PeerError)
+    assert all(one.peer == RQ.called_ae_title for one in raised)
 
 
 def test_an_answer_that_does_not_come_is_timed_out(network: Network) -> None:

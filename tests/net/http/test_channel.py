@@ -12,6 +12,7 @@ from harmonygw.net.http.limits import (
     HTTPLimits,
 )
 from harmonygw.streams import Cancelled
+from tests.alerted import alerts
 from tests.net.http.wire import GET, Wire
 
 REFUSED_TAIL = b"Connection: close\r\n\r\n"
@@ -85,7 +86,9 @@ def waiting_wire(limits=None):
 )
 def test_a_request_that_could_be_read_in_two_ways_is_refused_and_never_dispatched(head, status):
     wire = Wire()
-    wire.receive(head + b"\r\n" + b"abcGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    with alerts() as raised:
+        wire.receive(head + b"\r\n" + b"abcGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [one.kind for one in raised] == ["hostile_bytes"] * (status == 400)
     header, _, problem = wire.sent.partition(b"\r\n\r\n")
     assert wire.status == status
     assert b"\r\nContent-Length: %d\r\nConnection: close" % len(problem) in header

@@ -197,7 +197,7 @@ def test_what_is_refused_before_it_is_a_request_says_it_and_an_id_that_is_in_the
     logged: list[str] = []
 
     def observe(event: dict[str, object]) -> None:
-        logged.append(str(event.get("correlation_id", "")))
+        logged.append(str(event.get("correlation_id") or getattr(event.get("alert"), "correlation_id", "")))
 
     globalLogPublisher.addObserver(observe)
     try:
