@@ -74,7 +74,9 @@ async def test_clashing_identifiers_are_two_rows_and_a_retrieve_names_its_source
         reply = await hospital.ask("studies/1.1", ANY_DICOM)
         assert (reply.status, "aets/{AE title}" in reply.problem["detail"]) == (409, True)
         assert (await hospital.ask("studies/1.1/metadata")).status == 409
-        assert [event["sources"] for event in hospital.alerts] == [["A", "B"]]
+        assert [(event["alert"].kind, event["alert"].peer) for event in hospital.alerts] == [
+            ("patients_differ", "A, B")
+        ]
         assert "ALERT" in hospital.exchanges[-1]["notes"][0]
         for row, count in zip(rows, (1, 2), strict=True):
             path = row["00081190"]["Value"][0].partition("/dicom/")[2]
