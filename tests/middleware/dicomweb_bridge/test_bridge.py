@@ -35,11 +35,6 @@ def test_the_bridge_is_a_middleware() -> None:
     verifyObject(IMiddleware, Gateway(Archive()).bridge)
 
 
-def test_what_is_not_built_yet_is_refused_and_not_ignored() -> None:
-    with pytest.raises(ConfigurationError, match=r'middleware.bridge: partial = "report" is not in this build yet'):
-        Gateway(Archive(), partial="report")
-
-
 def test_an_operation_that_began_on_an_association_passes() -> None:
     request = Request(AssociationOrigin("MODALITY", "GATEWAY"), "10.0.0.1", "id", operation=Echo())
     passed: list[Request] = []
