@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from harmonygw.dicom.web.resources import SEARCHES
-from harmonygw.errors import BadRequest, ConfigurationError, NotAcceptable, NotFound
+from harmonygw.errors import BadRequest, NotAcceptable, NotFound
 from harmonygw.exchange import AssociationOrigin, Reply, Request
 from harmonygw.files import DamagedFile
 from harmonygw.middleware.dicomweb_bridge import access, bridge
