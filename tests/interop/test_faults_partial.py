@@ -8,9 +8,11 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dimse import statuses
+from tests.interop import hospital as hospital_module
 from tests.interop import house as house_module
 from tests.interop.connection import Asked, Connection
-from tests.interop.held import study_of
+from tests.interop.held import Held, study_of
+from tests.interop.hospital import Hospital
 from tests.interop.house import ANY_DICOM, CONFIGURATION, STUDY, House, Reply
 from tests.interop.pacs import PACS, drop
 
@@ -156,3 +158,24 @@ async def test_a_disk_that_is_full_is_502(tmp_path: Path, monkeypatch: pytest.Mo
         assert reply.status == 502
         assert "no room" in reply.problem["detail"]
         assert str(reporting) not in reply.raw.decode()
+
+
+@pytest.mark.parametrize("middleware", [("bridge",), ("bridge", "cache")], ids=["", "cached"])
+@ensureDeferred
+async def test_of_several_archives_all_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, middleware: tuple[str, ...]
+) -> None:
+    bridge = 'type = "dicomweb_bridge"'
+    configured = hospital_module.CONFIGURATION.replace(bridge, f'{bridge}\noptions = {{ partial = "report" }}')
+    monkeypatch.setattr(hospital_module, "CONFIGURATION", configured)
+    other = [Held(sop=f"1.2.9.{number}", series="1.2.9") for number in (1, 2)]
+    pacs = {"A": PACS(study_of(3), get=all_but_the_last), "B": PACS(other)}
+    async with Hospital(tmp_path, pacs, middleware=middleware) as hospital:
+        reply = await hospital.ask("studies/1.2", ANY_DICOM)
+        assert (reply.status, is_whole(reply)) == (206, True)
+        came = [held.sop for one in pacs.values() for held in one.held if held.data_set() in reply.content]
+        assert len(came) == reply.content.count(b"DICM")
+        [said] = [value for name, value in reply.headers.items() if name == "warning"]
+        missing = said.partition("missing: ")[2].strip('"').split(", ")
+        assert sorted([*came, *missing]) == sorted(held.sop for one in pacs.values() for held in one.held)
+        assert "1.2.3.6" in missing
