@@ -1,8 +1,8 @@
 """A Retrieve that is answered once its end is known (`partial = "report"`): all of it, or some and what is missing.
 
-Its parts wait in a spool. When some instances do not come, the answer is 206 (PS3.18 Table 10.4.3-1) with those that
-did, each whole, and a Warning that says how many the archive lists besides, and which: a part that is no DICOM file
-would break the clients that read every part as one.
+Its parts wait in a spool. When some instances do not come, the answer is 206 (PS3.18 §10.4.3) with those that did, each
+whole, and a Warning that says how many the archive lists besides, and which: a part that is no DICOM file would break
+the clients that read every part as one.
 """
 
 from collections.abc import AsyncGenerator
