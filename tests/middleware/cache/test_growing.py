@@ -113,7 +113,8 @@ async def test_a_retrieve_that_another_finds_grown_ends_for_who_reads_it(tmp_pat
     gate = archive.gate(f"{SERIES}.3")
     async with House(tmp_path, archive) as house:
         stream, had = await begun(house)
-        await until(lambda: f"{SERIES}.2" in archive.sent)
+        await until(lambda: len(house.files) == 2)
+        await house.rest()
         one_more(archive)
         other: Deferred[dict[str, bytes]] = house.ask(image(f"{SERIES}.1"), "somebody else")
         assert await other == {f"{SERIES}.1": archive.items[0].data_set()}
