@@ -10,11 +10,13 @@ from bisect import bisect_right
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from itertools import accumulate, count
 from pathlib import Path
 from secrets import token_hex
 from typing import Final, ParamSpec, TypeVar, cast
+from weakref import finalize
 from zlib import crc32
 
 from harmonygw.dicom.dataset.layout import Layout
@@ -85,7 +87,7 @@ class InstanceFile:
     `descriptor` is of a file that ends with this object; any other is opened by its path for each read.
     """
 
-    __slots__ = ("_descriptor", "_disk", "_unverified", "checks", "layout", "on_damage", "path")
+    __slots__ = ("__weakref__", "_descriptor", "_disk", "_unverified", "checks", "layout", "on_damage", "path")
 
     def __init__(
         self,
@@ -103,8 +105,8 @@ class InstanceFile:
         """None when the data set is malformed: it can only be had as it is."""
         self._disk = disk
         self._descriptor = descriptor
-        self.on_damage: Callable[[], None] | None = None
-        """Called when it turns out not to be what was written."""
+        self.on_damage: Callable[[InstanceFile], None] | None = None
+        """Called with it when it turns out not to be what was written."""
         self._unverified: set[int] | None = None
         if not trusted:
             self._unverified = set(range(-(-checks.size // BLOCK_LENGTH)))
@@ -135,6 +137,13 @@ class InstanceFile:
     def close(self) -> None:
         """Keep the file open no more than somebody reads it."""
         self._disk.close(self)
+
+    def set_aside(self, path: Path) -> None:
+        """Move the file to `path`, where it stays as long as this object; raises `OSError`. It blocks."""
+        os.link(self.path, path)
+        former, self.path = self.path, path
+        former.unlink()
+        finalize(self, _remove, self._disk, path)
 
     async def views(self, *ranges: tuple[int, int]) -> Pieces:
         """Return ranges of the data set one after the other; raises what `read` does."""
@@ -169,13 +178,19 @@ class InstanceFile:
             if isinstance(error, OSError) and error.errno in SHORT:
                 raise Busy("the gateway cannot read files at the moment", log_detail=str(error)) from error
             if self.on_damage is not None:
-                self.on_damage()
+                self.on_damage(self)
             raise DamagedFile("a cached object is damaged", log_detail=f"{self.path}: {error}") from error
 
     def _opened(self) -> Descriptor:
         if self._descriptor is not None:
             return self._descriptor
-        descriptor = Descriptor(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC))
+        path = self.path
+        try:
+            descriptor = Descriptor(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except FileNotFoundError:
+            if self.path is path:
+                raise
+            descriptor = Descriptor(os.open(self.path, os.O_RDONLY | os.O_CLOEXEC))  # it was set aside meanwhile
         self._check(descriptor)
         return descriptor
 
@@ -217,6 +232,10 @@ def _read_at_once(descriptor: int, start: int, length: int) -> bytes:
     if os.preadv(descriptor, (data,), start, os.RWF_NOWAIT) != length:
         raise BlockingIOError
     return cast(bytes, data)  # a copy would cost as much as the reading, and nobody changes it
+
+
+def _remove(disk: Disk, path: Path) -> None:
+    disk.tidy(partial(path.unlink, missing_ok=True)).addErrback(lambda _: None)
 
 
 class _Damage(Exception):

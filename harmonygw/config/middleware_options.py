@@ -53,16 +53,20 @@ class DICOMwebBridgeOptions:
     rendering_memory_bytes: Count = 2_147_483_648
     """Bytes of address space that such a process may have."""
     spool_path: str = ""
-    """The folder for temporary files: of what is read by parts without a cache behind, and of bulk data that a Store
-    brings apart from its metadata. Unless given, the system's."""
+    """The folder for temporary files: of what is read by parts without a cache behind, of bulk data that a Store
+    brings apart from its metadata, and of what is gathered for `partial = "report"`. Unless given, the system's."""
     store_metadata_bytes: Count = 10_485_760
     """Bytes of the metadata, in JSON or XML, of one Store; it is held in memory. More is 413."""
     store_bulk_bytes: Count = 4_294_967_296
     """Bytes of the bulk data of one Store whose metadata comes apart from it; it waits in a temporary file, since the
     metadata says only at its end what belongs where. More is 413. DICOM files stream, and have no such limit."""
     partial: Literal["abort", "report"] = "abort"
-    """A Retrieve of which the PACS fails a part: the connection is aborted, or what there is is gathered and
-    sent as 206 with a list of what is missing."""
+    """A Retrieve of which the PACS fails a part: the connection is aborted, or each Retrieve as a multipart is gathered
+    before the first byte goes out, and what came of it is sent as 206 with a Warning that says what is missing. An
+    archive (ZIP) has no status once it lies on a disk: it is broken off with either."""
+    partial_bytes: Count = 4_294_967_296
+    """Bytes of one Retrieve that are gathered in a temporary file for `partial = "report"`. What has more goes out as
+    it comes, and is broken off when it is not whole."""
     strategy: Strategy | None = None
     """How several backends of the pipeline answer as one: the same as `strategy` in the pipeline's options, where
     everything else about it stands."""

@@ -1,6 +1,7 @@
 """Connecting to a target: where it is, and what its refusals, and the loss of a connection, are called."""
 
-from typing import Any
+import errno
+from typing import Any, Final
 
 from twisted.internet import error
 from twisted.internet.abstract import isIPAddress, isIPv6Address
@@ -10,8 +11,11 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 
-from harmonygw.errors import TimedOut, TransportError
+from harmonygw.errors import Busy, TimedOut, TransportError
+from harmonygw.files import SHORT
 from harmonygw.net.tls import problem_of
+
+_SHORT: Final = SHORT | {errno.ENOBUFS}
 
 
 def target_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStreamClientEndpoint:
@@ -28,7 +32,11 @@ def target_endpoint(reactor: Any, host: str, port: int, timeout: float) -> IStre
 
 
 async def connect(endpoint: IStreamClientEndpoint, protocol: Protocol) -> None:
-    """Connect a protocol; raises `TimedOut` at the connect time-out, `TransportError` when there is no connection."""
+    """Connect a protocol.
+
+    Raises `TimedOut` at the connect time-out, `Busy` when this process or machine lacks something for it, and
+    `TransportError` when there is no connection.
+    """
     try:
         await endpoint.connect(_Once(protocol))
     except error.ConnectingCancelledError as cancelled:
@@ -40,6 +48,9 @@ async def connect(endpoint: IStreamClientEndpoint, protocol: Protocol) -> None:
     except (error.DNSLookupError, error.UnknownHostError) as failure:
         raise TransportError("the host name was not found") from failure
     except (error.ConnectError, OSError) as failure:
+        number = failure.osError if isinstance(failure, error.ConnectError) else failure.errno
+        if number in _SHORT:
+            raise Busy("the gateway has no room for another connection", log_detail=str(failure)) from failure
         raise TransportError("the connection could not be made", log_detail=str(failure)) from failure
 
 

@@ -111,7 +111,8 @@ class Workers:
         """End the processes, and fail what they work on; fires when all of them are gone."""
         self._running = False
         for restart in self._restarts:
-            restart.cancel()
+            if restart.active():
+                restart.cancel()
         self._restarts.clear()
         stopping = Busy("The gateway is stopping.")
         self._fail_queued(stopping)

@@ -1,6 +1,5 @@
 """The whole gateway in this process with a `dicom_scp` endpoint, and what it leaves behind when it ends."""
 
-import gc
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,10 +7,10 @@ from typing import Any
 
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.logger import LogEvent, globalLogPublisher
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
+from tests.interop.aftermath import Aftermath
 from tests.interop.processes import free_port
 
 reactor: Any = _reactor
@@ -65,20 +64,17 @@ class DimseHouse:
     def __init__(self, port: int) -> None:
         self.port = port
         self.gateway: Gateway
-        self.exchanges: list[dict[str, Any]] = []
-        self.errors: list[LogEvent] = []
+        self.aftermath = Aftermath()
+
+    @property
+    def exchanges(self) -> list[dict[str, Any]]:
+        return self.aftermath.exchanges
 
     @property
     def target(self) -> dict[str, Any]:
         """What the gateway says of its archive."""
         described: dict[str, Any] = self.gateway.describe()["targets"]["archive"]
         return described
-
-    def observe(self, event: LogEvent) -> None:
-        if "exchange" in event:
-            self.exchanges.append(event["exchange"])
-        elif "log_failure" in event:
-            self.errors.append(event)
 
     def of(self, operation: str) -> list[dict[str, Any]]:
         """The log lines of one kind of request."""
@@ -100,12 +96,11 @@ async def dimse_house(
     folder: Path, backend: str, *, options: str = EVERYTHING, middleware: str = "", more: str = ""
 ) -> AsyncGenerator[DimseHouse, None]:
     """Run the gateway, and assert that no exchange, socket or delayed call is left."""
-    before = {*reactor.getReaders(), *reactor.getDelayedCalls()}
     house = DimseHouse(free_port())
+    house.aftermath.begin()
     text = GATEWAY.replace("HTTP_PORT", str(free_port())).replace("SCP_PORT", str(house.port))
     main = folder / "config.toml"
     main.write_text(text.replace("MIDDLEWARE", middleware) + options + backend + more, encoding="utf-8")
-    globalLogPublisher.addObserver(house.observe)
     house.gateway = Gateway(load(main, environ={}, available=available()), reactor)
     house.gateway.startService()
     try:
@@ -114,7 +109,5 @@ async def dimse_house(
         await until(lambda: not any(one.under_way for one in house.gateway._house.doors.values()))
     finally:
         await house.gateway.stopService()
-        globalLogPublisher.removeObserver(house.observe)
-    await until(lambda: not {*reactor.getReaders(), *reactor.getWriters(), *reactor.getDelayedCalls()} - before)
-    gc.collect(1)
-    assert not house.errors, house.errors[0]
+        house.aftermath.stop()
+    await house.aftermath.end()

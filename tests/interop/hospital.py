@@ -8,10 +8,11 @@ from typing import Any
 from twisted.internet import reactor as _reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
+from tests.interop.aftermath import Aftermath
 from tests.interop.house import Client, Reply
 from tests.interop.pacs import PACS
 from tests.interop.processes import free_port
@@ -83,9 +84,7 @@ class Hospital:
         **options: Any,
     ) -> None:
         self.pacs = pacs
-        self.exchanges: list[dict[str, Any]] = []
-        self.alerts: list[LogEvent] = []
-        self.errors: list[LogEvent] = []
+        self.aftermath = Aftermath(lambda: {name for one in pacs.values() for name in one.identifiers()})
         self.port = free_port()
         self.scp_port = free_port()
         options = {"strategy": "federate", **options}
@@ -109,10 +108,7 @@ class Hospital:
         self.gateway: Gateway
 
     async def __aenter__(self) -> "Hospital":
-        listening = {one._listening for one in self.pacs.values()}
-        self._readers = {one for one in reactor.getReaders() if one not in listening}
-        self._calls = set(reactor.getDelayedCalls())
-        globalLogPublisher.addObserver(self._observe)
+        self.aftermath.begin(one._listening for one in self.pacs.values())
         self.gateway = Gateway(load(self._main, environ={}, available=available()), reactor)
         self.gateway.startService()
         await self.gateway.when_ready()
@@ -124,13 +120,17 @@ class Hospital:
             if kind is None:
                 await one.quiet()
             await one.stop()
-        globalLogPublisher.removeObserver(self._observe)
+        self.aftermath.stop()
         if kind is None:
-            readers = {*reactor.getReaders(), *reactor.getWriters()} - self._readers
-            assert not readers, readers
-            calls = set(reactor.getDelayedCalls()) - self._calls
-            assert not calls, calls
-            assert not self.errors, self.errors[0]
+            await self.aftermath.end()
+
+    @property
+    def exchanges(self) -> list[dict[str, Any]]:
+        return self.aftermath.exchanges
+
+    @property
+    def alerts(self) -> list[LogEvent]:
+        return self.aftermath.alerts
 
     async def ask(self, path: str, accept: str = "*/*", method: str = "GET") -> Reply:
         """Ask, and wait for the end."""
@@ -149,11 +149,3 @@ class Hospital:
         assert reply.status == 200, reply.raw
         rows: list[dict[str, Any]] = json.loads(reply.content)
         return rows
-
-    def _observe(self, event: LogEvent) -> None:
-        if "exchange" in event:
-            self.exchanges.append(event["exchange"])
-        elif "alert" in event:
-            self.alerts.append(event)
-        elif "log_failure" in event:
-            self.errors.append(event)

@@ -1,6 +1,5 @@
 """The whole gateway in front of a scripted PACS, in this process; and a client that sees every byte of its answers."""
 
-import gc
 import json
 import socket
 from collections.abc import Callable
@@ -12,11 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent
 from twisted.python.failure import Failure
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
+from tests.interop.aftermath import Aftermath, until
 from tests.interop.pacs import PACS
 from tests.interop.processes import free_port
 
@@ -179,18 +179,14 @@ class House:
         self.pacs = pacs
         self.folder = folder
         self._options = {**OPTIONS, **options}
-        self.exchanges: list[dict[str, Any]] = []
-        self.errors: list[LogEvent] = []
+        self.aftermath = Aftermath(pacs.identifiers)
         self.recovers = True
         """Whether the next good request is expected to work."""
-        self._waiting: list[tuple[int, Deferred[None]]] = []
         self.gateway: Gateway
         self.port = 0
 
     async def __aenter__(self) -> "House":
-        listening = set(self.pacs_sockets())
-        self._readers = {one for one in reactor.getReaders() if one not in listening}
-        self._calls = set(reactor.getDelayedCalls())
+        self.aftermath.begin(self.pacs_sockets())
         options = "\n".join(f"{name} = {json.dumps(value)}" for name, value in self._options.items())
         main = self.folder / "config.toml"
         self.port = free_port()
@@ -201,7 +197,6 @@ class House:
             + self.more
         )
         main.write_text(text, encoding="utf-8")
-        globalLogPublisher.addObserver(self._observe)
         self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
         self.gateway.startService()
         return self
@@ -215,11 +210,17 @@ class House:
             if kind is None:
                 await self.pacs.quiet()
             await self.pacs.stop()
-            globalLogPublisher.removeObserver(self._observe)
+            self.aftermath.stop()
         if kind is None:
-            await self._until(lambda: not self._left_over())
-            gc.collect(1)
-            assert not self.errors, self.errors[0]
+            await self.aftermath.end()
+
+    @property
+    def exchanges(self) -> list[dict[str, Any]]:
+        return self.aftermath.exchanges
+
+    @property
+    def alerts(self) -> list[LogEvent]:
+        return self.aftermath.alerts
 
     def pacs_sockets(self) -> list[Any]:
         return [self.pacs._listening]
@@ -260,24 +261,11 @@ class House:
 
     async def logged(self, count: int = 1) -> dict[str, Any]:
         """Wait for the log line of so many exchanges; return the last one."""
-        if len(self.exchanges) < count:
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append((count, waiter))
-            await waiter.addTimeout(5, reactor)
-        return self.exchanges[-1]
+        return await self.aftermath.logged(count)
 
     async def freed(self) -> None:
         """Wait until no place is taken by anything but an idle association."""
         await self._until(lambda: self.places[0] == self.places[1])
-
-    def _observe(self, event: LogEvent) -> None:
-        if "exchange" in event:
-            self.exchanges.append(event["exchange"])
-            for one in [one for one in self._waiting if len(self.exchanges) >= one[0]]:
-                self._waiting.remove(one)
-                one[1].callback(None)
-        elif "log_failure" in event:
-            self.errors.append(event)
 
     async def _is_as_good_as_new(self) -> None:
         await self.freed()
@@ -294,15 +282,6 @@ class House:
         await self.freed()
         assert (self.target["waiting"], self.target["moves_under_way"]) == (0, 0)
 
-    def _left_over(self) -> list[Any]:
-        readers = {*reactor.getReaders(), *reactor.getWriters()} - self._readers
-        return [*readers, *(set(reactor.getDelayedCalls()) - self._calls)]
-
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Let the reactor turn until the condition holds; three seconds at most."""
-        deadline = reactor.seconds() + 3
-        while not condition():
-            assert reactor.seconds() < deadline, (self.places, self._left_over(), self.pacs.seen)
-            turn: Deferred[None] = Deferred()
-            reactor.callLater(0.001, turn.callback, None)
-            await turn
+        await until(condition, lambda: (self.places, self.aftermath.left_over(), self.pacs.seen))

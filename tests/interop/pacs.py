@@ -154,6 +154,11 @@ class PACS(Factory):
         while self.connections:
             await self.saw("closed", self.seen.count("closed") + 1)
 
+    def identifiers(self) -> set[str]:
+        """What identifies the patients of whom it holds something."""
+        patients = {one.patient for one in self.held}
+        return {name for patient in patients for name in (patient, f"Name^of {patient}")}
+
     def matching(self, asked: Asked) -> list[Held]:
         return [one for one in self.held if asked.matches(one)]
 

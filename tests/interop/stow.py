@@ -12,11 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.logger import LogEvent, globalLogPublisher
 
 from harmonygw.config.loading import load
 from harmonygw.dicom.dataset.part10 import file_header
 from harmonygw.service import Gateway, available
+from tests.interop.aftermath import Aftermath
 from tests.interop.embedded import EXPLICIT, encoded
 from tests.interop.house import Client
 from tests.interop.processes import free_port
@@ -75,8 +75,7 @@ class Archive:
         self.root = folder / "archive"
         self.spool = folder / "spool"
         self.spool.mkdir()
-        self.exchanges: list[dict[str, Any]] = []
-        self.failures: list[LogEvent] = []
+        self.aftermath = Aftermath()
         main = folder / "config.toml"
         main.write_text(
             (CONFIGURATION + backend).format(
@@ -92,7 +91,7 @@ class Archive:
         self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
 
     async def __aenter__(self) -> "Archive":
-        globalLogPublisher.addObserver(self._observe)
+        self.aftermath.begin()
         self.gateway.startService()
         await self.gateway.when_ready()
         return self
@@ -101,20 +100,16 @@ class Archive:
         if kind is None:
             await self.until(lambda: not self.open_files())
         await self.gateway.stopService()
-        globalLogPublisher.removeObserver(self._observe)
+        self.aftermath.stop()
         if kind is None:
-            gc.collect(1)
+            await self.aftermath.end()
             assert list(self.spool.iterdir()) == []
             assert self.unfinished() == []
-            assert not self.failures, self.failures[0]
 
-    def _observe(self, event: LogEvent) -> None:
-        if "exchange" in event and event["exchange"].get("path", "").startswith(
-            "/studies"
-        ):  # and not another archive's
-            self.exchanges.append(event["exchange"])
-        if "log_failure" in event:
-            self.failures.append(event)
+    @property
+    def exchanges(self) -> list[dict[str, Any]]:
+        """Those of this archive, and not of another one that runs beside it."""
+        return [one for one in self.aftermath.exchanges if one.get("path", "").startswith("/studies")]
 
     def unfinished(self) -> list[Path]:
         """Files of the archive that hold no instance."""

@@ -405,10 +405,12 @@ async def test_bulk_data_that_nothing_refers_to_is_said_not_to_be_stored(tmp_pat
 @ensureDeferred
 async def test_the_python_client_stores_and_retrieves(tmp_path: Path) -> None:
     from dicomweb_client.api import DICOMwebClient
+    from dicomweb_client.session_utils import create_session
 
     data_sets = [dcmread(str(get_testdata_file(name, download=False))) for name in ("CT_small.dcm", "MR_small_RLE.dcm")]
     async with Archive(tmp_path) as archive:
-        client = DICOMwebClient(archive.url)
+        session = create_session()
+        client = DICOMwebClient(archive.url, session)
         response = await deferToThread(client.store_instances, data_sets)
         assert [item.ReferencedSOPInstanceUID for item in response.ReferencedSOPSequence] == [
             one.SOPInstanceUID for one in data_sets
@@ -420,6 +422,7 @@ async def test_the_python_client_stores_and_retrieves(tmp_path: Path) -> None:
             client.retrieve_instance, ct.StudyInstanceUID, ct.SeriesInstanceUID, ct.SOPInstanceUID
         )
         assert back.PixelData == ct.PixelData
+        session.close()
 
 
 @pytest.mark.skipif(CORPUS is None, reason="the corpus is not here")

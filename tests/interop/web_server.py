@@ -1,6 +1,5 @@
 """A web server in the reactor of the tests that does what a script says, byte by byte; and the gateway before it."""
 
-import gc
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,11 +10,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
+from tests.interop.aftermath import Aftermath, until
 from tests.interop.house import Client, Reply
 from tests.interop.processes import free_port
 
@@ -191,16 +190,12 @@ class Proxy:
         self._service = service
         self._base = base
         self._options = {**OPTIONS, **options}
-        self.exchanges: list[dict[str, Any]] = []
-        self.errors: list[LogEvent] = []
-        self._waiting: list[tuple[int, Deferred[None]]] = []
+        self.aftermath = Aftermath()
         self.gateway: Gateway
         self.port = 0
 
     async def __aenter__(self) -> "Proxy":
-        listening = {self.server.listening}
-        self._readers = {one for one in reactor.getReaders() if one not in listening}
-        self._calls = set(reactor.getDelayedCalls())
+        self.aftermath.begin((self.server.listening,))
         self.port = free_port()
         text = CONFIGURATION.replace("HTTP_PORT", str(self.port)).replace("SERVICE", self._service)
         text += "[backends.server.options]\n"
@@ -208,7 +203,6 @@ class Proxy:
         text += "\n".join(f"{name} = {_toml(value)}" for name, value in self._options.items())
         main = self._folder / "config.toml"
         main.write_text(text, encoding="utf-8")
-        globalLogPublisher.addObserver(self._observe)
         self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
         self.gateway.startService()
         return self
@@ -220,11 +214,13 @@ class Proxy:
         finally:
             await self.gateway.stopService()
             await self.server.stop()
-            globalLogPublisher.removeObserver(self._observe)
+            self.aftermath.stop()
         if kind is None:
-            await self.until(lambda: not self._left_over())
-            gc.collect(1)
-            assert not self.errors, self.errors[0]
+            await self.aftermath.end()
+
+    @property
+    def exchanges(self) -> list[dict[str, Any]]:
+        return self.aftermath.exchanges
 
     @property
     def base(self) -> str:
@@ -253,24 +249,11 @@ class Proxy:
 
     async def logged(self, count: int = 1) -> dict[str, Any]:
         """Wait for the log line of so many exchanges; return the last one."""
-        if len(self.exchanges) < count:
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append((count, waiter))
-            await waiter.addTimeout(5, reactor)
-        return self.exchanges[-1]
+        return await self.aftermath.logged(count)
 
     async def freed(self) -> None:
         """Wait until no connection is taken."""
         await self.until(lambda: self.target["connections"] == self.target["idle_connections"])
-
-    def _observe(self, event: LogEvent) -> None:
-        if "exchange" in event:
-            self.exchanges.append(event["exchange"])
-            for one in [one for one in self._waiting if len(self.exchanges) >= one[0]]:
-                self._waiting.remove(one)
-                one[1].callback(None)
-        elif "log_failure" in event:
-            self.errors.append(event)
 
     async def _is_as_good_as_new(self) -> None:
         await self.freed()
@@ -284,10 +267,6 @@ class Proxy:
         assert (reply.status, reply.content, reply.whole) == (200, b"good", True), reply.raw
         await self.freed()
 
-    def _left_over(self) -> list[Any]:
-        readers = {*reactor.getReaders(), *reactor.getWriters()} - self._readers
-        return [*readers, *(set(reactor.getDelayedCalls()) - self._calls)]
-
     async def until_later(self, secs: float) -> None:
         """Let some time pass."""
         turn: Deferred[None] = Deferred()
@@ -296,7 +275,4 @@ class Proxy:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the reactor turn until the condition holds; three seconds at most."""
-        deadline = reactor.seconds() + 3
-        while not condition():
-            assert reactor.seconds() < deadline, (self.target, self._left_over())
-            await self.until_later(0.001)
+        await until(condition, lambda: (self.target, self.aftermath.left_over()))

@@ -114,3 +114,12 @@ def test_stop_copes_with_a_process_that_is_gone_already() -> None:
     stopped = pool.workers.stop()
     pool.machine.processes[0].end()
     assert result_of(stopped) is None
+
+
+def test_stop_copes_with_a_process_that_has_been_started_again() -> None:
+    pool = Pool().ready()
+    pool.process.end(9)
+    pool.machine.advance(0.25)
+    stopped = pool.workers.stop()
+    pool.process.end()
+    assert result_of(stopped) is None

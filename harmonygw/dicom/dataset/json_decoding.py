@@ -72,13 +72,17 @@ def from_json(
 
 
 class DataSetWriter:
-    """Writes data sets in one encoding and one character set."""
+    """Writes data sets in one encoding and one character set.
 
-    def __init__(self, encoding: Encoding, character_set: CharacterSet) -> None:
+    With `decoded_only` text with U+FFFD is refused: it stands for what could not be decoded, where that was shown.
+    """
+
+    def __init__(self, encoding: Encoding, character_set: CharacterSet, *, decoded_only: bool = False) -> None:
         order = "<" if encoding.little_endian else ">"
         self._little_endian = encoding.little_endian
         self._explicit_vr = encoding.explicit_vr
         self._character_set = character_set
+        self._decoded_only = decoded_only
         self._numbers = {vr: f"{order}{{}}{code}" for vr, code in _NUMBER_CODES.items()}
         self._implicit_header = Struct(f"{order}HHL").pack
         self._short_header = Struct(f"{order}HH2sH").pack
@@ -191,9 +195,14 @@ class DataSetWriter:
             raise ValueError("this VR has one value")
         text_of = _TEXT_OF.get(vr, _string)
         texts = ["" if value is None else _checked(vr, text_of(value)) for value in values]
+        if self._decoded_only and any(_REPLACEMENT in text for text in texts):
+            raise ValueError("U+FFFD stands for what could not be decoded, and is no value")
         if vr in CHARACTER_SET_VRS:
             return b"\\".join(self._character_set.encode(text, vr) for text in texts)
         return "\\".join(texts).encode("ascii")
+
+
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
 def _checked(vr: str, text: str) -> str:

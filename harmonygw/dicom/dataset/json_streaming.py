@@ -51,9 +51,9 @@ def written(data_set: Mapping[str, Any], find: Find, *, encapsulated: bool = Fal
     """Return a data set in Explicit VR Little Endian, its elements in ascending order, and in UTF-8.
 
     With `encapsulated`, outermost Pixel Data that is given by BulkDataURI becomes a sequence of fragments, one a frame,
-    with an empty Basic Offset Table (PS3.5 §A.4). Raises `BadRequest` as `from_json` does, for a VR that the attribute
-    cannot have, and for a value that `find` does not find. It names the attribute and no value: those are the
-    patient's, and the error goes to the log.
+    with an empty Basic Offset Table (PS3.5 §A.4). Raises `BadRequest` as `from_json` does, for text with U+FFFD, for a
+    VR that the attribute cannot have, and for a value that `find` does not find. It names the attribute and no value:
+    those are the patient's, and the error goes to the log.
     """
     pieces: list[bytes | Segment] = []
     run: list[bytes] = []
@@ -98,7 +98,7 @@ class _Streaming:
         self._find = find
         self._encapsulated = encapsulated
         self._writer = DataSetWriter(
-            encoding_of(EXPLICIT_VR_LITTLE_ENDIAN), character_sets.character_set(CHARACTER_SET)
+            encoding_of(EXPLICIT_VR_LITTLE_ENDIAN), character_sets.character_set(CHARACTER_SET), decoded_only=True
         )
 
     def data_set(self, data_set: Mapping[str, Any]) -> Iterator[bytes | Segment]:

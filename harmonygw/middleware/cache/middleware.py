@@ -151,7 +151,7 @@ class Cache:
         self._being_forgotten[study_instance_uid] += 1
         self._validation.forget(study_instance_uid)
         try:
-            await self._shelf.purge(study_instance_uid)
+            await self._shelf.purge(study_instance_uid, let_finish=True)
         except CacheFailed:
             pass  # nothing is served of a cache that fails
         finally:
@@ -263,15 +263,17 @@ class Cache:
         series = await self._shelf.series(key)
         if not series.entries:
             return series, ()
+        del series  # who refers to files counts as one who reads them, when they are purged
         try:
             if not self._validation.is_valid(request, key[0]):
                 await self._validation.validate(request, proceed, key[0])
-                series = await self._shelf.series(key)
+            series = await self._shelf.series(key)
             if series.entries and not await self._is_listed(request, proceed, series):
                 series = await self._shelf.series(key)
         except CacheFailed:
             raise
         except UNREACHABLE:
+            series = await self._shelf.series(key)
             if not self._options.serve_stale or not series.entries:
                 raise
             return series, (STALE,)

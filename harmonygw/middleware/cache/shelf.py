@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -80,6 +81,8 @@ class Shelf:
         self._in_use: Counter[SeriesKey] = Counter()
         self.disk = Disk(reactor, threads=THREADS, name=f"cache-{root.name}")
         self._behind = Behind(self._write_behind, secs=write_behind_secs, memory_bytes=memory_bytes, clock=reactor)
+        self._read_from: WeakKeyDictionary[InstanceFile, str] = WeakKeyDictionary()
+        """Files that somebody has, loaded or not any more, and their studies."""
         self._completing: dict[SeriesKey, int] = {}
         """Series that are complete when all that is held of them has been written, and their instances."""
         self.failures = 0
@@ -157,7 +160,9 @@ class Shelf:
 
     def _watch(self, entry: Entry) -> None:
         if isinstance(entry.file, InstanceFile):
-            entry.file.on_damage = partial(self._damaged, entry)
+            key = (entry.study_instance_uid, entry.series_instance_uid)
+            entry.file.on_damage = partial(self._damaged, key, entry.sop_instance_uid)  # not a cycle: see `purge`
+            self._read_from[entry.file] = entry.study_instance_uid
 
     async def said(self, study_instance_uid: str) -> str | None:
         """Return what the archive said of a study when it was cached."""
@@ -283,12 +288,17 @@ class Shelf:
 
     # Removing
 
-    async def purge(self, study_instance_uid: str) -> int:
-        """Remove a study; return how many instances it had."""
+    async def purge(self, study_instance_uid: str, *, let_finish: bool = False) -> int:
+        """Remove a study; return how many instances it had.
+
+        Whoever is being given some of it breaks off at the next file, or with `let_finish` has them to the end. Nobody
+        is when nothing refers to a file any more.
+        """
         self._unload_study(study_instance_uid)
         held = await self._forget(lambda one: one.entry.study_instance_uid == study_instance_uid)
+        being_read = [file for file, study in self._read_from.items() if study == study_instance_uid]
         try:
-            return held + await self._run(Store.purge, study_instance_uid)
+            return held + await self._run(Store.purge, study_instance_uid, being_read, let_finish=let_finish)
         finally:
             self._removals += 1
             self._unload_study(study_instance_uid)
@@ -307,7 +317,10 @@ class Shelf:
             if file.file is None:
                 return
             file = file.file
-            self._take_out(key, entry.sop_instance_uid, file)
+        await self._drop_file(key, entry.sop_instance_uid, file)
+
+    async def _drop_file(self, key: SeriesKey, sop_instance_uid: str, file: InstanceFile) -> None:
+        self._take_out(key, sop_instance_uid, file)
         await self._run(Store.drop, key, file)
 
     def _take_out(self, key: SeriesKey, sop_instance_uid: str, file: InstanceFile | HeldFile) -> None:
@@ -328,10 +341,10 @@ class Shelf:
             self.release(one.key)
         return len(forgotten)
 
-    def _damaged(self, entry: Entry) -> None:
+    def _damaged(self, key: SeriesKey, sop_instance_uid: str, file: InstanceFile) -> None:
         """Remove what is not what was written; it is fetched again by whoever asks next."""
-        log.warn("a file of the cache is damaged and was removed", sop_instance_uid=entry.sop_instance_uid)
-        Deferred.fromCoroutine(self.drop(entry)).addErrback(lambda _: None)
+        log.warn("a file of the cache is damaged and was removed", sop_instance_uid=sop_instance_uid)
+        Deferred.fromCoroutine(self._drop_file(key, sop_instance_uid, file)).addErrback(lambda _: None)
 
     # What fails
 

@@ -30,6 +30,9 @@ from harmonygw.writing import Recording
 SCHEMA_VERSION: Final = 1
 """Of the tables and of what `Layout.to_bytes` writes; another one is thrown away."""
 
+ASIDE: Final = ".aside"
+"""The suffix of what was purged and is being read still: without a row, it is nobody else's."""
+
 SeriesKey = tuple[str, str]
 """Study Instance UID and Series Instance UID."""
 
@@ -81,8 +84,10 @@ class Store:
         ]
 
     def close(self) -> None:
-        """Close the index; nothing of it is in use any more."""
+        """Close the index; nothing of it is in use any more, nor what was set aside."""
         with self._turn:
+            for file in (self._root / "incoming").glob(f"*{ASIDE}"):
+                file.unlink(missing_ok=True)
             self._index.close()
             del self._lock
 
@@ -282,9 +287,20 @@ class Store:
 
     # Removing
 
-    def purge(self, study_instance_uid: str) -> int:
-        """Remove a study; return how many instances it had."""
+    def purge(
+        self, study_instance_uid: str, being_read: Iterable[InstanceFile] = (), *, let_finish: bool = False
+    ) -> int:
+        """Remove a study; return how many instances it had.
+
+        Of its files those that are being read stay for their readers when these may finish, and are counted no more.
+        """
         with self._turn:
+            for file in being_read:
+                with suppress(OSError):
+                    if let_finish:
+                        file.set_aside(self.incoming().with_suffix(ASIDE))
+                    else:
+                        file.path.unlink(missing_ok=True)
             removed = self._delete(
                 "series IN (SELECT id FROM series WHERE study_instance_uid = ?)", (study_instance_uid,)
             )

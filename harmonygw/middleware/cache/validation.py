@@ -2,7 +2,8 @@
 
 A study is served from the cache to a principal only when his own query for it was answered within `revalidate_secs`.
 If the answer differs from what was said before - another patient, another date, other numbers of series or instances -
-what is cached of the study is purged.
+what is cached of the study is purged. Who is being given some of it has it to the end when the study has only grown:
+what he gets is right still. Otherwise it breaks off.
 """
 
 from collections import OrderedDict
@@ -39,6 +40,7 @@ _PATIENT: Final = ("00100020", "00100021")
 _SAID: Final = (*_PATIENT, "00080020", "00080030", "00201206", "00201208")
 """PatientID, IssuerOfPatientID, StudyDate, StudyTime, NumberOfStudyRelatedSeries, NumberOfStudyRelatedInstances."""
 
+_COUNTS_AT: Final = 4
 _COUNT: Final = "00201208"
 _VRS: Final = {"00100020": "LO", "00100021": "LO", "00080020": "DA", "00080030": "TM", "00201206": "IS", _COUNT: "IS"}
 
@@ -103,7 +105,8 @@ class Validation:
         if before is not None and before != said:
             if orjson.loads(before)[: len(_PATIENT)] != orjson.loads(said)[: len(_PATIENT)]:
                 _alert(request, "a study is another patient's than when it was cached", study)
-            await self._changed(study, "the archive says otherwise of it now")
+            grown = _has_grown(before, said)
+            await self._changed(study, "the archive says otherwise of it now", grown=grown)
         if before != said:
             await self._shelf.note_said(study, said)
         return found.missing
@@ -118,7 +121,8 @@ class Validation:
         listed = {_text(row, "00080018") for row in found.rows}
         same = listed == series.entries.keys() if series.complete else listed >= series.entries.keys()
         if not same:
-            await self._changed(series.study_instance_uid, "the archive lists other instances of it now")
+            grown = listed >= series.entries.keys()
+            await self._changed(series.study_instance_uid, "the archive lists other instances of it now", grown=grown)
         return same
 
     async def count(self, study_instance_uid: str) -> str:
@@ -126,8 +130,8 @@ class Validation:
         said = await self._shelf.said(study_instance_uid)
         return "" if said is None else str(orjson.loads(said)[_SAID.index(_COUNT)])
 
-    async def _changed(self, study: str, why: str) -> None:
-        removed = await self._shelf.purge(study)
+    async def _changed(self, study: str, why: str, *, grown: bool = False) -> None:
+        removed = await self._shelf.purge(study, let_finish=grown)
         self.forget(study)
         log.warn("{removed} cached instances of a study were purged: {why}", removed=removed, why=why)
 
@@ -157,6 +161,15 @@ async def _rows(request: Request, proceed: Proceed, find: Find) -> _Found:
             if len(rows) > MAX_ROWS:
                 break
     return _Found(rows, tuple(getattr(reply.result, "missing", ())))
+
+
+def _has_grown(before: str, after: str) -> bool:
+    """Whether all that the archive says is the same but for its numbers, and none of these is less."""
+    was, now = orjson.loads(before), orjson.loads(after)
+    counts = zip(was[_COUNTS_AT:], now[_COUNTS_AT:], strict=True)
+    return was[:_COUNTS_AT] == now[:_COUNTS_AT] and all(
+        old.isdecimal() and new.isdecimal() and int(old) <= int(new) for old, new in counts
+    )
 
 
 def _text(row: Match, tag: str) -> str:

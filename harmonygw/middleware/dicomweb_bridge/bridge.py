@@ -15,6 +15,7 @@ from harmonygw.middleware.dicomweb_bridge.access import Access
 from harmonygw.middleware.dicomweb_bridge.bulk_data import BulkDataTransaction
 from harmonygw.middleware.dicomweb_bridge.committing import commit
 from harmonygw.middleware.dicomweb_bridge.framing import FramesTransaction
+from harmonygw.middleware.dicomweb_bridge.gathering import Gathering
 from harmonygw.middleware.dicomweb_bridge.metadata import retrieve_metadata
 from harmonygw.middleware.dicomweb_bridge.part10_files import Files
 from harmonygw.middleware.dicomweb_bridge.rendering import RenderingTransaction
@@ -30,9 +31,6 @@ from harmonygw.streams import Body
 
 log = Logger()
 
-NOT_YET = (("partial", "report"),)
-"""Options with values that the dialect has and this build does not."""
-
 Transaction = Callable[[Request, HTTPOrigin, Resource, Proceed], Awaitable[Reply]]
 
 
@@ -42,13 +40,6 @@ class DICOMwebBridge:
 
     def __init__(self, context: Context) -> None:
         options = self._options = context.options
-        problems = tuple(
-            f'middleware.{context.name}: {option} = "{value}" is not in this build yet'
-            for option, value in NOT_YET
-            if getattr(self._options, option) == value
-        )
-        if problems:
-            raise ConfigurationError(problems)
         self._workers = Workers(
             context.reactor,
             WorkerLimits(
@@ -60,7 +51,8 @@ class DICOMwebBridge:
         self._access = Access(context.reactor, folder=options.spool_path, bulk_threshold=options.bulk_threshold_bytes)
         search = SearchTransaction(options, context.reactor)
         framing = FramesTransaction(self._access, self._workers)
-        retrieving = RetrieveTransaction(Files(self._workers))
+        gathering = self._gathering if options.partial == "report" else None
+        retrieving = RetrieveTransaction(Files(self._workers), gathering)
         rendering = RenderingTransaction(self._access, self._workers)
         self._transactions: dict[Kind, Transaction] = {
             Kind.SEARCH_STUDIES: search.run,
@@ -117,6 +109,9 @@ class DICOMwebBridge:
         except DamagedFile:
             # By now the cache has removed the file: this time the archive is asked.
             return await transaction(request, origin, resource, proceed)
+
+    def _gathering(self) -> Gathering:
+        return Gathering(self._access.new_spool(), max_bytes=self._options.partial_bytes)
 
     async def _metadata(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
         return await retrieve_metadata(request, origin, resource, proceed, self._options)

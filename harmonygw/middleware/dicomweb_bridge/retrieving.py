@@ -1,11 +1,12 @@
 """Retrieve of studies, series and instances (PS3.18 §10.4): instances into parts, as they arrive.
 
-Nothing is held back: each read of the PACS's socket goes out as it came, behind a part header and a Part 10 header for
-its object. Native transfer syntaxes are converted while they flow, compressed pixels decoded or encoded a frame at a
-time; what cannot be made of an object is refused before the first byte, or breaks the reply off.
+Nothing is held back unless that is asked for (`gathering`): each read of the PACS's socket goes out as it came, behind
+a part header and a Part 10 header for its object. Native transfer syntaxes are converted while they flow, compressed
+pixels decoded or encoded a frame at a time; what cannot be made of an object is refused before the first byte, or
+breaks the reply off.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
@@ -23,13 +24,15 @@ from harmonygw.dicom.web import media_types, multipart
 from harmonygw.dicom.web.attributes import UNIQUE_KEYS
 from harmonygw.dicom.web.media_types import RetrieveChoice, RetrieveMedia
 from harmonygw.dicom.web.resources import Resource, url
-from harmonygw.errors import Conflict, NotAcceptable, NotFound, PeerError
+from harmonygw.errors import Conflict, Incomplete, NotAcceptable, NotFound, PeerError
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.dicomweb_bridge import zipping
 from harmonygw.middleware.dicomweb_bridge.checking import text
+from harmonygw.middleware.dicomweb_bridge.gathering import PARTIAL_CONTENT, Gathering
 from harmonygw.middleware.dicomweb_bridge.inquiry import Inquiry
 from harmonygw.middleware.dicomweb_bridge.part10_files import Files
 from harmonygw.middleware.dicomweb_bridge.relaying import Relay, entity_tag
+from harmonygw.middleware.dicomweb_bridge.warning import warning
 from harmonygw.operations import ANY_TRANSFER_SYNTAX, ContestedMatch, Find, Level, Retrieve
 from harmonygw.pipeline import Proceed
 from harmonygw.rendering.transfer_syntaxes import DECODABLE, ENCODABLE
@@ -73,10 +76,11 @@ async def ensure_existence(request: Request, resource: Resource, proceed: Procee
 
 
 class RetrieveTransaction:
-    """Retrieves of one bridge."""
+    """Retrieves of one bridge. With `new_gathering` a multipart goes out once its end is known."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, new_gathering: Callable[[], Gathering] | None = None) -> None:
         self._files = files
+        self._new_gathering = new_gathering
 
     async def run(self, request: Request, origin: HTTPOrigin, resource: Resource, proceed: Proceed) -> Reply:
         """Answer a Retrieve with `multipart/related`, with a ZIP archive, or with one instance by itself.
@@ -102,6 +106,13 @@ class RetrieveTransaction:
         accepted = acceptable(choice)
         if choice.media is RetrieveMedia.SINGLE:
             return await self.single(request, resource, accepted, proceed)
+        if choice.media is RetrieveMedia.MULTIPART and self._new_gathering is not None:
+            gathering = self._new_gathering()
+            try:
+                return await self._gathered(gathering, request, origin, resource, proceed, accepted, boundary, headers)
+            except BaseException:
+                gathering.close()
+                raise
         reply = await proceed(replace(request, operation=operation_for(resource, asked_for(accepted))))
         instances: InstanceStream = reply.result
         if choice.media is RetrieveMedia.ZIP:
@@ -134,8 +145,48 @@ class RetrieveTransaction:
             body=Body(Relay(instances, self._alone(instances, instance, syntax, request.client))),
         )
 
+    async def _gathered(
+        self,
+        gathering: Gathering,
+        request: Request,
+        origin: HTTPOrigin,
+        resource: Resource,
+        proceed: Proceed,
+        accepted: Sequence[str],
+        boundary: str,
+        headers: Headers,
+    ) -> Reply:
+        """Answer once the end is known: 200 with all, or 206 with some; of too much as it comes."""
+        reply = await proceed(replace(request, operation=operation_for(resource, asked_for(accepted))))
+        instances: InstanceStream = reply.result
+        pieces = self._parts(instances, accepted, boundary, origin.base_url, request.client, gathering.note_whole)
+        parts = Relay(instances, pieces)
+        tag = entity_tag(reply, origin.base_url, RetrieveMedia.MULTIPART, accepted, weak=True)
+        try:
+            if await gathering.take(parts):
+                await parts.aclose()
+                return Reply(headers=(*headers, *tag, *reply.headers), body=gathering.all())
+        except Incomplete as error:
+            await parts.aclose()
+            sentence = gathering.sentence(await gathering.missing(request, resource, proceed, error))
+            request.record.note(f"{error.detail}; sent without them")
+            said = ("Warning", warning(sentence))
+            body = gathering.whole_parts(multipart.closing(boundary))
+            return Reply(PARTIAL_CONTENT, (*headers, said, *reply.headers), body)
+        except BaseException:
+            await parts.aclose()
+            raise
+        request.record.note("more than partial_bytes has come: sent as it comes, and broken off if it is not whole")
+        return Reply(headers=(*headers, *tag, *reply.headers), body=gathering.followed_by(parts))
+
     async def _parts(
-        self, instances: InstanceStream, accepted: Sequence[str], boundary: str, base_url: str, client: str
+        self,
+        instances: InstanceStream,
+        accepted: Sequence[str],
+        boundary: str,
+        base_url: str,
+        client: str,
+        on_whole: Callable[[str], None] = lambda _: None,
     ) -> AsyncGenerator[Pieces, None]:
         first = True
         async with aclosing(instances):
@@ -147,6 +198,7 @@ class RetrieveTransaction:
                 async with aclosing(self._files.file(instance, syntax, client, start=part)) as file:
                     async for pieces in file:
                         yield pieces
+                on_whole(instance.sop_instance_uid)
         if first:
             raise NotFound(NOTHING)
         yield (multipart.closing(boundary),)

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
-from harmonygw.dicom.dimse.statuses import Category, category
+from harmonygw.dicom.dimse.statuses import Category, category, describe
 from harmonygw.dicom.web import media_types, store_response
 from harmonygw.dicom.web.resources import url
 from harmonygw.dicom.web.store_response import SEPARATOR, Section
@@ -54,7 +54,8 @@ class Report:
         """Note the status of an instance's C-STORE; see that `settle` is called before long."""
         success = category(status)
         if success not in (Category.SUCCESS, Category.WARNING):
-            self.note_failure(status, detail, instance.sop_class_uid, instance.sop_instance_uid)
+            said = detail or f"the archive answered with status {describe(status)}"
+            self.note_failure(status, said, instance.sop_class_uid, instance.sop_instance_uid)
             return
         study = instance.study_instance_uid
         self._of_several_studies = self._of_several_studies or study != (self._study or study)

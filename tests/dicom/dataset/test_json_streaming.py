@@ -185,3 +185,19 @@ def test_a_vr_that_is_encoded_like_the_dictionary_s_passes(tag: int, vr: str) ->
 def test_a_vr_that_is_encoded_otherwise_is_refused(tag: int, vr: str) -> None:
     with pytest.raises(BadRequest, match=f"not {vr}"):
         check_vr(tag, vr)
+
+
+@pytest.mark.parametrize(
+    ("tag", "attribute"),
+    [
+        ("00100010", {"vr": "PN", "Value": [{"Alphabetic": "M\ufffdller"}]}),
+        ("00081030", {"vr": "LO", "Value": ["Thorax", "\ufffd"]}),
+        ("00080050", {"vr": "SH", "Value": ["\ufffd"]}),
+    ],
+)
+def test_what_could_not_be_decoded_is_not_written(tag: str, attribute: dict[str, Any]) -> None:
+    with pytest.raises(BadRequest, match="cannot be encoded"):
+        made({tag: attribute})
+    with pytest.raises(BadRequest, match="cannot be encoded"):
+        made({"00082218": {"vr": "SQ", "Value": [{tag: attribute}]}})
+    assert from_json({tag: attribute}, EXPLICIT, character_set=("ISO_IR 192",)).count("\ufffd".encode()) == 1

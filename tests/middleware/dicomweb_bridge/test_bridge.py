@@ -9,7 +9,7 @@ from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from harmonygw.dicom.web.resources import SEARCHES
-from harmonygw.errors import BadRequest, ConfigurationError, NotAcceptable, NotFound
+from harmonygw.errors import BadRequest, NotAcceptable, NotFound
 from harmonygw.exchange import AssociationOrigin, Reply, Request
 from harmonygw.files import DamagedFile
 from harmonygw.middleware.dicomweb_bridge import access, bridge
@@ -33,11 +33,6 @@ from tests.middleware.dicomweb_bridge.holding import INSTANCE, AtOnce, Held, Pix
 
 def test_the_bridge_is_a_middleware() -> None:
     verifyObject(IMiddleware, Gateway(Archive()).bridge)
-
-
-def test_what_is_not_built_yet_is_refused_and_not_ignored() -> None:
-    with pytest.raises(ConfigurationError, match=r'middleware.bridge: partial = "report" is not in this build yet'):
-        Gateway(Archive(), partial="report")
 
 
 def test_an_operation_that_began_on_an_association_passes() -> None:
