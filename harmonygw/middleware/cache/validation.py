@@ -72,13 +72,19 @@ class Validation:
         raises.
         """
         key = (request.principal, study_instance_uid)
+        since = self._clock.seconds() - self._revalidate_secs
         await self._asking.wait(key, lambda: self._validate(request, proceed, study_instance_uid))
+        validated = self._validated.get(key)
+        if validated is not None and validated.when < since:
+            # What was joined was asked too long ago to be told by its answer; whatever is under way now began later.
+            await self._asking.wait(key, lambda: self._validate(request, proceed, study_instance_uid))
 
     async def _validate(self, request: Request, proceed: Proceed, study: str) -> None:
         key = (request.principal, study)
         self._validated.pop(key, None)
+        begun = self._clock.seconds()
         missing = await self._ask(request, proceed, study)
-        self._validated[key] = _Validated(self._clock.seconds(), missing)
+        self._validated[key] = _Validated(begun, missing)
         while len(self._validated) > MAX_REMEMBERED:
             self._validated.popitem(last=False)
 
@@ -143,6 +149,7 @@ def _alert(request: Request, sentence: str, study: str) -> None:
 
 class _Validated(NamedTuple):
     when: float
+    """When the archive was asked: what it has learned since, its answer may not tell."""
     missing: tuple[str, ...]
 
 

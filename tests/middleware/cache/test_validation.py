@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 
 from harmonygw.errors import Busy, Conflict, NotFound, PeerError, RejectedError, TimedOut, TransportError
-from harmonygw.exchange import Reply, Request
+from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.cache import validation as module
 from harmonygw.operations import Level
+from harmonygw.streams import Feed
 from tests.alerted import alerts
 from tests.middleware.cache.archive import (
     SERIES,
@@ -337,3 +339,48 @@ async def test_rows_of_other_studies_say_nothing(tmp_path: Path) -> None:
         archive._rows = more  # type: ignore[method-assign]
         assert await house.ask(series()) == expected(*archive.items)
         assert len(archive.retrieved) == 1
+
+
+class Blank:
+    """A shelf with nothing on it."""
+
+    async def said(self, study_instance_uid: str) -> None:
+        return None
+
+    async def note_said(self, study_instance_uid: str, said: str) -> None:
+        """Keep nothing."""
+
+
+@pytest.mark.parametrize(("later", "asked"), [(59.9, 1), (60.1, 2)])
+@ensureDeferred
+async def test_an_answer_tells_nothing_of_what_came_after_its_question(later: float, asked: int) -> None:
+    """Who joins a question that was asked before `revalidate_secs` asks again: another patient may be there since."""
+    clock = Clock()
+    shelf: Any = Blank()
+    validation = module.Validation(shelf, revalidate_secs=60, clock=clock)
+    request = Request(HTTPOrigin("GET", ()), "192.0.2.1", "")
+    finds: list[Deferred[Reply]] = []
+
+    def proceed(_: Request) -> "Deferred[Reply]":
+        finds.append(Deferred())
+        return finds[-1]
+
+    def answered() -> Reply:
+        matches: Feed[Any] = Feed(limit=10)
+        matches.put({"0020000D": {"vr": "UI", "Value": ["1.2"]}})
+        matches.end()
+        return Reply(result=matches)
+
+    ended: list[str] = []
+    first = Deferred.fromCoroutine(validation.validate(request, proceed, "1.2"))
+    clock.advance(later)
+    second = Deferred.fromCoroutine(validation.validate(request, proceed, "1.2"))
+    for name, one in (("first", first), ("second", second)):
+        one.addCallback(lambda _, name=name: ended.append(name))
+    finds[0].callback(answered())
+    assert len(finds) == asked
+    assert ended == ["first", "second"][: 3 - asked]
+    for find in finds[1:]:
+        find.callback(answered())
+    await second
+    assert validation.is_valid(request, "1.2")
