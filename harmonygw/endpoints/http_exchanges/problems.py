@@ -19,6 +19,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.NotAcceptable, 406),
     (errors.Conflict, 409),
     (errors.RangeNotSatisfiable, 416),
+    (errors.NotReloaded, 422),
     (errors.Denied, 403),
     (errors.RateLimited, 429),
     (errors.Busy, 503),

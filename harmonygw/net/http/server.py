@@ -27,6 +27,11 @@ class HTTPSite(Site):
         self.limits = limits or HTTPLimits()
         self.connections = Connections(self.limits)
 
+    def limit(self, limits: HTTPLimits) -> None:
+        """Give connections from now on other limits; how many there may be holds for all."""
+        self.limits = limits
+        self.connections.limit(limits)
+
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
         """Make the server's side of a connection."""
         channel = Channel(self.limits, self.reactor, self.connections)

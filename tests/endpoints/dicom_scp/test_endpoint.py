@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from harmonygw.config.endpoint_options import AETableEntry
 from harmonygw.config.model import ListeningAddress
@@ -41,10 +42,10 @@ def test_with_a_certificate_it_speaks_nothing_but_tls(tmp_path: Path) -> None:
     cert, key = identity("gateway").write(tmp_path, "gateway")
     script = Script(cert_path=cert, key_path=key, addresses=(ListeningAddress("127.0.0.1", 2762),))
     script.endpoint.listen()
-    assert script.clock.tcpServers == []
-    ((port, _, certificates, backlog, host),) = script.clock.sslServers
+    ((port, factory, backlog, host),) = script.clock.tcpServers
     assert (port, backlog, host) == (2762, BACKLOG, "127.0.0.1")
-    assert script.endpoint.certificates == (certificates,)
+    assert isinstance(factory.buildProtocol(None), TLSMemoryBIOProtocol)
+    assert len(script.endpoint.certificates) == 1
     assert Script().endpoint.certificates == ()
 
 

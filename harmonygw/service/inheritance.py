@@ -1,0 +1,56 @@
+"""Which parts go on when the configuration is read again: those that would be built from the same as before."""
+
+from typing import Any
+
+from harmonygw.pipeline import Context
+
+
+class Inheritance:
+    """The parts of a house by where they are in the configuration, and what each of them was built from.
+
+    `before` are those of the house before; what is taken of them is not changed until `renew`.
+    """
+
+    def __init__(self, before: "Inheritance | None" = None) -> None:
+        self._parts: dict[str, tuple[object, Any]] = {}
+        self._left = dict(before._parts) if before is not None else {}
+        self._renewed: list[tuple[Any, Context]] = []
+
+    def part(self, place: str, kind: Any, context: Context) -> Any:
+        """Return the part that goes on in this place, or a new one of a kind; raises what building it raises."""
+        found = getattr(kind, "foundation", None)
+        foundation = found(context) if found is not None else None
+        if foundation is None:
+            return kind(context)
+        foundation = (kind, foundation)
+        heir = self._heir(place, foundation)
+        if heir is None:
+            part = kind(context)
+        else:
+            part = heir
+            self._renewed.append((part, context))
+        self._parts[place] = foundation, part
+        return part
+
+    def _heir(self, place: str, foundation: object) -> Any:
+        """Return the one of this name, else one that is built from the same and has another name now."""
+        table = place.partition(".")[0]
+        for name in (place, *(one for one in self._left if one.partition(".")[0] == table)):
+            known, part = self._left.get(name, (None, None))
+            if known == foundation:
+                del self._left[name]
+                return part
+        return None
+
+    @property
+    def inherited(self) -> list[Any]:
+        """The parts that go on."""
+        return [part for part, _ in self._renewed]
+
+    def renew(self) -> None:
+        """Tell the parts that go on of the configuration that they are in now."""
+        renewed, self._renewed = self._renewed, []
+        for part, context in renewed:
+            if hasattr(part, "renew"):
+                part.renew(context)
+        self._left.clear()
