@@ -21,7 +21,7 @@ Key = tuple[str, int, str]
 class Lease:
     """The right to the connections of an address, until `stopListening`."""
 
-    def __init__(self, port: "_Port", factory: Any, *, waits: bool) -> None:
+    def __init__(self, port: "Listener", factory: Any, *, waits: bool) -> None:
         self._port = port
         self.factory = factory
         """Builds the protocols of its connections."""
@@ -42,7 +42,7 @@ class Ports:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._ports: dict[Key, _Port] = {}
+        self._ports: dict[Key, Listener] = {}
 
     def __len__(self) -> int:
         """Return the number of sockets."""
@@ -68,7 +68,7 @@ class Ports:
         key = ("" if interface in ANYWHERE else interface, port, "" if port else place)
         bound = self._ports.get(key)
         if bound is None:
-            bound = _Port(lambda: self._ports.pop(key))
+            bound = Listener(lambda: self._ports.pop(key))
             bound.listening = self._reactor.listenTCP(port, bound, backlog=backlog, interface=interface)
             self._ports[key] = bound
         return bound.enter(factory if tls is None else TLSMemoryBIOFactory(tls, False, factory), waits=waits)
@@ -95,7 +95,7 @@ class Upcoming:
             lease.waits = False
 
 
-class _Port(Factory):
+class Listener(Factory):
     """A socket and who listens on it, the last one in front."""
 
     noisy = False
@@ -106,11 +106,13 @@ class _Port(Factory):
         self._leases: list[Lease] = []
 
     def enter(self, factory: Any, *, waits: bool) -> Lease:
+        """Stand in front of all who are there, unless somebody does who does not wait."""
         lease = Lease(self, factory, waits=waits)
         self._leases.append(lease)
         return lease
 
     def leave(self, lease: Lease) -> "Deferred[Any]":
+        """Go away; whoever is the last one closes the socket."""
         if lease not in self._leases:
             return succeed(None)
         self._leases.remove(lease)
@@ -127,4 +129,5 @@ class _Port(Factory):
         return ready[-1].factory
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
+        """Let the one whose turn it is make the protocol of a connection."""
         return self.current.buildProtocol(addr)
