@@ -23,11 +23,10 @@ class Inheritance:
         if foundation is None:
             return kind(context)
         foundation = (kind, foundation)
-        heir = self._heir(place, foundation)
-        if heir is None:
+        part = self._heir(place, foundation)
+        if part is None:
             part = kind(context)
         else:
-            part = heir
             self._renewed.append((part, context))
         self._parts[place] = foundation, part
         return part
@@ -41,11 +40,6 @@ class Inheritance:
                 del self._left[name]
                 return part
         return None
-
-    @property
-    def inherited(self) -> list[Any]:
-        """The parts that go on."""
-        return [part for part, _ in self._renewed]
 
     def renew(self) -> None:
         """Tell the parts that go on of the configuration that they are in now."""

@@ -85,7 +85,9 @@ class Leaving:
         # What was shared then may be nobody's now, and the other way round: a house may have come or gone.
         shared = {id(part) for house in self._others() for _, part in house.parts()}
         own = [(place, part) for place, part in self.house.parts() if id(part) not in shared]
-        await all_within(self._reactor, proxy.drain_timeout_secs, [call(part, "drain") for _, part in own])
+        doors = {id(door) for door in self.house.doors.values()}
+        draining = [call(part, "drain") for _, part in own if id(part) not in doors]
+        await all_within(self._reactor, proxy.drain_timeout_secs, draining)
         await self._life.stop(own)
         self._end()
 

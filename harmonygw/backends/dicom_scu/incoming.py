@@ -70,7 +70,7 @@ class IncomingStore:
             lambda factory, peer: MoveStorageSCP(factory, peer, destination, take_report, others),
             reactor,
         )
-        self._ports = ports or Ports(reactor)
+        self._ports = Ports(reactor) if ports is None else ports
         self._place = place
         self._tls = tls
         self._wanted_port = options.incoming_store_port or 0

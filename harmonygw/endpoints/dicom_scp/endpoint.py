@@ -61,7 +61,9 @@ class DicomSCPEndpoint:
             self._ports.append(port)
 
     def _listen_on(self, address: ListeningAddress, number: int) -> Lease:
-        ports = self._context.ports or Ports(self._context.reactor)
+        ports = self._context.ports
+        if ports is None:
+            ports = Ports(self._context.reactor)
         return ports.listen(
             address.port,
             self._associations,
