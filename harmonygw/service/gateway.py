@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
 from harmonygw.config.model import Configuration, ListeningAddress
-from harmonygw.errors import ConfigurationError, HarmonyError, TransportError
+from harmonygw.errors import ConfigurationError, HarmonyError, TimedOut, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.tree import Text
 from harmonygw.net.ports import Ports, Upcoming
@@ -31,6 +31,11 @@ log = Logger()
 MAX_LEAVING: Final = 8
 """Houses of before whose exchanges may still be under way. Default 8: the ninth has seen eight reloads, and is told to
 end, so that reloads do not fill the memory."""
+
+
+STARTING_SECS: Final = 300.0
+"""Seconds that the parts of a new configuration have to start at a reload. Default 300: a storage backend may have to
+index what it finds, and no reload after it has its turn before."""
 
 
 class Gateway(Service):
@@ -239,6 +244,9 @@ class Gateway(Service):
             for problem in error.problems:
                 log.error("nothing is reloaded, the configuration is wrong: {problem}", problem=problem)
             raise
+        except HarmonyError as error:
+            log.error("nothing is reloaded: {error}", error=error)
+            raise
         except Exception:
             log.failure("nothing is reloaded")
             raise
@@ -250,8 +258,9 @@ class Gateway(Service):
         new = [(place, part) for place, part in house.parts() if not self._life.has(part)]
         startable = [one for one in new if not self._life.is_held_up(one[1])]
         self._coming = (house,)
+        starting = Deferred.fromCoroutine(self._life.start(startable))
         try:
-            await self._life.start(startable)
+            await starting.addTimeout(STARTING_SECS, self._reactor, _too_late)
             bound, problems = self._bind(house)
             if problems:
                 for one in bound.values():
@@ -352,6 +361,12 @@ class Gateway(Service):
 
     def _readiness(self) -> tuple[int, str, bytes]:
         return (200 if self.ready else 503), "application/json", orjson.dumps(readiness(self._house, ready=self.ready))
+
+
+def _too_late(result: Any, seconds: float) -> Any:
+    if isinstance(result, Failure) and result.check(CancelledError):
+        raise TimedOut(f"the new configuration has not started within {seconds:g} s")
+    return result
 
 
 def _warn(configuration: Configuration) -> None:

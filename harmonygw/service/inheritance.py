@@ -2,7 +2,11 @@
 
 from typing import Any
 
+from twisted.logger import Logger
+
 from harmonygw.pipeline import Context
+
+log = Logger()
 
 
 class Inheritance:
@@ -45,6 +49,12 @@ class Inheritance:
         """Tell the parts that go on of the configuration that they are in now."""
         renewed, self._renewed = self._renewed, []
         for part, context in renewed:
-            if hasattr(part, "renew"):
-                part.renew(context)
+            try:
+                getattr(part, "renew", _nothing)(context)
+            except Exception:  # noqa: BLE001 - a third party's part may raise anything, and there is no way back
+                log.failure("{name} goes on as it was configured before", name=context.name)
         self._left.clear()
+
+
+def _nothing(_context: Context) -> None:
+    """Stand in for what a part need not want to know."""

@@ -12,11 +12,11 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from harmonygw.errors import ConfigurationError, TransportError
+from harmonygw.errors import ConfigurationError, TimedOut, TransportError
 from harmonygw.exchange import HTTPOrigin, Request
 from harmonygw.pipeline import Context
 from harmonygw.service import Gateway
-from harmonygw.service.gateway import MAX_LEAVING
+from harmonygw.service.gateway import MAX_LEAVING, STARTING_SECS
 from tests.certificates import identity
 from tests.net.http.asking import ask
 from tests.service.conftest import Build, Configure
@@ -456,3 +456,34 @@ def test_readiness_is_the_new_houses(started: Build, configure: Configure) -> No
     done(gateway.reload(configure(web(), web(pipeline="second", prefix="/second"))))
     status, told = readiness(gateway)
     assert (status, isinstance(told, Mapping), list(told["targets"])) == (200, True, ["archive", "second_archive"])
+
+
+def test_what_does_not_start_in_its_time_changes_nothing(
+    started: Build, configure: Configure, memory: MemoryReactorClock, diary: list[str], log: list[str]
+) -> None:
+    gateway = started(web())
+    late, good = gateway.reload(configure(web("late"))), gateway.reload(configure(web(prefix="/other")))
+    memory.advance(STARTING_SECS - 0.1)
+    assert diary == ["archive is built", "archive starts"]
+    memory.advance(0.1)
+    assert isinstance(done(late), TimedOut)
+    assert "error: nothing is reloaded: the new configuration has not started within 300 s" in log
+    assert diary[2:] == ["archive stops", "archive is built", "archive starts", "archive stops"]
+    assert done(good)["changed"]["endpoints"]["changed"] == ["web"]
+    assert memory.getDelayedCalls() == []
+
+
+def test_a_stop_does_not_wait_for_a_house_of_before_that_has_more_time(
+    started: Build, configure: Configure, memory: MemoryReactorClock, diary: list[str]
+) -> None:
+    gateway = started(web("held"), main=DRAINING)
+    asked = Asked(memory)
+    done(gateway.reload(configure(web(), main=MAIN.replace('"gateway"', '"gateway"\ndrain_timeout_secs = 1'))))
+    stopped = gateway.stopService()
+    memory.advance(1)
+    assert "archive is cancelled" in diary
+    assert asked.transport.disconnected
+    asked.channel.connectionLost(Failure(ConnectionDone()))
+    assert stopped.called
+    assert diary.count("archive stops") == 2
+    assert memory.getDelayedCalls() == []

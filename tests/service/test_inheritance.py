@@ -112,3 +112,21 @@ def test_a_part_need_not_want_to_be_told() -> None:
     after = Inheritance(before)
     assert after.part("backends.a", Quiet, context(1)) is part
     after.renew()
+
+
+class Crashing(Kept):
+    def renew(self, context: Any) -> None:
+        raise ZeroDivisionError
+
+
+def test_one_that_cannot_change_does_not_keep_the_others_from_it(log: list[str]) -> None:
+    before = Inheritance()
+    before.part("backends.a", Crashing, context(1))
+    part = before.part("backends.b", Kept, context(1))
+    after, now = Inheritance(before), context(1)
+    now.name = "a"
+    after.part("backends.a", Crashing, now)
+    after.part("backends.b", Kept, now)
+    after.renew()
+    assert part.renewed == [now]
+    assert log == ["critical: a goes on as it was configured before (ZeroDivisionError)"]
