@@ -294,8 +294,11 @@ class Gateway(Service):
     async def _left(self, leaving: Leaving) -> None:
         """A house is gone: what has waited for a folder of its can start."""
         self._leaving.remove(leaving)
-        for place, part in self._house.parts():
-            if self._stopping or self._life.has(part) or self._life.is_held_up(part):
+        house = self._house
+        for place, part in house.parts():
+            if self._stopping or self._house is not house:
+                return
+            if self._life.has(part) or self._life.is_held_up(part):
                 continue
             try:
                 await self._life.start([(place, part)])

@@ -35,21 +35,6 @@ class Lasting(Telling):
         diary.append(f"{self.name} is renewed: {context.options.get('loose')}")
 
 
-class Folder(Telling):
-    """Has a folder to itself."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self.folder = "/folder"
-
-
-class FolderThatFails(Folder):
-    """Cannot open it."""
-
-    def start(self) -> None:
-        raise ConfigurationError(("its folder is gone",))
-
-
 class Retiring:
     """A door with associations that outlast a reload."""
 
@@ -73,24 +58,12 @@ class Retiring:
 
 
 LASTING = '[services.lasting]\nmodule = "tests.service.test_gateway_reload:Lasting"\n'
-FOLDER = '[services.{0}]\nmodule = "tests.service.test_gateway_reload:{0}"\n'
 
 
 def done(deferred: "Deferred[Any]") -> Any:
     found: list[Any] = []
     deferred.addCallbacks(found.append, lambda failure: found.append(failure.value))
     return found[0] if found else None
-
-
-@pytest.fixture
-def started(build: Build, diary: list[str]) -> Build:
-    def begin(*texts: str, **more: Any) -> Gateway:
-        gateway = build(*texts, **more)
-        gateway.startService()
-        diary.clear()
-        return gateway
-
-    return begin
 
 
 def test_the_old_house_stops_once_the_new_one_is_there(
@@ -372,40 +345,6 @@ def test_more_houses_of_before_than_may_be_end_the_oldest(
     assert diary.count("archive is cancelled") == 1
     assert [one.transport.disconnected for one in every] == [True] + [False] * MAX_LEAVING
     assert gateway.describe()["info"]["reloads"]["configurations_leaving"] == MAX_LEAVING
-
-
-def test_who_wants_the_folder_of_before_starts_when_that_is_free(
-    started: Build, configure: Configure, memory: MemoryReactorClock, diary: list[str], log: list[str]
-) -> None:
-    service = FOLDER.format("Folder")
-    gateway = started(web("Folder"), service, web("held", pipeline="slow", prefix="/slow"))
-    asked = Asked(memory, "/slow/studies")
-    held = Held.held
-    done(gateway.reload(configure(web("Folder", prefix="/other"), service)))
-    assert diary == ["slow_archive is asked", "archive is built"]
-    held.callback(None)
-    assert asked.status == 200
-    assert diary[2:] == ["slow_archive stops", "archive stops", "archive starts"]
-    asked.channel.connectionLost(Failure(ConnectionDone()))
-    done(gateway.stopService())
-    assert diary[-1] == "archive stops"
-
-
-def test_a_folder_that_cannot_be_had_after_all_is_a_line_in_the_log(
-    started: Build, configure: Configure, diary: list[str], log: list[str]
-) -> None:
-    gateway = started(web("Folder"), FOLDER.format("Folder"))
-    done(gateway.reload(configure(web("FolderThatFails"), FOLDER.format("FolderThatFails"))))
-    sentence = "backends.archive cannot start; it is not used before the next reload"
-    assert log[1] == f"critical: {sentence} (ConfigurationError)"
-    assert diary[-2:] == ["archive stops", "archive stops"]
-    assert gateway.ready
-
-
-def test_two_parts_that_want_one_folder_are_refused(configure: Configure, memory: MemoryReactorClock) -> None:
-    texts = (web("Folder"), web("Folder", pipeline="second", prefix="/second"), FOLDER.format("Folder"))
-    with pytest.raises(ConfigurationError, match=r"backends\.second_archive: its folder is that of backends\.archive"):
-        Gateway(configure(*texts), memory)
 
 
 def test_what_was_mounted_or_asked_for_follows(started: Build, build: Build, configure: Configure) -> None:
