@@ -41,6 +41,11 @@ bind_port = {port}
 enabled = true
 network = "default"
 base_path = "admin"
+authentication = "bench"
+
+[authentications.bench]
+method = "bearer"
+options = {{ token = "bench" }}
 """
 
 # Without page memory, every Search is a C-FIND.
@@ -220,7 +225,8 @@ class Gateway:
         """Let the cache of a pipeline forget a study."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
-            connection.request("DELETE", f"/admin/middleware/{name}_cache/studies/{study}")
+            path = f"/admin/middleware/{name}_cache/studies/{study}"
+            connection.request("DELETE", path, headers={"Authorization": "Bearer bench"})
             response = connection.getresponse()
             response.read()
             if response.status >= 300:

@@ -177,6 +177,10 @@ class RenderingFailed(HarmonyError):
     """A worker process crashed, hung or ran out of memory over a frame. Look at the log, and at the frame."""
 
 
+class NotReloaded(HarmonyError):
+    """The configuration was read again and is wrong: nothing has changed. `members` has every problem."""
+
+
 class Untransformable(HarmonyError):
     """A JOLT specification cannot be applied to a document. Look at it, and with `debug` at the document."""
 

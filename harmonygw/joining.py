@@ -38,6 +38,14 @@ class Joining(Generic[K, T]):
             work.running = Deferred.fromCoroutine(begin()).addBoth(partial(self._done, key, work))
         return await waiter
 
+    async def finish(self) -> None:
+        """Return when what is under way now has ended."""
+        for work in tuple(self._works.values()):
+            if work.running is not None:
+                ended: Deferred[None] = Deferred()
+                work.running.addBoth(_passed, ended)
+                await ended
+
     def _gone(self, key: K, work: _Work[T], waiter: "Deferred[T]") -> None:
         work.waiters.remove(waiter)
         if not work.waiters and work.running is not None:
@@ -56,3 +64,8 @@ class Joining(Generic[K, T]):
     def _forget(self, key: K, work: _Work[T]) -> None:
         if self._works.get(key) is work:
             del self._works[key]
+
+
+def _passed(result: Any, ended: "Deferred[None]") -> Any:
+    ended.callback(None)
+    return result

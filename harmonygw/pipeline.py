@@ -19,6 +19,7 @@ from zope.interface import Interface, implementer
 
 from harmonygw.errors import ConfigurationError, HarmonyError
 from harmonygw.exchange import Reply, Request
+from harmonygw.net.ports import Ports, Upcoming
 
 if TYPE_CHECKING:
     from harmonygw.config.model import Configuration
@@ -40,6 +41,14 @@ class Context:
     """All of it, for what refers to other tables."""
     reactor: Any
     """The reactor; its clock is the only clock."""
+    ports: "Ports | Upcoming | None" = None
+    """Where it listens, if it does: an address that a part has whose place it takes is listened on without a break.
+    None when nobody else listens."""
+    destinations: Callable[[int], Iterable[Any]] = lambda port: ()
+    """The `MoveDestination`s, its own among them, whose instances come in on a port: several backends may share one,
+    and after a reload those of before have moves under way."""
+    commitments: Callable[[], Iterable[Any]] = tuple
+    """The `Commitments` of every backend: a report may come to any listener of ours."""
 
     @property
     def name(self) -> str:
@@ -88,6 +97,11 @@ class EndpointContext:
     listener of ours."""
     commitments: Callable[[], Iterable[Any]] = tuple
     """The `Commitments` of the backends: a report of storage commitment may come to any listener of ours."""
+    ports: "Ports | Upcoming | None" = None
+    """Where it listens, if it does; None when nobody else does."""
+    reload: "Callable[[], Awaitable[dict[str, Any]]] | None" = None
+    """Reads the configuration again, and returns what has changed; raises `ConfigurationError`. For the management
+    endpoint; None where nobody knows whence the configuration came."""
     around: Callable[[Respond], Proceed] = lambda respond: chain((), respond)
     """Puts the pipeline's middleware around an answer of the endpoint's own, in the place of a backend's."""
 
@@ -96,7 +110,8 @@ class IMiddleware(Interface):
     """One step of a pipeline. Its class is called with a `Context`.
 
     One that has something to open offers `start()` and `stop()`, as a backend does, and `state()` to be described. One
-    that keeps instances offers `purge(study_instance_uid)`, which returns how many of them it has forgotten.
+    that keeps instances offers `purge(study_instance_uid)`, which returns how many of them it has forgotten. What a
+    backend's class may offer so that a reload does not make it anew, it may offer too.
     """
 
     async def intercept(request: Request, proceed: Proceed) -> Reply:
@@ -111,6 +126,14 @@ class IBackend(Interface):
     """Where exchanges end. Its class is called with a `Context`.
 
     One to which a DICOMweb endpoint is to pass also what is no resource of DICOMweb has `answers_any_path = True`.
+
+    At a reload every part is made anew, and that of before stops once its exchanges have ended, after `drain()` if it
+    offers that. Its class may offer `foundation(context)`, a static method that returns everything of the context that
+    it is built from: where that is equal to what it was, the part goes on; None is equal to nothing. One that goes on
+    may offer `renew(context)`, which is given the context that it would have been built from; and, when it does
+    together what several exchanges want, `finish()`, which returns when what it is doing now has ended. One that has a
+    folder to itself says which by `folder`: the next one of that folder starts when this one has stopped, and has to do
+    without it until then.
     """
 
     async def respond(request: Request) -> Reply:

@@ -12,10 +12,13 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
@@ -60,7 +63,7 @@ def makeService(options: Any, reactor: Any = None) -> IService:
     that is wrong with the configuration. twistd passes none, and the process is the gateway's own.
     """
     if reactor is not None:
-        return Gateway(read(options["config"]), reactor)
+        return Gateway(read(options["config"]), reactor, reread=rereading(options["config"]))
     process = _for_the_command_line(GatewayProcess, options["config"])
     process.twistd_logs = _twistd_logs(getattr(options, "parent", None), process.configuration)
     return process
@@ -71,19 +74,27 @@ def read(path: Path | str) -> Configuration:
     return load(path, environ=os.environ, available=available())
 
 
+def rereading(path: Path | str) -> Callable[[], Configuration]:
+    """Return what reads that file again, wherever the process works then, with the environment that it has then."""
+    return partial(read, Path(path).absolute())
+
+
 class GatewayProcess(Gateway):
     """A gateway that has the process to itself."""
 
     twistd_logs = False
     """Whether the log is left to twistd."""
 
-    def __init__(self, configuration: Configuration, reactor: Any) -> None:
+    def __init__(
+        self, configuration: Configuration, reactor: Any, *, reread: Callable[[], Configuration] | None = None
+    ) -> None:
         keep_freed_memory()
         # Twisted's clock is the wall clock: when that jumps, every timer fires early or late. Nothing may have been
         # scheduled by the one before the other takes its place.
         if not reactor.getDelayedCalls():
             reactor.seconds = time.monotonic
-        super().__init__(configuration, reactor)
+        super().__init__(configuration, reactor, reread=reread)
+        self._reloading = 0
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application; unless it has a log observer, or twistd was told where to log, it gets ours."""
@@ -110,11 +121,29 @@ class GatewayProcess(Gateway):
     def startService(self) -> None:
         """Start, and tell systemd when ready; what cannot start ends the process with status 1.
 
-        SIGHUP has the certificates read again from then on.
+        SIGHUP has the configuration read again from then on.
         """
         super().startService()
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload_certificates))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.hang_up))
         self.when_ready().addCallbacks(self._ready, self._fail)
+
+    def hang_up(self) -> None:
+        """Read the configuration again; what is wrong with it is in the log, and nothing has changed then."""
+        self.reload().addErrback(lambda _: None)
+
+    def reload(self, configuration: Configuration | None = None) -> "Deferred[dict[str, Any]]":
+        """Reload, as `Gateway` says, and tell systemd when that begins and when it has ended, well or not."""
+        if not self._reloading:
+            notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._reloading += 1
+        reloaded: Deferred[dict[str, Any]] = super().reload(configuration).addBoth(self._reloaded)
+        return reloaded
+
+    def _reloaded(self, result: Any) -> Any:
+        self._reloading -= 1
+        if not self._reloading and self.ready:
+            notify_systemd("READY=1")
+        return result
 
     def stopService(self) -> Any:
         """Drain and stop, and tell systemd that this has begun."""
@@ -166,7 +195,7 @@ def _for_the_command_line(kind: type[GatewayT], path: str) -> GatewayT:
     from twisted.internet import reactor  # not before twistd has chosen one
 
     try:
-        return kind(read(path), reactor)
+        return kind(read(path), reactor, reread=rereading(path))
     except ConfigurationError as error:
         raise SystemExit(f"the configuration cannot be used:\n{error}") from error
 

@@ -118,3 +118,22 @@ def test_one_who_goes_when_another_is_told_is_not_told() -> None:
     work.begun[0].callback(1)
     with pytest.raises(CancelledError):
         found[0].raiseException()
+
+
+def test_what_is_under_way_is_waited_for_and_nothing_that_follows() -> None:
+    work = Work()
+    found = results_of(work.wait(), work.wait("b"))
+    finished = Deferred.fromCoroutine(work.joining.finish())
+    assert not finished.called
+    later = results_of(work.wait("c"))
+    work.begun[0].errback(NotAcceptable("no"))
+    assert not finished.called
+    work.begun[1].callback(2)
+    assert finished.called
+    assert ([type(found[0].value), found[1]], later) == ([NotAcceptable, 2], [])
+    work.begun[2].callback(3)
+    assert later == [3]
+
+
+def test_nothing_is_under_way_to_be_waited_for() -> None:
+    assert Deferred.fromCoroutine(Work().joining.finish()).called

@@ -250,18 +250,91 @@ def systemd(
         yield told
 
 
-def test_sighup_has_the_certificates_read_again(
-    make: Make, memory: MemoryReactorClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    installed = {}
+@pytest.fixture
+def hang_up(memory: MemoryReactorClock, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    installed: dict[int, Any] = {}
     monkeypatch.setattr("harmonygw.tap.signal.signal", installed.__setitem__)
-    asked: list[str] = []
     monkeypatch.setattr(memory, "callFromThread", lambda call: call(), raising=False)
+    return lambda: installed[signal.SIGHUP](signal.SIGHUP, None)
+
+
+def test_sighup_has_the_file_read_again_with_the_environment_as_it_is(
+    make: Make, hang_up: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process = make(web())
-    monkeypatch.setattr(process, "reload_certificates", lambda: asked.append("again"))
     process.startService()
-    installed[signal.SIGHUP](signal.SIGHUP, None)
-    assert asked == ["again"]
+    written(tmp_path, web(prefix="${PREFIX}"))
+    monkeypatch.setenv("PREFIX", "/other")
+    monkeypatch.chdir("/")
+    hang_up()
+    assert process.configuration.routes["default"][0].path_prefix == "/other"
+
+
+def test_a_file_that_is_wrong_is_in_the_log_and_nothing_changes(
+    make: Make, hang_up: Callable[[], None], tmp_path: Path, logged: list[str]
+) -> None:
+    process = make(web())
+    process.startService()
+    before = process.configuration
+    path = written(tmp_path, web(), "[proxi]")
+    line = path.read_text(encoding="utf-8").splitlines().index("[proxi]") + 1
+    hang_up()
+    assert process.configuration is before
+    assert any(f"nothing is reloaded, the configuration is wrong: {path}:{line}: " in one for one in logged)
+
+
+def test_an_embedded_gateway_knows_its_file_too(tmp_path: Path) -> None:
+    gateway = makeService({"config": written(tmp_path, web())}, MemoryReactorClock())
+    assert isinstance(gateway, Gateway)
+    gateway.startService()
+    written(tmp_path, web(prefix="/other"))
+    assert gateway.reload().called
+    assert gateway.configuration.routes["default"][0].path_prefix == "/other"
+
+
+def test_systemd_is_told_when_a_reload_begins_and_when_all_have_ended(
+    systemd: Callable[[], list[str]], make: Make, hang_up: Callable[[], None], tmp_path: Path, monkeypatch: Any
+) -> None:
+    process = make(web())
+    process.startService()
+    assert systemd() == ["READY=1"]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: 7_000_999)
+    written(tmp_path, web("late"))
+    hang_up()
+    hang_up()
+    assert systemd() == ["RELOADING=1\nMONOTONIC_USEC=7000"]
+    first = Late.starting
+    first.callback(None)
+    assert systemd() == [], "the second one is under way"
+    Late.starting.callback(None)
+    assert systemd() == ["READY=1"]
+    process.stopService()
+    assert systemd() == ["STOPPING=1"]
+
+
+def test_a_reload_that_fails_is_over_for_systemd(
+    systemd: Callable[[], list[str]], make: Make, hang_up: Callable[[], None], tmp_path: Path
+) -> None:
+    process = make(web())
+    process.startService()
+    systemd()
+    written(tmp_path, "[proxi]")
+    hang_up()
+    begun, ended = systemd()
+    assert begun.startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert ended == "READY=1"
+
+
+def test_a_stop_amid_a_reload_is_no_readiness(
+    systemd: Callable[[], list[str]], make: Make, hang_up: Callable[[], None], tmp_path: Path
+) -> None:
+    process = make(web())
+    process.startService()
+    written(tmp_path, web("late"))
+    hang_up()
+    systemd()
+    process.stopService()
+    assert systemd() == ["STOPPING=1"]
 
 
 def test_systemd_is_told_when_it_is_ready_and_when_it_stops(

@@ -1,6 +1,7 @@
 """The audit trail of one gateway: what it is told of, and what becomes of that when it cannot be recorded."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -90,6 +91,10 @@ class Trail:
         self._flood.stop()
         self._tell(self._telling.stopped())
         await maybeDeferred(self._delivery.stop)
+
+    def renew(self, ae_titles: Sequence[str]) -> None:
+        """Tell by these AE titles of ours from now on."""
+        self._telling = replace(self._telling, ae_titles=tuple(ae_titles))
 
     def state(self) -> dict[str, object]:
         """Describe it for management."""

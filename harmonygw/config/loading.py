@@ -66,5 +66,6 @@ def _warn_of_what_is_not_done(tables: Tables, document: Document) -> None:
         if network.http3:
             document.warn(("network", name, "http3"), "HTTP/3 is not served")
     served_on = tables.network.get(tables.management.network) if tables.management.enabled else None
-    if served_on is not None and not (served_on.is_loopback or served_on.tcp_config.client_ca_path):
+    checked = tables.management.authentication or (served_on is not None and served_on.tcp_config.client_ca_path)
+    if served_on is not None and not (served_on.is_loopback or checked):
         document.warn(("management", "network"), f'network "{tables.management.network}" is open to others')

@@ -17,7 +17,7 @@ from harmonygw.config.addressing import destination
 from harmonygw.config.binding import INVALID, suggestion
 from harmonygw.config.constraints import ae_title
 from harmonygw.config.locating import KeyPath
-from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline
+from harmonygw.config.model import Backend, Configuration, Endpoint, Management, MiddlewareSettings, Pipeline
 from harmonygw.config.names import PREFIX, Names
 from harmonygw.config.options import (
     BACKENDS,
@@ -85,7 +85,7 @@ class _References:
         return Configuration(
             proxy=replace(tables.proxy, id=name, name=tables.proxy.name or name),
             networks=tables.network,
-            management=tables.management,
+            management=self._management(),
             logging=tables.logging,
             storage=tables.storage,
             audit=replace(tables.audit, source_id=tables.audit.source_id or name),
@@ -318,6 +318,20 @@ class _References:
         return assumed
 
     # What no pipeline needs to name
+
+    def _management(self) -> Management:
+        management = self._tables.management
+        path: KeyPath = ("management", "authentication")
+        authentication = self._names.authentication(management.authentication, path)
+        if authentication is None:
+            return replace(management, authentication="")
+        self._check_enforced(authentication, path)
+        network = self._tables.network.get(management.network)
+        method = getattr(self._tables.authentications.get(authentication), "method", "")
+        if method == "mutual_tls" and network is not None and not network.tcp_config.client_ca_path:
+            sentence = f'mutual_tls needs tcp_config.client_ca_path of network "{management.network}"'
+            self._document.report(path, sentence)
+        return replace(management, authentication=authentication)
 
     def _check_unused_names(self) -> None:
         if self._tables.management.network:

@@ -72,6 +72,9 @@ class Proxy:
     """Seconds that `/readyz` says 503 before listening ends, so that a load balancer sees it; 0 for none."""
     drain_timeout_secs: Leeway = 30.0
     """Seconds that exchanges have to end after listening has ended; then they are aborted. 0 for at once."""
+    reload_drain_timeout_secs: Leeway = 3600.0
+    """Seconds that exchanges and associations which began before a reload have to end by themselves, as long as a study
+    may take on a slow line; then they are told to end, and have `drain_timeout_secs` more. 0 for at once."""
     primary_provider: str = "local"
     """Accepted. No provider but `local` is there: another one gives a warning."""
 
@@ -190,6 +193,9 @@ class Management:
     """Its path, with or without slash."""
     network: str = ""
     """The network that serves it; required when it is enabled."""
+    authentication: str = ""
+    """A name of `authentications`: what is demanded of whoever asks. Without it, and without client certificates on its
+    network, the API only tells, and does nothing: no reload, and no purge."""
 
     def __post_init__(self) -> None:
         if self.enabled and not self.network:

@@ -112,6 +112,13 @@ class JWTAuth:
         """By the digest of a token."""
         self._refusals = Refusals(context.name, context.reactor)
 
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what the middleware is built from; None where that is in a file too, which is read again."""
+        table = context.configuration.authentications.get(context.settings.authentication or "")
+        options = context.options if table is None else table.options
+        return None if options.public_key_path else (context.settings, table)
+
     def start(self) -> None:
         """Begin to fetch the issuer's keys, and warn of what lets in more than it seems to."""
         if not self._audience:

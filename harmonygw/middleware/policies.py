@@ -41,6 +41,14 @@ class Policies:
         named = (_policy(name, context.configuration, wall_clock) for name in context.options.policies)
         self._policies = tuple(policy for policy in named if policy is not None)
 
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what the middleware is built from: while that is the same, rate limits go on counting."""
+        configuration = context.configuration
+        tables = [configuration.policies.get(name) for name in context.options.policies]
+        rules = [configuration.rules.get(rule) for table in tables if table is not None for rule in table.rules]
+        return context.settings, tables, rules
+
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Proceed when every policy lets the request pass."""
         now = self._reactor.seconds()

@@ -17,7 +17,7 @@ from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from service_identity import VerificationError
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLContextFactory
 from twisted.internet.ssl import (
     AcceptableCiphers,
     Certificate,
@@ -103,6 +103,7 @@ def server_options(
     return options
 
 
+@implementer(IOpenSSLContextFactory)
 class ServerCertificates:
     """What a TLS listener shows and demands: read from files, and again when told; open connections go on as they
     are. The arguments are those of `server_options`, and so is what is raised."""

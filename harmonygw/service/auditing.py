@@ -1,6 +1,5 @@
 """The audit trail that a configuration asks for."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from harmonygw.audit.delivery import Delivery
@@ -21,15 +20,13 @@ def trail_of(configuration: Configuration, reactor: Any, repository: Repository 
         repository or Delivery(settings, reactor),
         reactor,
         source=AuditSourceIdentification(settings.source_id, settings.enterprise_site_id),
-        ae_titles=tuple(dict.fromkeys(_titles(configuration))),
+        ae_titles=titles_of(configuration),
         fail_closed=settings.fail_closed,
     )
 
 
-def _titles(configuration: Configuration) -> Iterator[str]:
-    """Yield our AE titles."""
+def titles_of(configuration: Configuration) -> tuple[str, ...]:
+    """Return our AE titles, each once."""
     parts: list[Any] = [*configuration.endpoints.values(), *configuration.backends.values()]
-    for part in parts:
-        title = getattr(part.options, "local_aet", "")
-        if title:
-            yield title
+    titles = (getattr(part.options, "local_aet", "") for part in parts)
+    return tuple(dict.fromkeys(title for title in titles if title))

@@ -1,26 +1,27 @@
 """Configuration -> parts: backends, middleware, pipelines and endpoints, built and not yet begun."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from twisted.logger import Logger
 from twisted.web.resource import IResource
-from zope.interface import implementer
 
 from harmonygw import journal
 from harmonygw.audit.accounting import Accounting
 from harmonygw.audit.trail import Trail
 from harmonygw.config.constraints import path_prefix
-from harmonygw.config.model import Backend, Configuration, Endpoint, MiddlewareSettings, Pipeline, Registration
+from harmonygw.config.model import Configuration, MiddlewareSettings, Pipeline, Registration
 from harmonygw.config.options import MIDDLEWARE as MIDDLEWARE_TYPES
 from harmonygw.config.options import Availability
 from harmonygw.config.references import CHECKING_MIDDLEWARE
 from harmonygw.confining import Placing
-from harmonygw.errors import Busy, ConfigurationError, NotFound
+from harmonygw.errors import ConfigurationError, NotFound
 from harmonygw.exchange import Reply, Request
-from harmonygw.net.http.tree import PrefixTree
+from harmonygw.net.http.forwarded import Forwarded
+from harmonygw.net.http.tree import PrefixTree, ToHTTPS
+from harmonygw.net.ports import Upcoming
 from harmonygw.net.tls import ServerCertificates
 from harmonygw.pipeline import (
     BACKENDS,
@@ -38,6 +39,9 @@ from harmonygw.pipeline import (
     fold,
     load,
 )
+from harmonygw.service.disabled import Disabled
+from harmonygw.service.inheritance import Inheritance
+from harmonygw.service.soundness import BRIDGE, HTTP_BACKENDS, check, is_third_party
 from harmonygw.several import Several
 
 log = Logger()
@@ -54,21 +58,6 @@ DIMSE_OVER_HTTP: Final = "harmonygw.middleware.dimse_over_http:DIMSEOverHTTP"
 IMPLICIT: Final = "(dimse_over_http)"
 """What that is called where it is described: no name that a table of a configuration is likely to have."""
 
-OPERATIONS_BACKENDS: Final = frozenset({"dicom_scu", "storage"})
-"""The backends that carry out operations, and nothing else."""
-
-HTTP_BACKENDS: Final = frozenset({"dicomweb", "http"})
-"""The backends that take HTTP requests, and no operations."""
-
-BRIDGE: Final = "dicomweb_bridge"
-"""The middleware that makes an operation of a DICOMweb request, and a reply of its result."""
-
-INVERSE: Final = "dicom_to_dicomweb"
-"""The middleware that makes a DICOMweb request of an operation, and a result of its reply."""
-
-DISABLED_RETRY_SECS: Final = 60
-"""Seconds after which a client may ask a disabled target again: whoever disabled it is at work."""
-
 
 def available() -> Availability:
     """Return the types that this build has."""
@@ -80,26 +69,43 @@ def available() -> Availability:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the houses of a gateway stand on, one after another."""
+
+    reactor: Any
+    describe: Callable[[], dict[str, Any]]
+    everywhere: Mapping[str, IResource]
+    """What stands on every network, by path."""
+    houses: "Callable[[], Iterable[House]]"
+    """Those that live: the next one, this one, and those of before whose exchanges have not ended."""
+    reload: "Callable[[], Awaitable[dict[str, Any]]] | None" = None
+    """Reads the configuration again; None where nobody knows whence it came."""
+    trail: Trail | None = None
+    """What is told of every exchange; None where there is no audit trail."""
+
+
 class House:
     """What a configuration describes, built and not yet begun. Backends and middleware are shared by their names.
 
-    `everywhere` stands on every network, by path. Raises `ConfigurationError` with every problem that is found.
+    Parts of the house `before` that would be built from the same are in this one too. Raises `ConfigurationError` with
+    every problem that is found.
     """
 
     def __init__(
-        self,
-        configuration: Configuration,
-        reactor: Any,
-        describe: Callable[[], dict[str, Any]],
-        everywhere: Mapping[str, IResource],
-        trail: Trail | None = None,
+        self, configuration: Configuration, ground: Ground, ports: Upcoming, before: "House | None" = None
     ) -> None:
+        self.configuration = configuration
+        """What it was built from."""
         self._configuration = configuration
-        self._reactor = reactor
-        self._describe = describe
-        self._everywhere = everywhere
-        self._trail = trail
-        self._accounting = [] if trail is None else [Accounting(trail)]
+        self._ground = ground
+        self._reactor = ground.reactor
+        self._accounting = [] if ground.trail is None else [Accounting(ground.trail)]
+        self._ended = journal.write if ground.trail is None else ground.trail.ended
+        self.ports = ports
+        """Where its parts listen."""
+        self.inheritance: Inheritance = Inheritance(before.inheritance if before is not None else None)
+        """Which of its parts were in the house before."""
         self._problems: dict[str, None] = {}
         users = configuration.pipelines.values()
         self.backends = self._built("backends", (name for one in users for name in one.backends), self._backend)
@@ -112,7 +118,7 @@ class House:
             self.dimse_over_http = self._built("middleware", (IMPLICIT,), self._dimse_over_http).get(IMPLICIT)
         sound = self._built("pipelines", configuration.pipelines, self._checked)
         self.several = {
-            name: Several(one, configuration.backends, self.backends, reactor)
+            name: Several(one, configuration.backends, self.backends, self._reactor)
             for name, one in sound.items()
             if len(one.backends) > 1 and self._has_its_parts(one)
         }
@@ -124,7 +130,7 @@ class House:
         self.doors: dict[str, Any] = {}
         """Every other endpoint."""
         self.guards: dict[str, IMiddleware] = {}
-        """What checks the credentials that endpoints themselves demand, by endpoint."""
+        """What checks the credentials that endpoints themselves demand, by where they are in the configuration."""
         self.trees: dict[str, PrefixTree] = {}
         for name, proceed in self.pipelines.items():
             pipeline = configuration.pipelines[name]
@@ -133,21 +139,39 @@ class House:
             self._built("management", ("",), self._place_management)
         secured = [name for name in self.trees if configuration.networks[name].uses_tls]
         self.certificates = self._built("network", secured, self._certificate)
+        self._check_folders()
         if self._problems:
             raise ConfigurationError(tuple(self._problems))
 
+    def _check_folders(self) -> None:
+        """Find parts that want one folder each for itself."""
+        owners: dict[Any, str] = {}
+        for place, part in self.parts():
+            folder = getattr(part, "folder", None)
+            if folder is not None and owners.setdefault(folder, place) != place:
+                self._problems[f"{place}: its folder is that of {owners[folder]}: {folder}"] = None
+
+    def root(self, network: str) -> IResource:
+        """Return what a network serves; raises `ConfigurationError` when that is no HTTP."""
+        try:
+            root: IResource = self.trees[network]
+        except KeyError:
+            raise ConfigurationError((f'network "{network}" serves no HTTP',)) from None
+        settings = self._configuration.networks[network]
+        if settings.tcp_config.force_https:
+            root = ToHTTPS(root)
+        return Forwarded(root, settings.trusted_proxies) if settings.trusted_proxies else root
+
     def parts(self) -> Iterator[tuple[str, Any]]:
         """Yield what starts and stops, in the order of starting, with where it is in the configuration."""
-        if self._trail is not None:
-            yield "audit", self._trail
         for name, backend in self.backends.items():
             yield f"backends.{name}", backend
         for name, step in self.all_middleware():
             if hasattr(step, "start"):
                 yield f"middleware.{name}", step
-        for name, guard in self.guards.items():
+        for place, guard in self.guards.items():
             if hasattr(guard, "start"):
-                yield f"endpoints.{name}.authentication", guard
+                yield f"{place}.authentication", guard
         for name, door in self.doors.items():
             yield f"endpoints.{name}", door
 
@@ -161,10 +185,6 @@ class House:
         for name, door in self.doors.items():
             for one in getattr(door, "certificates", ()):
                 yield f"endpoints.{name}", one
-
-    @property
-    def _ended(self) -> Callable[[Request, journal.Ending], None]:
-        return journal.write if self._trail is None else self._trail.ended
 
     def all_middleware(self) -> Iterator[tuple[str, Any]]:
         """Yield what pipelines name, and what the house has put there by itself, each with a name."""
@@ -207,18 +227,30 @@ class House:
         kind = _load(settings.service, BACKENDS, self._configuration.services)
         if not settings.enabled:
             return Disabled(settings)
-        backend: IBackend = kind(Context(settings, self._configuration, self._reactor))
+        backend: IBackend = self._part(f"backends.{name}", kind, settings)
         return backend
 
     def _step(self, name: str) -> IMiddleware:
         settings = self._configuration.middleware[name]
         kind = _load(settings.type, MIDDLEWARE, self._configuration.middleware_types)
-        step: IMiddleware = kind(Context(settings, self._configuration, self._reactor))
+        step: IMiddleware = self._part(f"middleware.{name}", kind, settings)
         return step
+
+    def _part(self, place: str, kind: Any, settings: Any) -> Any:
+        houses = self._ground.houses
+        context = Context(
+            settings,
+            self._configuration,
+            self._reactor,
+            ports=self.ports,
+            destinations=partial(_destinations_on, houses),
+            commitments=partial(_offered, "commitments", houses),
+        )
+        return self.inheritance.part(place, kind, context)
 
     def _dimse_over_http(self, name: str) -> IMiddleware:
         settings = MiddlewareSettings(name, "dimse_over_http", None, None)
-        step: IMiddleware = load(DIMSE_OVER_HTTP)(Context(settings, self._configuration, self._reactor))
+        step: IMiddleware = self._part(f"middleware.{name}", load(DIMSE_OVER_HTTP), settings)
         return step
 
     def _needs_dimse_over_http(self, pipeline: Pipeline) -> bool:
@@ -232,9 +264,7 @@ class House:
 
     def _checked(self, name: str) -> Pipeline:
         pipeline = self._configuration.pipelines[name]
-        if len(pipeline.backends) > 1:
-            self._check_several(pipeline)
-        self._check_bridge(pipeline)
+        check(pipeline, self._configuration)
         return pipeline
 
     def _has_its_parts(self, pipeline: Pipeline) -> bool:
@@ -279,57 +309,25 @@ class House:
             return ()
         return tuple(filter(None, pipeline.ae_titles))
 
-    def _check_several(self, pipeline: Pipeline) -> None:
-        """Refuse several backends of which one takes requests of HTTP: these cannot be merged."""
-        for name in pipeline.backends:
-            service = self._configuration.backends[name].service
-            if service not in OPERATIONS_BACKENDS and not _is_third_party(service, self._configuration.services):
-                problem = f'backends: "{name}" ({service}) takes no operations, and cannot be one of several'
-                raise ConfigurationError((problem,))
-
-    def _check_bridge(self, pipeline: Pipeline) -> None:
-        """Refuse a pipeline whose backend would get requests that it cannot take."""
-        configuration = self._configuration
-        backends = {configuration.backends[name].service for name in pipeline.backends}
-        endpoints = {configuration.endpoints[name].service for name in pipeline.endpoints}
-        kinds = {configuration.middleware[name].type for name in pipeline.middleware_names}
-        if backends & OPERATIONS_BACKENDS and ("dicomweb" in endpoints or ("http" in endpoints and BRIDGE in kinds)):
-            self._need(pipeline, BRIDGE, "a dicomweb endpoint needs before such a backend")
-        if backends & HTTP_BACKENDS:
-            if "dicom_scp" in endpoints:
-                self._need(pipeline, INVERSE, "a dicom_scp endpoint needs before a backend that speaks HTTP")
-            elif BRIDGE in kinds:
-                self._need(pipeline, INVERSE, f"a backend that speaks HTTP needs behind {BRIDGE}; or leave that out")
-
-    def _need(self, pipeline: Pipeline, kind: str, whose: str) -> None:
-        """Refuse a pipeline without a middleware of a kind, or of a third party's that may be one."""
-        # Each side on its own would drop what the other makes.
-        sides = (pipeline.left, pipeline.right) if pipeline.middleware is None else (pipeline.middleware,)
-        if not all(any(self._may_be(kind, step) for step in side) for side in sides):
-            both = " on both sides" if pipeline.middleware is None else ""
-            raise ConfigurationError((f'middleware: "{kind}" is missing{both}, which {whose}',))
-
-    def _may_be(self, kind: str, step: str) -> bool:
-        configured = self._configuration.middleware[step].type
-        return configured == kind or _is_third_party(configured, self._configuration.middleware_types)
-
     def _place(self, pipeline: Pipeline, proceed: Proceed, name: str) -> None:
         settings = self._configuration.endpoints[name]
         kind = _load(settings.service, ENDPOINTS, self._configuration.services)
-        guards = self._guards(settings)
+        guards = self._guards(name, settings.authentication, f"endpoints.{name}")
         context = EndpointContext(
             settings,
             fold(guards, proceed),
             self._configuration,
             self._reactor,
-            describe=self._describe,
+            describe=self._ground.describe,
             purge=self.purge,
             ended=self._ended,
+            reload=self._ground.reload,
+            ports=self.ports,
             makes_operations=self._needs_dimse_over_http(pipeline),
             backend=self._end(pipeline),
             sources=self._sources(pipeline),
-            destinations=partial(self._offered, "destination"),
-            commitments=partial(self._offered, "commitments"),
+            destinations=partial(self.offered, "destination"),
+            commitments=partial(self.offered, "commitments"),
             around=lambda respond: fold(guards, self._around(pipeline, respond)),
         )
         if not hasattr(kind, "resource"):
@@ -348,29 +346,31 @@ class House:
             self._tree(network).put(prefix, entrance.resource())
             self.entrances.append(entrance)
 
-    def _guards(self, endpoint: Endpoint) -> list[IMiddleware]:
+    def _guards(self, name: str, authentication: str | None, place: str) -> list[IMiddleware]:
         """Return what checks the credentials that an endpoint itself demands, in front of its pipeline."""
-        named = self._configuration.authentications.get(endpoint.authentication or "")
+        named = self._configuration.authentications.get(authentication or "")
         kind = CHECKING_MIDDLEWARE.get(named.method) if named is not None else None
         if kind is None:
             return []
-        if endpoint.name not in self.guards:
+        if place not in self.guards:
             options = MIDDLEWARE_TYPES.options[kind]()
-            settings = MiddlewareSettings(endpoint.name, kind, options, endpoint.authentication)
-            guard: IMiddleware = load(MIDDLEWARE[kind])(Context(settings, self._configuration, self._reactor))
-            self.guards[endpoint.name] = guard
-        return [self.guards[endpoint.name]]
+            settings = MiddlewareSettings(name, kind, options, authentication)
+            self.guards[place] = self._part(f"{place}.authentication", load(MIDDLEWARE[kind]), settings)
+        return [self.guards[place]]
 
     def _place_management(self, _: str) -> None:
         management = self._configuration.management
+        guards = self._guards("management", management.authentication or None, "management")
         context = EndpointContext(
             None,
             chain((), _nobody),
             self._configuration,
             self._reactor,
-            describe=self._describe,
+            describe=self._ground.describe,
             purge=self.purge,
             ended=self._ended,
+            reload=self._ground.reload,
+            around=lambda respond: fold(guards, chain((), respond)),
         )
         endpoint = load(ENDPOINTS["management"])(context)
         self._tree(management.network).put(management.base_path, endpoint.resource())
@@ -378,7 +378,7 @@ class House:
     def _tree(self, network: str) -> PrefixTree:
         if network not in self.trees:
             tree = self.trees[network] = PrefixTree()
-            for path, resource in self._everywhere.items():
+            for path, resource in self._ground.everywhere.items():
                 tree.put(path, resource)
         return self.trees[network]
 
@@ -386,33 +386,22 @@ class House:
         settings = self._configuration.networks[network].tcp_config
         return ServerCertificates(settings.cert_path, settings.key_path, settings.client_ca_path)
 
-    def _offered(self, attribute: str) -> list[Any]:
-        """Return what the backends that have it offer under that name."""
-        found = (getattr(backend, attribute, None) for backend in self.backends.values())
-        return [one for one in found if one is not None]
+    def offered(self, attribute: str) -> list[Any]:
+        """Return what the backends that have it offer under that name, and those of the other houses that live."""
+        houses = (self, *(one for one in self._ground.houses() if one is not self))
+        return _offered(attribute, lambda: houses)
 
 
-@implementer(IBackend)
-class Disabled:
-    """Stands in for a backend whose target is disabled: opens nothing, and answers nothing."""
+def _offered(attribute: str, houses: Callable[[], Iterable[House]]) -> list[Any]:
+    backends = {id(backend): backend for house in houses() for backend in house.backends.values()}
+    found = (getattr(backend, attribute, None) for backend in backends.values())
+    return [one for one in found if one is not None]
 
-    def __init__(self, settings: Backend) -> None:
-        self._settings = settings
 
-    def start(self) -> None:
-        """Do nothing."""
-
-    def stop(self) -> None:
-        """Do nothing."""
-
-    def state(self) -> dict[str, object]:
-        """Say that the target is disabled."""
-        return {"target": self._settings.target, "ready": False, "enabled": False}
-
-    async def respond(self, request: Request) -> Reply:
-        """Raise `Busy`."""
-        request.record.target = self._settings.name
-        raise Busy(f"{self._settings.target}: the target is disabled", retry_after=DISABLED_RETRY_SECS)
+def _destinations_on(houses: Callable[[], Iterable[House]], port: int) -> list[Any]:
+    """Return the destinations of moves whose instances come in on a port."""
+    backends: Iterator[Any] = (backend for house in houses() for backend in house.backends.values())
+    return [one.destination for one in backends if getattr(one, "incoming_store_port", None) == port]
 
 
 async def _nobody(request: Request) -> Reply:
@@ -421,12 +410,8 @@ async def _nobody(request: Request) -> Reply:
 
 
 def _load(name: str, built_in: Mapping[str, str], registered: Mapping[str, Registration]) -> Any:
-    if _is_third_party(name, registered):
+    if is_third_party(name, registered):
         return load(registered[name].module)
     if name not in built_in:
         raise ConfigurationError((f'"{name}" is not in this build',))
     return load(built_in[name])
-
-
-def _is_third_party(name: str, registered: Mapping[str, Registration]) -> bool:
-    return name in registered and bool(registered[name].module)

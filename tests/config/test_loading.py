@@ -326,6 +326,45 @@ def test_variables_reach_values_and_secrets_stay_out_of_representations(configur
     assert "secret" not in repr(configuration)
 
 
+MANAGED = """
+[proxy]
+id = "x"
+[management]
+enabled = true
+network = "n"
+authentication = "AUTHENTICATION"
+[network.n.http]
+bind_address = "0.0.0.0"
+[authentications.operator]
+method = "METHOD"
+options = { token = "t" }
+"""
+
+
+@pytest.mark.parametrize("name", ["operator", "authentications.operator"])
+def test_a_management_api_that_checks_who_asks_is_not_open(configure: Configure, name: str) -> None:
+    text = MANAGED.replace("AUTHENTICATION", name).replace("METHOD", "bearer")
+    configuration = configure(text, {"none.toml": ""})
+    assert configuration.management.authentication == "operator"
+    assert not any("open to others" in one for one in configuration.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "problem"),
+    [
+        ("nobody", "bearer", 'there is no authentication "nobody"; known: operator'),
+        ("operator", "mutual_tls", 'mutual_tls needs tcp_config.client_ca_path of network "n"'),
+    ],
+)
+def test_what_a_management_api_cannot_check_is_a_problem(
+    problems: Problems, name: str, method: str, problem: str
+) -> None:
+    text = MANAGED.replace("AUTHENTICATION", name).replace("METHOD", method)
+    if method == "mutual_tls":
+        text = text.replace('options = { token = "t" }\n', "")
+    assert problems(text, {"none.toml": ""}) == [f"config.toml:7: management.authentication: {problem}"]
+
+
 @pytest.mark.parametrize(
     ("address", "open_to_others"),
     [("127.0.0.1", False), ("::1", False), ("localhost", False), ("0.0.0.0", True)],

@@ -1,6 +1,7 @@
-"""The management API: what it shows, that it can only be read, and that a study can be forgotten by it."""
+"""The management API: what it shows, and what can be done by it, by whom."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from harmonygw.endpoints.management import ManagementEndpoint
-from harmonygw.errors import Denied, NotFound, TransportError
+from harmonygw.errors import ConfigurationError, Denied, NotFound, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import PrefixTree
@@ -28,8 +29,14 @@ DESCRIPTION: dict[str, Any] = {
 }
 
 
+def known(respond: Respond) -> Proceed:
+    """A pipeline that knows who asks."""
+    return chain((), lambda request: respond(replace(request, principal="operator")))
+
+
 def tree(**others: Any) -> PrefixTree:
-    """A site with the API below `/admin`."""
+    """A site with the API below `/admin`, for somebody who is known unless `around` says otherwise."""
+    others.setdefault("around", known)
     configuration: Any = SimpleNamespace()
     proceed: Any = None
     context = EndpointContext(None, proceed, configuration, Clock(), describe=lambda: DESCRIPTION, **others)
@@ -38,18 +45,19 @@ def tree(**others: Any) -> PrefixTree:
     return site
 
 
-def begin(line: str, **others: Any) -> tuple[Any, StringTransport]:
+def begin(line: str, *fields: str, **others: Any) -> tuple[Any, StringTransport]:
     """Send one request to the API below `/admin`; return the channel, and what is answered."""
+    header = "".join(f"{field}\r\n" for field in fields)
     channel = HTTPSite(tree(**others), reactor=Clock()).buildProtocol(None)
     transport = StringTransport()
     channel.makeConnection(transport)
-    channel.dataReceived(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+    channel.dataReceived(f"{line} HTTP/1.1\r\nHost: a\r\n{header}Connection: close\r\n\r\n".encode())
     return channel, transport
 
 
-def ask(line: str, **others: Any) -> tuple[int, dict[str, str], bytes]:
+def ask(line: str, *fields: str, **others: Any) -> tuple[int, dict[str, str], bytes]:
     """Send one request to the API below `/admin`, and return status, header and content."""
-    return answer(begin(line, **others)[1])
+    return answer(begin(line, *fields, **others)[1])
 
 
 def answer(transport: StringTransport) -> tuple[int, dict[str, str], bytes]:
@@ -186,3 +194,91 @@ def test_a_client_that_goes_before_the_study_is_purged_is_not_answered() -> None
     channel.connectionLost(Failure(ConnectionDone()))
     assert purging.called, "cancelled"
     assert transport.value() == b""
+
+
+# What only somebody known may have done
+
+
+JSON = "Content-Type: application/json"
+CHANGES = {
+    "changed": {"pipelines": {"added": ["b"], "removed": [], "changed": []}},
+    "warnings": [],
+    "needs_restart": [],
+}
+
+
+async def reload() -> dict[str, Any]:
+    return CHANGES
+
+
+async def never() -> dict[str, Any]:
+    raise AssertionError("it was done")
+
+
+def anybody(respond: Respond) -> Proceed:
+    return chain((), respond)
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8"])
+def test_a_reload_tells_what_has_changed(kind: str) -> None:
+    status, header, content = ask("POST /admin/reload", f"Content-Type: {kind}", reload=reload)
+    assert (status, header["cache-control"], json.loads(content)) == (200, "no-store", CHANGES)
+
+
+def test_what_is_wrong_with_the_configuration_is_told_whole() -> None:
+    problems = ("config.toml:3: pipelines.a: wrong", "more.toml:9: backends.b: wrong too")
+
+    async def wrong() -> dict[str, Any]:
+        raise ConfigurationError(problems)
+
+    status, header, content = ask("POST /admin/reload", JSON, reload=wrong)
+    document = json.loads(content)
+    assert (status, header["content-type"]) == (422, "application/problem+json")
+    assert document["errors"] == list(problems)
+    assert document["detail"] == "The configuration is wrong; nothing has changed."
+
+
+def test_a_reload_that_fails_for_another_reason_tells_nothing_of_it() -> None:
+    async def crash() -> dict[str, Any]:
+        raise ZeroDivisionError("a mistake")
+
+    status, _, content = ask("POST /admin/reload", JSON, reload=crash)
+    assert (status, "errors" in json.loads(content)) == (500, False)
+    assert b"mistake" not in content
+
+
+def test_nothing_is_done_for_whom_nobody_knows() -> None:
+    async def purge_never(*_: str) -> int:
+        raise AssertionError("it was done")
+
+    assert ask("POST /admin/reload", JSON, reload=never, around=anybody)[0] == 403
+    deleted = "DELETE /admin/middleware/cache/studies/1.2"
+    assert ask(deleted, purge=purge_never, around=anybody)[0] == 403
+    assert ask("GET /admin/info", around=anybody)[0] == 200
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "anything"])
+def test_nothing_is_done_for_the_page_of_another_site(site: str) -> None:
+    assert ask("POST /admin/reload", JSON, f"Sec-Fetch-Site: {site}", reload=never)[0] == 403
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_a_page_of_our_own_may(site: str) -> None:
+    assert ask("POST /admin/reload", JSON, f"Sec-Fetch-Site: {site}", reload=reload)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "kind", ["", "text/plain", "application/x-www-form-urlencoded", "text/plain; application/json"]
+)
+def test_what_any_page_can_send_unasked_is_of_the_wrong_type(kind: str) -> None:
+    fields = (f"Content-Type: {kind}",) if kind else ()
+    assert ask("POST /admin/reload", *fields, reload=never)[0] == 415
+
+
+def test_a_reload_is_asked_for_by_post_alone() -> None:
+    status, header, _ = ask("GET /admin/reload", reload=never)
+    assert (status, header["allow"]) == (405, "OPTIONS, POST")
+
+
+def test_where_nobody_knows_whence_the_configuration_came_there_is_no_reload() -> None:
+    assert ask("POST /admin/reload", JSON)[0] == 404

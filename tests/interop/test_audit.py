@@ -147,7 +147,7 @@ async def audited(folder: Path, cache: str = "", more: str = "") -> AsyncGenerat
         main = folder / "config.toml"
         main.write_text(CONFIGURATION.format(**ports, cache=cache) + more, encoding="utf-8")
         globalLogPublisher.addObserver(observe)
-        gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_delivery=delivery)
+        gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_repository=delivery)
         gateway.startService()
         try:
             await until(lambda: gateway.ready)

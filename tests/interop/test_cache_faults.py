@@ -21,7 +21,7 @@ from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from tests.interop import house as house_module
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import Held, study_of
-from tests.interop.house import ANY_DICOM, CONFIGURATION, STUDY, TARGET, House, reactor
+from tests.interop.house import ANY_DICOM, CONFIGURATION, STUDY, TARGET, House, Reply, reactor
 from tests.interop.pacs import PACS
 from tests.interop.processes import ROOT, free_port, wait_for_port, wait_until_ready
 
@@ -38,6 +38,11 @@ options = { path = "PATH", max_bytes = 100_000_000, revalidate_secs = 3600 }
 [management]
 enabled = true
 network = "default"
+authentication = "operator"
+
+[authentications.operator]
+method = "bearer"
+options = { token = "let-me" }
 
 [backends.pacs]
 """
@@ -156,16 +161,20 @@ async def test_a_study_is_purged_by_hand(tmp_path: Path, folder: Path) -> None:
         await house.gateway.when_ready()
         await house.retrieve()
         await until(lambda: not cache_of(house)["under_way"])
-        client = await house.connect()
-        client.request("/admin/middleware/cache/studies/1.2", method="DELETE")
-        reply = await client.reply()
+        reply = await as_operator(house, "DELETE", "/admin/middleware/cache/studies/1.2")
         assert (reply.status, json.loads(reply.content)) == (200, {"removed_instances": 2})
         assert files_in(folder) == []
-        reply = await house.ask("/admin/middleware/cache")
+        reply = await as_operator(house, "GET", "/admin/middleware/cache")
         assert json.loads(reply.content)["bytes"] == 0
-        client = await house.connect()
-        client.request("/admin/middleware/bridge/studies/1.2", method="DELETE")
-        assert (await client.reply()).status == 404
+        assert (await as_operator(house, "DELETE", "/admin/middleware/bridge/studies/1.2")).status == 404
+        assert (await house.ask("/admin/middleware/cache")).status == 401
+
+
+async def as_operator(house: House, method: str, path: str) -> Reply:
+    client = await house.connect()
+    fields = "Host: gateway\r\nAuthorization: Bearer let-me\r\nConnection: close"
+    client.transport.write(f"{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+    return await client.reply()
 
 
 @contextmanager

@@ -53,3 +53,16 @@ def memory() -> MemoryReactorClock:
 def build(configure: Configure, memory: MemoryReactorClock) -> Build:
     """Build a gateway whose reactor is in memory."""
     return lambda *texts, **more: Gateway(configure(*texts, **more), memory)
+
+
+@pytest.fixture
+def started(build: Build, diary: list[str]) -> Build:
+    """Start a gateway whose reactor is in memory; the diary is empty then."""
+
+    def begin(*texts: str, **more: Any) -> Gateway:
+        gateway = build(*texts, **more)
+        gateway.startService()
+        diary.clear()
+        return gateway
+
+    return begin

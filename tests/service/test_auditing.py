@@ -16,6 +16,7 @@ from tests.dicom.audit.schema import event_of, objects_of, users_of
 from tests.net.http.asking import ask
 from tests.service.conftest import Build, Configure
 from tests.service.parts import web
+from tests.service.test_gateway_management import MANAGEMENT, OPERATOR
 
 CACHED = """
 [pipelines.web]
@@ -43,6 +44,17 @@ type = "cache"
 options = {{ path = "cache" }}
 """
 
+
+TITLED = """
+[pipelines.modalities]
+networks = ["default"]
+endpoints = ["scp"]
+backends = ["archive"]
+
+[endpoints.scp]
+service = "dicom_scp"
+options = { local_aet = "NEW", port = 11112 }
+"""
 
 FIND = b'{"query_level": "STUDY", "identifiers": {"00100020": "P1"}}'
 
@@ -74,15 +86,14 @@ def test_without_the_table_or_when_it_is_not_enabled_there_is_none(build: Build)
 def audited(configure: Configure, memory: MemoryReactorClock) -> Any:
     def built(*texts: str) -> tuple[Gateway, Kept]:
         delivery = Kept()
-        return Gateway(configure(*texts), memory, audit_delivery=delivery), delivery
+        return Gateway(configure(*texts), memory, audit_repository=delivery), delivery
 
     return built
 
 
 def test_it_starts_first_and_so_stops_last(audited: Any) -> None:
     gateway, delivery = audited(web())
-    parts = [what for what, _ in gateway._house.parts()]
-    assert parts == ["audit", "backends.archive"]
+    assert "audit" not in dict(gateway._house.parts()), "it outlives every house"
     gateway.startService()
     assert delivery.diary == ["start"]
     stopped: Deferred[None] = gateway.stopService()
@@ -123,10 +134,27 @@ def test_what_makes_operations_of_plain_http_stands_in_front_of_it(audited: Any)
 
 
 def test_the_removal_of_cached_copies_is_told(audited: Any) -> None:
-    management = '[management]\nenabled = true\nnetwork = "default"'
-    gateway, delivery = audited(web(), management)
-    base = gateway.configuration.management.base_path
-    assert ask(gateway.resource("default"), f"{base}/middleware/store/studies/1.2", method="DELETE").status == 404
-    [message] = delivery.messages
+    gateway, delivery = audited(web(), MANAGEMENT)
+    base, path = gateway.configuration.management.base_path, "middleware/store/studies/1.2"
+    assert ask(gateway.resource("default"), f"{base}/{path}", OPERATOR, method="DELETE").status == 404
+    [login, message] = delivery.messages
+    assert event_of(login)[0] == "110114"
     assert (event_of(message), objects_of(message, "110180")) == (("110103", "D", "4"), ["1.2"])
-    assert ask(gateway.resource("default"), f"{base}/audit").document["messages"] == 1
+    assert ask(gateway.resource("default"), f"{base}/audit", OPERATOR).document["messages"] == 2
+
+
+def test_it_goes_on_over_a_reload_and_tells_by_the_new_titles(configure: Configure, memory: MemoryReactorClock) -> None:
+    """What of `[audit]` itself has changed waits for the next start, and is named: nothing is to be lost meanwhile."""
+    repository = Kept()
+    gateway = Gateway(configure(web()), memory, audit_repository=repository)
+    gateway.startService()
+    trail: Any = gateway._trail
+    moved = web().replace("[backends.archive]", '[audit]\nsource_id = "new"\n\n[backends.archive]')
+    done: list[Any] = []
+    gateway.reload(configure(moved, TITLED)).addCallback(done.append)
+    assert done[0]["needs_restart"] == ["audit"]
+    assert gateway._trail is trail
+    assert trail._telling.ae_titles == ("NEW",)
+    assert repository.diary == ["start"]
+    assert ask(gateway._house.root("default"), "/dicom/studies/1.2/metadata").status == 200
+    assert event_of(repository.messages[-1])[0] == "110103"

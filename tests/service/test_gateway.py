@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, ResponseNeverReceived
 
@@ -25,7 +26,7 @@ from harmonygw.net.http.forwarded import Forwarded
 from harmonygw.net.http.server import HTTPSite
 from harmonygw.net.http.tree import ToHTTPS
 from harmonygw.service import Gateway
-from harmonygw.service.gateway import ENDING_SECS
+from harmonygw.service.life import ENDING_SECS
 from tests.certificates import identity
 from tests.net.http.asking import ask
 from tests.service.conftest import Build, Configure
@@ -120,7 +121,8 @@ def test_each_network_listens_once_with_its_limits(build: Build, memory: MemoryR
     gateway = build(web(), limits)
     gateway.privilegedStartService()
     gateway.startService()
-    ((port, site, backlog, interface),) = memory.tcpServers
+    ((port, listening, backlog, interface),) = memory.tcpServers
+    site = listening.current
     assert (port, backlog, interface) == (0, 511, "127.0.0.1")
     assert (site.limits.max_connections, site.limits.max_request_bytes) == (3, 9)
     assert (site.limits.header_timeout_secs, site.limits.max_header_bytes) == (4, 16384)
@@ -128,7 +130,7 @@ def test_each_network_listens_once_with_its_limits(build: Build, memory: MemoryR
 
 def test_a_request_has_no_limit_unless_one_is_given(build: Build, memory: MemoryReactorClock) -> None:
     build(web()).listen()
-    assert memory.tcpServers[0][1].limits.max_request_bytes == 0
+    assert memory.tcpServers[0][1].current.limits.max_request_bytes == 0
 
 
 def test_a_network_with_certificates_speaks_tls(build: Build, memory: MemoryReactorClock, tmp_path: Any) -> None:
@@ -137,10 +139,9 @@ def test_a_network_with_certificates_speaks_tls(build: Build, memory: MemoryReac
         web(), main=MAIN.replace("bind_port = 0", 'bind_port = 8443\ncert_path = "server.pem"\nkey_path = "server.key"')
     )
     gateway.listen()
-    assert memory.tcpServers == []
-    ((port, _, options, _, interface),) = memory.sslServers
+    ((port, listening, _, interface),) = memory.tcpServers
     assert (port, interface) == (8443, "127.0.0.1")
-    assert options is gateway._house.certificates["default"]
+    assert isinstance(listening.buildProtocol(None), TLSMemoryBIOProtocol)
 
 
 def test_certificates_are_read_again_each_by_itself(
@@ -151,7 +152,7 @@ def test_certificates_are_read_again_each_by_itself(
         web(), main=MAIN.replace("bind_port = 0", 'bind_port = 8443\ncert_path = "server.pem"\nkey_path = "server.key"')
     )
     gateway.listen()
-    ((_, _, certificates, *_),) = memory.sslServers
+    certificates = gateway._house.certificates["default"]
     before = certificates.getContext()
     failing, fine = Certificates(wrong=True), Certificates()
     (backend,) = gateway._house.backends.values()
@@ -185,7 +186,7 @@ def test_a_network_may_send_everybody_to_https_and_trust_a_proxy(build: Build) -
         '[network.default]\ntrusted_proxies = ["10.0.0.0/8"]',
         main=MAIN.replace("bind_port = 0", "bind_port = 0\nforce_https = true"),
     )
-    root = gateway.resource("default")
+    root = gateway._house.root("default")
     assert isinstance(root, Forwarded)
     assert isinstance(root._root, ToHTTPS)
     assert root._trusted == (ip_network("10.0.0.0/8"),)
@@ -228,7 +229,7 @@ def test_ports_that_are_taken_are_named_together_and_nothing_stays_open(configur
         "endpoints.taken: cannot listen",
     )
     assert diary[-3:] == ["scp listens", "taken stops", "scp stops"]
-    assert gateway._ports == {}
+    assert len(gateway._ports) == 0
 
 
 def test_a_port_that_a_backend_cannot_have_is_named(configure: Configure, log: list[str]) -> None:
@@ -296,12 +297,12 @@ def test_it_drains_as_configured(build: Build, memory: MemoryReactorClock, diary
     asked = Asked(memory)
     stopped = gateway.stopService()
     assert gateway.stopService().called
-    assert (readiness(gateway)[0], list(gateway._ports)) == (503, ["default"])
+    assert (readiness(gateway)[0], len(gateway._ports)) == (503, 1)
     memory.advance(4.9)
     late = Asked(memory, "/dicom/studies/1")
-    assert list(gateway._ports) == ["default"]
+    assert len(gateway._ports) == 1
     memory.advance(0.1)
-    assert gateway._ports == {}
+    assert len(gateway._ports) == 0
     assert diary[-1] == "scp drains"
     memory.advance(29)
     assert not stopped.called
@@ -415,7 +416,7 @@ def running(configure: Configure) -> Iterator[Gateway]:
     parent.startService()
     yield gateway
     pytest_twisted.blockon(parent.stopService())
-    assert gateway._sites[0].connections._open == {}
+    assert [site.connections._open for site in gateway._sites] == [{}]
 
 
 @pytest_twisted.ensureDeferred

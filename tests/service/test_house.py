@@ -13,10 +13,12 @@ from twisted.internet.testing import MemoryReactorClock
 from harmonygw.errors import Busy, ConfigurationError, Denied, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.middleware.basic_auth import CHALLENGE
+from harmonygw.net.ports import Ports, Upcoming
 from harmonygw.operations import Find, Level
 from harmonygw.pipeline import BACKENDS, MIDDLEWARE, Context, Proceed
 from harmonygw.service import Gateway, available
-from harmonygw.service.house import DISABLED_RETRY_SECS, House
+from harmonygw.service.disabled import DISABLED_RETRY_SECS
+from harmonygw.service.house import Ground, House
 from tests.certificates import identity
 from tests.middleware.authentication.issuer import signed
 from tests.net.http.asking import ask
@@ -188,8 +190,8 @@ def test_what_guards_an_endpoint_is_one_for_all_pipelines_and_starts_before_the_
         '[network.second.http]\nbind_address = "127.0.0.1"\nbind_port = 0',
     )._house
     parts = dict(house.parts())
-    assert parts["endpoints.web.authentication"] is house.guards["web"]
-    assert list(house.guards) == ["web"]
+    assert parts["endpoints.web.authentication"] is house.guards["endpoints.web"]
+    assert list(house.guards) == ["endpoints.web"]
 
 
 def test_credentials_of_http_cannot_be_demanded_of_an_association(problems: Any, configure: Configure) -> None:
@@ -381,7 +383,7 @@ def test_destinations_are_those_of_every_backend(configure: Configure, memory: M
         '[pipelines.other]\nnetworks = ["default"]\nendpoints = ["back"]\nbackends = ["moving"]',
         '[endpoints.back]\nservice = "door"\n[backends.moving]\nservice = "telling"',
     )
-    house = House(configuration, memory, dict, {})
+    house = House(configuration, Ground(memory, dict, {}, tuple), Upcoming(Ports(memory)))
     destination = object()
     house.backends["moving"].destination = destination  # type: ignore[attr-defined]
     context = house.doors["door"].context
@@ -409,7 +411,7 @@ def test_a_study_is_purged_from_a_middleware_that_keeps_any(configure: Configure
         BRIDGED.format(middleware='["mine", "store", "bridge"]'),
         '[middleware.store]\ntype = "keeping"',
     )
-    house = House(configuration, memory, dict, {})
+    house = House(configuration, Ground(memory, dict, {}, tuple), Upcoming(Ports(memory)))
     kept: Any = house.middleware["store"]
     assert result(Deferred.fromCoroutine(house.purge("store", "1.2"))) == 3
     assert kept.purged == ["1.2"]

@@ -24,7 +24,7 @@ from harmonygw.backends.dicom_scu.storing import Storage
 from harmonygw.config.backend_options import DicomSCUOptions
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN
 from harmonygw.dicom.dimse import statuses
-from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT
+from harmonygw.dicom.dimse.commitment import STORAGE_COMMITMENT, Report
 from harmonygw.dicom.dimse.statuses import describe
 from harmonygw.dicom.upperlayer.negotiation import AssociateRQ
 from harmonygw.errors import (
@@ -84,6 +84,7 @@ class DicomSCU:
         self._target = settings.target or context.name
         self._called_ae_title = settings.called_ae_title
         self._options = options
+        self._all_commitments = context.commitments
         self._requesting = Requesting(settings, own, context.reactor)
         self.certificates: list[Any] = [self._requesting] if settings.use_tls else []
         """What is read again when certificates are; none without TLS."""
@@ -107,6 +108,8 @@ class DicomSCU:
         self._fuzzy: bool | None = None
         self.destination = MoveDestination(options.local_aet, context.reactor, on_unclaimed=self._unclaimed)
         self.commitments = Commitments(settings.called_ae_title, context.reactor, wait=options.commitment_wait_secs)
+        self.incoming_store_port = options.incoming_store_port
+        """Where instances of its moves come in, as it is configured."""
         self._incoming: IncomingStore | None = None
         self._expectations = Expectations(
             context.reactor, concurrently=options.max_associations >= CONCURRENT_QUERIES_FROM
@@ -117,12 +120,29 @@ class DicomSCU:
             tls = incoming_tls(settings, own) if settings.use_tls else None
             if tls is not None:
                 self.certificates.append(tls)
-            self._incoming = IncomingStore(options, self.destination, self.commitments.take, context.reactor, tls=tls)
+            self._incoming = IncomingStore(
+                options,
+                self.destination,
+                self._take_report,
+                context.reactor,
+                tls=tls,
+                ports=context.ports,
+                place=f"backends.{context.name}",
+                others=partial(context.destinations, options.incoming_store_port),
+            )
         self._re_encoding = ReEncoding(options, context.reactor)
         self._storage = Storage(
             self.pool, self._requesting, self._re_encoding, context.reactor, stall_secs=options.store_stall_secs
         )
         self._attempts = Attempts(self.pool, self._requesting, options, self.destination, self._incoming)
+
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what a backend is built from; the files of its certificates are read again at every reload."""
+        settings, configuration = context.settings, context.configuration
+        port = settings.options.incoming_store_port
+        own = configuration.authentications.get(settings.authentication or "")
+        return settings, own, port is not None and is_shared(port, configuration)
 
     # The backend's life
 
@@ -130,6 +150,11 @@ class DicomSCU:
         """Listen for what C-MOVEs bring, when a port is configured for it and no endpoint shares it."""
         if self._incoming is not None:
             self._incoming.start()
+
+    async def drain(self) -> None:
+        """Let the associations end on which instances came; returns when they have."""
+        if self._incoming is not None:
+            await self._incoming.drain()
 
     async def stop(self) -> None:
         """Abort what is still open."""
@@ -372,7 +397,13 @@ class DicomSCU:
     async def _acquire(self, request: Request, rq: AssociateRQ, *, light: bool, fresh: bool = False) -> Association:
         return await self.pool.acquire(rq, client=request.client, light=light, deadline=request.deadline, fresh=fresh)
 
-    # What a C-MOVE brings
+    # What a C-MOVE brings, and a commitment
+
+    def _take_report(self, peer_ae_title: str, report: Report) -> int:
+        """Take a report; one of a transaction that another backend of ours knows is for that."""
+        knowing = (one for one in self._all_commitments() if one.knows(report.transaction_uid))
+        status: int = next(knowing, self.commitments).take(peer_ae_title, report)
+        return status
 
     def _unclaimed(self, unclaimed: Unclaimed) -> None:
         title = unclaimed.calling_ae_title

@@ -1,5 +1,6 @@
 """The port on which the sub-operations of our C-MOVEs come in, and reports of storage commitment."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -17,6 +18,7 @@ from harmonygw.net.association.destination import Move, MoveDestination, MoveSto
 from harmonygw.net.association.event_reports import TakeReport
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
 from harmonygw.net.association.requestor import VERIFICATION
+from harmonygw.net.ports import Ports, Upcoming
 from harmonygw.net.tls import ServerCertificates
 
 
@@ -60,13 +62,19 @@ class IncomingStore:
         reactor: Any,
         *,
         tls: ServerCertificates | None = None,
+        ports: Ports | Upcoming | None = None,
+        place: str = "",
+        others: Callable[[], Iterable[MoveDestination]] = tuple,
     ) -> None:
         self._factory = AssociationFactory(
-            acceptance(options), lambda factory, peer: MoveStorageSCP(factory, peer, destination, take_report), reactor
+            acceptance(options),
+            lambda factory, peer: MoveStorageSCP(factory, peer, destination, take_report, others),
+            reactor,
         )
-        self._reactor = reactor
+        self._ports = Ports(reactor) if ports is None else ports
+        self._place = place
         self._tls = tls
-        self._wanted_port = options.incoming_store_port
+        self._wanted_port = options.incoming_store_port or 0
         self._persistent = options.persistent_store_scp
         self._moves = 0
         self._listening: Any = None
@@ -95,6 +103,11 @@ class IncomingStore:
                 "the instances of a C-MOVE cannot come in (incoming_store_port)", log_detail=str(error)
             ) from error
 
+    async def drain(self) -> None:
+        """Listen no more; returns when the associations that are here have ended, of which none stays unused."""
+        self._close()
+        await self._factory.drain()
+
     async def stop(self) -> None:
         """Listen no more, and abort what is open."""
         self._close()
@@ -109,10 +122,9 @@ class IncomingStore:
 
     def _listen(self) -> None:
         if self._listening is None:
-            if self._tls is None:
-                self._listening = self._reactor.listenTCP(self._wanted_port, self._factory, backlog=BACKLOG)
-            else:
-                self._listening = self._reactor.listenSSL(self._wanted_port, self._factory, self._tls, backlog=BACKLOG)
+            self._listening = self._ports.listen(
+                self._wanted_port, self._factory, backlog=BACKLOG, tls=self._tls, place=self._place
+            )
 
     def _close(self) -> None:
         if self._listening is not None:

@@ -57,6 +57,14 @@ class HTTPBackend:
 
     # The backend's life
 
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what a backend is built from; None where that is in files too, which are read again."""
+        settings = context.settings
+        if settings.use_tls:
+            return None
+        return settings, context.configuration.authentications.get(settings.authentication or "")
+
     def start(self) -> None:
         """Say what should not be as it is; connections are made when they are needed."""
         if self._exposed:

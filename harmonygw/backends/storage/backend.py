@@ -93,6 +93,11 @@ class Storage:
         self._ready = False
         self._running: set[Prefetch[Any]] = set()
 
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what a backend is built from; two of one root, old and new, get on with one another."""
+        return context.settings
+
     def start(self) -> "Deferred[None]":
         """Open the archive, and fill an empty one with the samples if there are to be any.
 

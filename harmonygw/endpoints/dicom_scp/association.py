@@ -27,7 +27,7 @@ from harmonygw.endpoints.dicom_scp.retrieving import GetExchange, MoveExchange
 from harmonygw.endpoints.dicom_scp.storing import StoreExchange
 from harmonygw.errors import HarmonyError, PeerError, TransportError
 from harmonygw.exchange import AssociationOrigin, Request
-from harmonygw.net.association.destination import Move, MoveDestination
+from harmonygw.net.association.destination import Move, MoveDestination, claimed
 from harmonygw.net.association.event_reports import EventReportReceiver, TakeReport
 from harmonygw.net.association.listener import Acceptor, AssociationFactory
 from harmonygw.net.association.receiving import Admission, InstanceReceiver, Refusal
@@ -252,13 +252,12 @@ class ServedAssociation(Acceptor):
         """Decide an instance whose identity is known: a C-MOVE's of ours, or one to store."""
         enabled = self._surroundings.options.enable_store
         if command.move_originator_message_id is not None or not enabled:
-            for destination in self._surroundings.destinations():
-                move = destination.claim(command, instance.study_instance_uid)
-                if move is not None:
-                    decision = move.admit(command, instance)
-                    if isinstance(decision, Admission):
-                        self._move = move
-                    return decision
+            move = claimed(self._surroundings.destinations(), command, instance.study_instance_uid)
+            if move is not None:
+                decision = move.admit(command, instance)
+                if isinstance(decision, Admission):
+                    self._move = move
+                return decision
         if not enabled:
             for destination in self._surroundings.destinations():
                 return destination.refuse(instance, self.calling_ae_title)

@@ -6,7 +6,6 @@ from typing import Any, cast
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
 
 from harmonygw import journal
 from harmonygw.config.endpoint_options import DicomSCPOptions
@@ -19,6 +18,7 @@ from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.association.event_reports import shared_by
 from harmonygw.net.association.listener import BACKLOG, Acceptance, AssociationFactory
+from harmonygw.net.ports import Lease, Ports
 from harmonygw.net.tls import ServerCertificates
 from harmonygw.pipeline import EndpointContext
 
@@ -35,7 +35,7 @@ class DicomSCPEndpoint:
         """What is read again when certificates are; none without TLS."""
         if self._reachable.any_secured:
             self.certificates.append(self._reachable)
-        self._ports: list[IListeningPort] = []
+        self._ports: list[Lease] = []
         self._associations: AssociationFactory | None = None
         self.under_way = 0
         """Exchanges that have begun and not ended."""
@@ -53,25 +53,36 @@ class DicomSCPEndpoint:
         context = self._context
         serve = partial(ServedAssociation, surroundings=self._surroundings())
         self._associations = AssociationFactory(self._acceptance(), serve, context.reactor)
-        for address in context.settings.addresses:
+        for number, address in enumerate(context.settings.addresses):
             try:
-                port = self._listen_on(address)
+                port = self._listen_on(address, number)
             except CannotListenError as error:
                 problem = f"endpoints.{context.settings.name}: cannot listen: {error}"
                 raise ConfigurationError((problem,)) from error
             self._ports.append(port)
 
-    def _listen_on(self, address: ListeningAddress) -> IListeningPort:
-        reactor, where = self._context.reactor, {"backlog": BACKLOG, "interface": address.host}
-        if self._tls is None:
-            port: IListeningPort = reactor.listenTCP(address.port, self._associations, **where)
-        else:
-            port = reactor.listenSSL(address.port, self._associations, self._tls, **where)
-        return port
+    def _listen_on(self, address: ListeningAddress, number: int) -> Lease:
+        ports = self._context.ports
+        if ports is None:
+            ports = Ports(self._context.reactor)
+        return ports.listen(
+            address.port,
+            self._associations,
+            interface=address.host,
+            backlog=BACKLOG,
+            tls=self._tls,
+            place=f"endpoints.{self._context.settings.name} {number}",
+        )
 
     def start(self) -> None:
         """Take associations."""
         self.listen()
+
+    async def retire(self) -> None:
+        """Leave new associations to who listens now; returns when the last one that is here has ended by itself."""
+        await self._stop_listening()
+        if self._associations is not None:
+            await self._associations.emptied()
 
     async def drain(self) -> None:
         """Take no more associations, and let those that are there end; returns when the last one has."""

@@ -20,6 +20,7 @@ STATUSES: Final[tuple[tuple[type[errors.HarmonyError], int], ...]] = (
     (errors.Conflict, 409),
     (errors.RangeNotSatisfiable, 416),
     (errors.InsufficientScope, 403),
+    (errors.NotReloaded, 422),
     (errors.Denied, 403),
     (errors.RateLimited, 429),
     (errors.Unrecorded, 503),

@@ -62,6 +62,12 @@ class Behind:
         self.bytes = 0
         """Bytes that are held."""
 
+    def limit(self, *, secs: float, memory_bytes: int) -> None:
+        """Change the limits, for what is put from now on."""
+        self._secs = secs
+        self._memory_bytes = memory_bytes
+        self._go_on()
+
     @property
     def hold_bytes(self) -> int:
         """Bytes of the longest instance that may be held now."""

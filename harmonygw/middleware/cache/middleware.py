@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from harmonygw.config.middleware_options import CacheOptions
 from harmonygw.config.model import Backend, Configuration
 from harmonygw.errors import ConfigurationError, NotAcceptable, NotFound, PeerError, TransportError
 from harmonygw.exchange import SOURCE, Record, Reply, Request
@@ -55,13 +56,12 @@ class Cache:
         self._options = options
         self._clock = context.reactor
         self._name = context.name
+        self.folder = Path(options.path).resolve()
+        """Which no other one can have as long as this one runs."""
         self._shelf = Shelf(
             Path(options.path),
             source_of(context.configuration, context.name),
-            max_bytes=options.max_bytes,
-            max_age_secs=options.max_age_secs,
-            write_behind_secs=options.write_behind_secs,
-            memory_bytes=options.memory_bytes,
+            **_limits(options),
             reactor=context.reactor,
         )
         self._validation = Validation(self._shelf, revalidate_secs=options.revalidate_secs, clock=context.reactor)
@@ -74,6 +74,25 @@ class Cache:
         self._archive_strips: bool | None = None
         """Whether the archive can send instances without their bulk data; None until it was asked."""
         self._counts = dict.fromkeys(("hits", "joined", "retrieves", "passed_by"), 0)
+
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what a cache is of: a folder, and what it holds. All else is limits, which can change."""
+        return Path(context.options.path).resolve(), source_of(context.configuration, context.name)
+
+    def renew(self, context: Context) -> None:
+        """Have other limits from now on, and another name."""
+        self._options = context.options
+        self._name = context.name
+        self._shelf.limit(**_limits(context.options))
+        self._validation.revalidate_secs = context.options.revalidate_secs
+
+    async def finish(self) -> None:
+        """Return when nothing is under way any more of what is now: it goes through the pipeline that began it."""
+        for fetch in (*self._fetches.values(), *self._outdated):
+            await fetch.end()
+        await self._listing.finish()
+        await self._validation.finish()
 
     async def start(self) -> None:
         """Open the folder; raises `ConfigurationError` when it cannot be used."""
@@ -399,6 +418,11 @@ async def _end(fetches: Sequence[Fetch], why: str) -> None:
         fetch.cancel(TransportError(why))
     for fetch in fetches:
         await fetch.end()
+
+
+def _limits(options: CacheOptions) -> dict[str, Any]:
+    names = ("max_bytes", "max_age_secs", "write_behind_secs", "memory_bytes")
+    return {name: getattr(options, name) for name in names}
 
 
 def source_of(configuration: Configuration, name: str) -> str:

@@ -68,7 +68,8 @@ class Shelf:
         memory_bytes: int = 0,
         reactor: Any,
     ) -> None:
-        self._open = partial(Store, root, source, max_bytes=max_bytes, max_age_secs=max_age_secs)
+        self._open = partial(Store, root, source)
+        self._limits: dict[str, Any] = {"max_bytes": max_bytes, "max_age_secs": max_age_secs}
         self._root = root
         self._reactor = reactor
         self._store: Store | None = None
@@ -87,6 +88,15 @@ class Shelf:
         """Series that are complete when all that is held of them has been written, and their instances."""
         self.failures = 0
         self.evictions = 0
+
+    def limit(
+        self, *, max_bytes: int, max_age_secs: float, write_behind_secs: float = 0.0, memory_bytes: int = 0
+    ) -> None:
+        """Change the limits, for what comes from now on."""
+        self._limits = {"max_bytes": max_bytes, "max_age_secs": max_age_secs}
+        if self._store is not None:
+            self._store.limit(**self._limits)
+        self._behind.limit(secs=write_behind_secs, memory_bytes=memory_bytes)
 
     async def start(self) -> None:
         """Open the folder; raises `ConfigurationError` when another process has it or it cannot be made."""
@@ -111,7 +121,7 @@ class Shelf:
             store.close()
 
     def _open_store(self) -> None:
-        self._store = self._open()
+        self._store = self._open(**self._limits)
 
     @property
     def is_open(self) -> bool:

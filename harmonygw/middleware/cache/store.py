@@ -83,6 +83,11 @@ class Store:
             0
         ]
 
+    def limit(self, *, max_bytes: int, max_age_secs: float) -> None:
+        """Change the limits; what is too much goes when the next instance comes."""
+        self._max_bytes = max_bytes
+        self._max_age_secs = max_age_secs
+
     def close(self) -> None:
         """Close the index; nothing of it is in use any more, nor what was set aside."""
         with self._turn:

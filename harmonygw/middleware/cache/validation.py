@@ -50,15 +50,20 @@ class Validation:
 
     def __init__(self, shelf: Shelf, *, revalidate_secs: float, clock: Any) -> None:
         self._shelf = shelf
-        self._revalidate_secs = revalidate_secs
+        self.revalidate_secs = revalidate_secs
+        """Seconds for which what the archive said holds."""
         self._clock = clock
         self._validated: OrderedDict[tuple[str | None, str], _Validated] = OrderedDict()
         self._asking: Joining[tuple[str | None, str], None] = Joining()
 
+    async def finish(self) -> None:
+        """Return when what is being asked now has been answered."""
+        await self._asking.finish()
+
     def is_valid(self, request: Request, study_instance_uid: str) -> bool:
         """Whether the study was validated for this principal lately."""
         validated = self._validated.get((request.principal, study_instance_uid))
-        return validated is not None and self._clock.seconds() - validated.when < self._revalidate_secs
+        return validated is not None and self._clock.seconds() - validated.when < self.revalidate_secs
 
     def missing(self, request: Request, study_instance_uid: str) -> tuple[str, ...]:
         """Return the Warnings of the last validation: which of several archives could not be asked."""
@@ -72,7 +77,7 @@ class Validation:
         raises.
         """
         key = (request.principal, study_instance_uid)
-        since = self._clock.seconds() - self._revalidate_secs
+        since = self._clock.seconds() - self.revalidate_secs
         await self._asking.wait(key, lambda: self._validate(request, proceed, study_instance_uid))
         validated = self._validated.get(key)
         if validated is not None and validated.when < since:

@@ -72,6 +72,11 @@ class DICOMwebBridge:
             Kind.CHECK_COMMITMENT: commit,
         }
 
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what the middleware is built from."""
+        return context.settings
+
     def start(self) -> None:
         """Start the worker processes, and make room for temporary files; raises `ConfigurationError`."""
         try:

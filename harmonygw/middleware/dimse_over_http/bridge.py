@@ -61,19 +61,19 @@ class DIMSEOverHTTP:
     """Requests below a prefix on its left side, operations on its right."""
 
     def __init__(self, context: Context) -> None:
-        configuration = context.configuration
-        self._folders = Folders(configuration.storage, context.reactor)
-        self._own_titles = frozenset(
-            backend.options.local_aet
-            for backend in configuration.backends.values()
-            if isinstance(backend.options, DicomSCUOptions)
-        )
+        self._folders = Folders(context.configuration.storage, context.reactor)
+        self._own_titles = _own_titles(context)
         self._transactions: dict[str, Transaction] = {
             "echo": self._echo,
             "find": self._find,
             "get": self._retrieve,
             "move": self._retrieve,
         }
+
+    @staticmethod
+    def foundation(context: Context) -> object:
+        """Return what the middleware is built from: the files of its answers stay while that is the same."""
+        return context.settings, context.configuration.storage, _own_titles(context)
 
     async def start(self) -> None:
         """Make room for files; raises `ConfigurationError`."""
@@ -270,3 +270,9 @@ def _sum(one: int | None, another: int | None) -> int | None:
 def _text(match: Any, tag: str) -> str:
     values = match.get(tag, {}).get("Value") or ("",)
     return str(values[0]).strip()
+
+
+def _own_titles(context: Context) -> frozenset[str]:
+    """Return the AE titles that the gateway has as a client."""
+    backends = context.configuration.backends.values()
+    return frozenset(one.options.local_aet for one in backends if isinstance(one.options, DicomSCUOptions))

@@ -5,7 +5,7 @@ move by Move Originator Application Entity Title and Message ID; for a PACS that
 then only when one move of that study is under way. What nobody asked for is refused with 0124H.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -246,15 +246,14 @@ class MoveDestination:
         if self._moves.pop(move.message_id, None) is not None:
             self._message_ids.give_back(move.message_id)
 
-    def claim(self, command: CStoreRQ, study_instance_uid: str) -> Move | None:
-        """Return the move that an object belongs to, or None when nobody asked for it."""
-        originator = command.move_originator_ae_title
-        if originator not in ("", self.ae_title):
-            return None
+    def claims(self, command: CStoreRQ, study_instance_uid: str) -> list[Move]:
+        """Return the moves that an object may belong to."""
+        if command.move_originator_ae_title not in ("", self.ae_title):
+            return []
         if command.move_originator_message_id:
-            return self._moves.get(command.move_originator_message_id)
-        of_study = [one for one in self._moves.values() if one.study_instance_uid == study_instance_uid]
-        return of_study[0] if len(of_study) == 1 else None
+            move = self._moves.get(command.move_originator_message_id)
+            return [] if move is None else [move]
+        return [one for one in self._moves.values() if one.study_instance_uid == study_instance_uid]
 
     def refuse(self, instance: Instance, calling_ae_title: str) -> Refusal:
         """Refuse what nobody asked for, and say so."""
@@ -262,14 +261,31 @@ class MoveDestination:
         return Refusal(statuses.NOT_AUTHORIZED, "nobody asked for this object")
 
 
+def claimed(destinations: Iterable[MoveDestination], command: CStoreRQ, study_instance_uid: str) -> "Move | None":
+    """Return the move that an object belongs to, or None when nobody asked for it, or nobody can tell which."""
+    # A set: a destination may be named by whoever shares its port, and still has each move once.
+    moves = {move for one in destinations for move in one.claims(command, study_instance_uid)}
+    return moves.pop() if len(moves) == 1 else None
+
+
 class MoveStorageSCP(Acceptor):
-    """An association on which a PACS delivers: it verifies, stores, reports commitments, and nothing else."""
+    """An association on which a PACS delivers: it verifies, stores, reports commitments, and nothing else.
+
+    `others` are destinations whose instances may come here too: an association may outlive the reload that put another
+    destination in the place of this one.
+    """
 
     def __init__(
-        self, factory: AssociationFactory, peer: str, destination: MoveDestination, take_report: TakeReport
+        self,
+        factory: AssociationFactory,
+        peer: str,
+        destination: MoveDestination,
+        take_report: TakeReport,
+        others: Callable[[], Iterable[MoveDestination]] = tuple,
     ) -> None:
         super().__init__(factory, peer)
         self._destination = destination
+        self._others = others
         self._take_report = take_report
         self._events: EventReportReceiver
         self._receiver: InstanceReceiver
@@ -330,7 +346,7 @@ class MoveStorageSCP(Acceptor):
             self._object_ended()
 
     def _admit(self, command: CStoreRQ, instance: Instance) -> Admission | Refusal:
-        move = self._destination.claim(command, instance.study_instance_uid)
+        move = self._claimed(command, instance.study_instance_uid)
         if move is None:
             return self._destination.refuse(instance, self.calling_ae_title)
         decision = move.admit(command, instance)
@@ -338,8 +354,11 @@ class MoveStorageSCP(Acceptor):
             self._current = move
         return decision
 
+    def _claimed(self, command: CStoreRQ, study_instance_uid: str) -> Move | None:
+        return claimed((self._destination, *self._others()), command, study_instance_uid)
+
     def _malformed(self, command: CStoreRQ, error: PeerError) -> None:
-        move = self._destination.claim(command, "")
+        move = self._claimed(command, "")
         if move is not None:
             move.malformed(error)
 

@@ -146,6 +146,14 @@ class AssociationFactory(Factory):
             user.hurry()
         return drained
 
+    def emptied(self) -> "Deferred[None]":
+        """Fire when the last connection is closed, whenever that is: nobody is hurried, and nobody refused."""
+        if not self.open:
+            return succeed(None)
+        drained: Deferred[None] = Deferred()
+        self._drained.append(drained)
+        return drained
+
     def stop(self) -> None:
         """Abort what is open."""
         self.draining = True

@@ -40,6 +40,10 @@ class Connections:
         self._count: Counter[Admission] = Counter()
         self._drained: list[Deferred[None]] = []
 
+    def limit(self, limits: HTTPLimits) -> None:
+        """Change how many there may be; those that are too many stay until they end."""
+        self._limits = limits
+
     def __len__(self) -> int:
         """Return the number of connections that are being served."""
         return self._count[Admission.SERVED]

@@ -18,8 +18,7 @@ class HTTPSite(Site):
 
     Listen with a backlog of `limits.BACKLOG`. To stop: stop listening, wait for `connections.drain()` as long
     as may be, then `connections.abort()`. `hsts_max_age_secs` goes with what is answered over TLS (RFC 6797), 0 for
-    nothing. HTTP/2 is not offered, and there is no access log: whoever answers
-    writes one.
+    nothing. HTTP/2 is not offered, and there is no access log: whoever answers writes one.
     """
 
     noisy = False
@@ -36,6 +35,12 @@ class HTTPSite(Site):
         self.limits = limits or HTTPLimits()
         self.connections = Connections(self.limits, Descriptors.of_process())
         self._hsts_max_age_secs = hsts_max_age_secs
+
+    def limit(self, limits: HTTPLimits, hsts_max_age_secs: int = 0) -> None:
+        """Give connections from now on other limits; how many there may be holds for all."""
+        self.limits = limits
+        self._hsts_max_age_secs = hsts_max_age_secs
+        self.connections.limit(limits)
 
     def buildProtocol(self, addr: IAddress | None) -> Channel:  # type: ignore[override]
         """Make the server's side of a connection."""

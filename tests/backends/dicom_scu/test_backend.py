@@ -1,17 +1,21 @@
 """The backend in front of a scripted PACS; its faults are in tests/interop/test_faults_*.py."""
 
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 from twisted.logger import LogEvent, globalLogPublisher
 
 from harmonygw.alerts import Alert
+from harmonygw.backends.dicom_scu import DicomSCU
 from harmonygw.backends.dicom_scu import backend as backend_module
 from harmonygw.backends.dicom_scu.backend import LITERAL_MATCHING
 from harmonygw.backends.dicom_scu.contexts import LOSSY
 from harmonygw.dicom.dimse import statuses
+from harmonygw.dicom.dimse.commitment import Report
 from harmonygw.errors import (
     BadRequest,
     ConfigurationError,
@@ -21,7 +25,8 @@ from harmonygw.errors import (
     TransportError,
 )
 from harmonygw.operations import Echo, Find, Level, Retrieve
-from tests.backends.dicom_scu.backends import Running, backend
+from harmonygw.pipeline import Context
+from tests.backends.dicom_scu.backends import Running, backend, settings
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, PATIENT_FIND, PATIENT_GET, PATIENT_MOVE, STUDY_FIND, STUDY_GET, Held, study_of
 from tests.interop.pacs import PACS, deliver, drop
@@ -399,3 +404,30 @@ async def test_an_instance_that_nobody_asked_for_is_refused_and_logged() -> None
     [event] = [event for event in events if "alert" in event]
     sentence = "pacs refused an instance that nobody asked for, from PACS: 1.2.3.4"
     assert event["alert"] == Alert("unsolicited_object", sentence, "PACS")
+
+
+# A report of storage commitment
+
+
+class Others:
+    """The commitments of another backend."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, Report]] = []
+
+    def knows(self, transaction_uid: str) -> bool:
+        return transaction_uid == "1.2.3"
+
+    def take(self, peer_ae_title: str, report: Report) -> int:
+        self.taken.append((peer_ae_title, report))
+        return statuses.SUCCESS
+
+
+def test_a_report_that_another_backend_of_ours_awaits_gets_there() -> None:
+    others, configuration = Others(), SimpleNamespace(endpoints={}, authentications={})
+    context = Context(settings(104), configuration, reactor, commitments=lambda: (others,))  # type: ignore[arg-type]
+    one = DicomSCU(context)
+    report = Report("1.2.3", frozenset(), {})
+    assert one._take_report("PACS", report) == statuses.SUCCESS
+    assert one._take_report("PACS", Report("9.9", frozenset(), {})) == statuses.INVALID_ARGUMENT_VALUE
+    assert others.taken == [("PACS", report)]

@@ -12,6 +12,7 @@ from harmonygw.dicom.dimse import statuses
 from harmonygw.errors import TransportError
 from harmonygw.net.association.destination import Move, MoveDestination
 from harmonygw.net.association.receiving import Refusal
+from harmonygw.net.ports import Ports
 from tests.interop.held import CT, EXPLICIT, IMPLICIT, VERIFICATION
 
 
@@ -90,3 +91,30 @@ async def test_a_port_that_is_taken_fails_the_move() -> None:
             await incoming.store.move_begins(move)
         move.cancel(TransportError("lost"))
     await incoming.store.stop()
+
+
+@ensureDeferred
+async def test_draining_closes_the_port_and_waits_for_nobody_who_is_not_there() -> None:
+    incoming = Incoming(persistent=True)
+    incoming.store.start()
+    await incoming.store.drain()
+    assert incoming.store.port is None
+    await incoming.store.stop()
+
+
+@ensureDeferred
+async def test_two_stores_of_one_port_have_it_in_turn() -> None:
+    ports, options = Ports(reactor), DicomSCUOptions(incoming_store_port=0)
+    destination = MoveDestination("HARMONYGW", reactor, on_unclaimed=lambda _: None)  # type: ignore[arg-type]
+    stores = [
+        IncomingStore(options, destination, lambda peer, report: 0, reactor, ports=ports, place="backends.pacs")
+        for _ in range(2)
+    ]
+    for store in stores:
+        store.start()
+    assert stores[0].port == stores[1].port
+    assert len(ports) == 1
+    await stores[0].stop()
+    assert len(ports) == 1
+    await stores[1].stop()
+    assert len(ports) == 0

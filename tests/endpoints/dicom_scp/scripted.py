@@ -15,6 +15,7 @@ from harmonygw.dicom.upperlayer.negotiation import AssociateAC, ProposedContext
 from harmonygw.endpoints.dicom_scp import DicomSCPEndpoint
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.association.destination import MoveDestination
+from harmonygw.net.ports import Ports
 from harmonygw.operations import Operation
 from harmonygw.pipeline import EndpointContext, IMiddleware, chain
 from harmonygw.streams import Feed, Instance, Pieces
@@ -69,6 +70,7 @@ class Script:
         commitments: Iterable[Any] = (),
         addresses: tuple[ListeningAddress, ...] = (ListeningAddress("127.0.0.1", 11112),),
         middleware: Sequence[IMiddleware] = (),
+        ports: Ports | None = None,
         **options: Any,
     ) -> None:
         self.clock = MemoryReactorClock()
@@ -84,6 +86,7 @@ class Script:
                 backend=backend,
                 destinations=lambda: destinations,
                 commitments=lambda: commitments,
+                ports=ports,
                 around=lambda respond: chain(middleware, respond),
             )
         )

@@ -6,8 +6,9 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from harmonygw.config.endpoint_options import AETableEntry
+from harmonygw.config.endpoint_options import AETableEntry, DicomSCPOptions
 from harmonygw.config.model import ListeningAddress
 from harmonygw.dicom.dimse.commands import CEchoRQ, CFindRQ
 from harmonygw.dicom.upperlayer.events import Aborted, AssociateRejected
@@ -16,6 +17,7 @@ from harmonygw.endpoints.dicom_scp import DicomSCPEndpoint
 from harmonygw.errors import ConfigurationError
 from harmonygw.net.association.destination import MoveDestination
 from harmonygw.net.association.listener import BACKLOG
+from harmonygw.net.ports import Ports
 from harmonygw.pipeline import ENDPOINTS, load
 from tests.certificates import identity
 from tests.endpoints.dicom_scp.scripted import CT, EXPLICIT, FIND, GET, VERIFICATION, Script, identifier
@@ -41,10 +43,10 @@ def test_with_a_certificate_it_speaks_nothing_but_tls(tmp_path: Path) -> None:
     cert, key = identity("gateway").write(tmp_path, "gateway")
     script = Script(cert_path=cert, key_path=key, addresses=(ListeningAddress("127.0.0.1", 2762),))
     script.endpoint.listen()
-    assert script.clock.tcpServers == []
-    ((port, _, certificates, backlog, host),) = script.clock.sslServers
+    ((port, factory, backlog, host),) = script.clock.tcpServers
     assert (port, backlog, host) == (2762, BACKLOG, "127.0.0.1")
-    assert script.endpoint.certificates == [certificates]
+    assert isinstance(factory.buildProtocol(None), TLSMemoryBIOProtocol)
+    assert len(script.endpoint.certificates) == 1
     assert Script().endpoint.certificates == []
 
 
@@ -144,3 +146,32 @@ def test_nothing_is_left_after_an_association() -> None:
     peer.release()
     peer.disconnect()
     assert script.clock.getDelayedCalls() == []
+
+
+def test_retiring_leaves_the_address_and_waits_for_those_who_are_there() -> None:
+    script = Script()
+    peer = script.asking(VERIFICATION)
+    retired = Deferred.fromCoroutine(script.endpoint.retire())
+    assert script.endpoint.addresses == ()
+    script.clock.pump([1.0] * 5)
+    [answer] = peer.send(CEchoRQ(1, VERIFICATION), context_id=1)
+    assert answer.command.status == 0
+    assert not retired.called
+    peer.release()
+    peer.disconnect()
+    assert retired.called
+
+
+def test_what_never_listened_has_nothing_to_retire_from() -> None:
+    named = SimpleNamespace(name="scp", options=DicomSCPOptions(local_aet="GATEWAY"))
+    context: Any = SimpleNamespace(settings=named, reactor=None)
+    assert Deferred.fromCoroutine(DicomSCPEndpoint(context).retire()).called
+
+
+def test_who_takes_its_address_has_the_next_association() -> None:
+    ports = Ports(MemoryReactorClock())
+    first, second = Script(ports=ports), Script(ports=ports)
+    assert len(ports) == 1
+    retired = Deferred.fromCoroutine(first.endpoint.retire())
+    assert (retired.called, len(ports)) == (True, 1)
+    assert [one.port for one in second.endpoint.addresses] == [11112]

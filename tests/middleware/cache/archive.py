@@ -317,6 +317,7 @@ class House:
             reactor=self.clock,
             configuration=SimpleNamespace(backends={"pacs": backend}, pipelines={"web": pipeline}),
         )
+        self.context = context
         self.cache = Cache(context)
 
     async def __aenter__(self) -> "House":

@@ -277,3 +277,57 @@ async def test_what_is_here_has_a_digest_and_what_comes_has_none(tmp_path: Path)
         assert all(digests)
         assert digests[1] == digests[2]
         assert len(set(digests)) == 3
+
+
+# Another configuration
+
+
+@ensureDeferred
+async def test_other_limits_hold_from_then_on(tmp_path: Path) -> None:
+    archive = Archive(items(2))
+    async with House(tmp_path, archive, revalidate_secs=1000.0) as house:
+        await house.filled()
+        context = House(tmp_path, archive, max_bytes=1, max_age_secs=9, revalidate_secs=5.0, serve_stale=True).context
+        context.name = "renamed"
+        house.cache.renew(context)
+        assert house.cache._validation.revalidate_secs == 5.0
+        record = Record()
+        request = Request(HTTPOrigin("GET", ()), "10.0.0.1", "id", operation=series(), record=record)
+        assert len(await all_of((await house.cache.intercept(request, archive.proceed)).result)) == 2
+        assert record.target == "renamed"
+        await house.cache.purge(STUDY)
+        await house.filled()
+        assert house.files == [], "nothing fits"
+
+
+@ensureDeferred
+async def test_limits_hold_for_a_folder_that_is_opened_later(tmp_path: Path) -> None:
+    archive = Archive(items(1))
+    house = House(tmp_path, archive)
+    house.cache.renew(House(tmp_path, archive, max_bytes=1).context)
+    async with house:
+        await house.filled()
+        assert house.files == []
+
+
+def test_a_cache_is_of_its_folder_and_archive_and_nothing_else(tmp_path: Path) -> None:
+    def foundation(**options: Any) -> object:
+        return module.Cache.foundation(House(tmp_path, Archive([]), **options).context)
+
+    assert foundation() == foundation(max_bytes=1, scope="study", serve_stale=True)
+    assert foundation() == foundation(path=f"{tmp_path}/elsewhere/../cache")
+    assert foundation() != foundation(path=f"{tmp_path}/elsewhere")
+    assert foundation() != foundation(aet="OTHER")
+
+
+@ensureDeferred
+async def test_it_has_finished_when_what_was_under_way_has_ended(tmp_path: Path) -> None:
+    archive = Archive(items(2))
+    async with House(tmp_path, archive) as house:
+        await house.cache.finish()
+        reply = await house.reply(series())
+        finished = Deferred.fromCoroutine(house.cache.finish())
+        assert not finished.called
+        await all_of(reply.result)
+        await finished
+        assert house.state["under_way"] == 0

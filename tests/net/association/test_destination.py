@@ -26,6 +26,7 @@ from harmonygw.net.association.destination import (
     MoveDestination,
     MoveStorageSCP,
     Unclaimed,
+    claimed,
 )
 from harmonygw.net.association.listener import Acceptance, AssociationFactory
 from harmonygw.net.association.receiving import DATA_SET_WINDOW, Admission, Refusal
@@ -88,9 +89,12 @@ class Destination:
         )
         self.factory = AssociationFactory(
             Acceptance("GATEWAY", SUPPORTED, silence_timeout=SILENCE, idle_timeout=10_000.0),
-            lambda factory, peer: MoveStorageSCP(factory, peer, self.destination, self.take_report),
+            lambda factory, peer: MoveStorageSCP(
+                factory, peer, self.destination, self.take_report, lambda: self.others
+            ),
             network.clock,
         )
+        self.others: list[MoveDestination] = []
         self.senders: list[Sender] = []
         self.reports: list[tuple[str, Report]] = []
         self.controls: dict[Move, Any] = {}
@@ -203,6 +207,45 @@ def test_a_move_may_refuse_an_object_that_names_it(ours: Destination) -> None:
     assert ours.unclaimed == []
     ours.final(move, completed=0)
     assert result(read(move.instances)) == []
+
+
+# An association that outlives a reload
+
+
+def test_an_object_of_another_destinations_move_gets_there(ours: Destination, network: Network) -> None:
+    new = Destination(network)
+    ours.others = [ours.destination, new.destination]
+    move = new.move()
+    sender = ours.sender()
+    assert sender.store("1.2.1", **of(move)) == 0x0000
+    assert sender.store("1.2.2") == 0x0000, "by its study, of which one move is under way"
+    new.final(move, completed=2)
+    assert uids(result(read(move.instances))) == ["1.2.1", "1.2.2"]
+    assert sender.store("1.2.3", **of(move)) == 0x0124
+    assert [one.sop_instance_uid for one in ours.unclaimed] == ["1.2.3"]
+
+
+def test_nobody_guesses_between_the_moves_of_two_destinations(ours: Destination, network: Network) -> None:
+    new = Destination(network)
+    ours.others = [new.destination]
+    moves = [ours.move(), new.move()]
+    command = store_rq("1.2.1")
+    assert claimed((ours.destination, new.destination), command, "1.2") is None
+    assert claimed((ours.destination, ours.destination), command, "1.2") is moves[0]
+    assert claimed((), command, "1.2") is None
+    assert ours.sender().store("1.2.1") == 0x0124
+    for place, move in ((ours, moves[0]), (new, moves[1])):
+        place.final(move, completed=0)
+        assert result(read(move.instances)) == []
+
+
+def test_what_cannot_be_read_fails_the_move_of_another_destination(ours: Destination, network: Network) -> None:
+    new = Destination(network)
+    ours.others = [new.destination]
+    move = new.move()
+    ours.sender().begin("1.2.1", b"\x08\x00\x18\x00UI\xff\xff", **of(move))
+    ours.senders[0].go_on(b"")
+    assert isinstance(failure(read(move.instances)), PeerError)
 
 
 # Message IDs

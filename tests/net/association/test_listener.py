@@ -284,6 +284,20 @@ def test_draining_waits_for_those_that_are_used_and_aborts_the_others(site: Site
 
 def test_nothing_is_there_to_drain(site: Site) -> None:
     assert site.factory.drain().called
+    assert site.factory.emptied().called
+
+
+def test_who_is_only_waited_for_is_neither_hurried_nor_refused(site: Site) -> None:
+    first = site.associated()
+    emptied = site.factory.emptied()
+    site.clock.pump([1.0] * 10)
+    second = site.associated()
+    assert not first.protocol.is_closed
+    for peer in (first, second):
+        assert not emptied.called
+        peer.release()
+        peer.disconnect()
+    assert emptied.called
 
 
 def test_stopping_aborts_what_is_open(site: Site) -> None:

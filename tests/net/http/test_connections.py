@@ -89,3 +89,14 @@ def test_aborting_tells_everyone():
     channels, _ = add(connections, "a", 2)
     connections.abort()
     assert [channel.told for channel in channels] == [["abort"], ["abort"]]
+
+
+def test_other_limits_hold_for_who_comes_then():
+    connections = Connections(HTTPLimits(max_connections=3))
+    channels, _ = add(connections, "a", 3)
+    connections.limit(HTTPLimits(max_connections=2))
+    assert len(connections) == 3
+    connections.remove(channels[0])
+    assert add(connections, "a")[1] == [Admission.SHED]
+    connections.remove(channels[1])
+    assert add(connections, "a")[1] == [Admission.SERVED]
