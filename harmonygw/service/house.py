@@ -41,6 +41,7 @@ from harmonygw.pipeline import (
 )
 from harmonygw.service.disabled import Disabled
 from harmonygw.service.inheritance import Inheritance
+from harmonygw.service.ordering import guarded
 from harmonygw.service.soundness import BRIDGE, HTTP_BACKENDS, check, is_third_party
 from harmonygw.several import Several
 
@@ -133,7 +134,7 @@ class House:
         """What checks the credentials that endpoints themselves demand, by where they are in the configuration."""
         self.trees: dict[str, PrefixTree] = {}
         for name, proceed in self.pipelines.items():
-            pipeline = configuration.pipelines[name]
+            pipeline = sound[name]
             self._built("endpoints", pipeline.endpoints, partial(self._place, pipeline, proceed))
         if configuration.management.enabled:
             self._built("management", ("",), self._place_management)
@@ -265,7 +266,7 @@ class House:
     def _checked(self, name: str) -> Pipeline:
         pipeline = self._configuration.pipelines[name]
         check(pipeline, self._configuration)
-        return pipeline
+        return guarded(pipeline, self._configuration.middleware)
 
     def _has_its_parts(self, pipeline: Pipeline) -> bool:
         return self.backends.keys() >= set(pipeline.backends) and self.middleware.keys() >= set(
