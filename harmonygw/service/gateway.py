@@ -57,7 +57,12 @@ class Gateway(Service):
     ) -> None:
         """`audit_repository` takes the messages of the audit trail in the place of what the configuration says."""
         self._reactor = reactor
-        self._trail = trail_of(configuration, reactor, audit_repository)
+        problems: tuple[str, ...] = ()
+        self._trail = None
+        try:
+            self._trail = trail_of(configuration, reactor, audit_repository)
+        except ConfigurationError as error:
+            problems = tuple(f"audit: {problem}" for problem in error.problems)
         self._reread = reread
         self._ports = Ports(reactor)
         self._sites = Sites(reactor)
@@ -72,7 +77,12 @@ class Gateway(Service):
             self._reload_anew if reread is not None else None,
             self._trail,
         )
-        self._house = House(configuration, self._ground, Upcoming(self._ports))
+        try:
+            self._house = House(configuration, self._ground, Upcoming(self._ports))
+        except ConfigurationError as error:
+            raise ConfigurationError((*problems, *error.problems)) from error
+        if problems:
+            raise ConfigurationError(problems)
         self._mounted: set[str] = set()
         self._bound = False
         self._beginning: Deferred[None] | None = None

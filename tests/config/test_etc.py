@@ -34,6 +34,16 @@ def test_it_loads_listens_on_loopback_and_assumes_nothing() -> None:
     assert (backend.host, backend.port, backend.called_ae_title) == ("pacs.hospital.local", 104, "MY_PACS")
 
 
+def test_the_hardened_one_loads_is_on_loopback_and_lets_in_nobody_unknown() -> None:
+    environment = {"ISSUER": "https://issuer.hospital.local", "PACS_HOST": "pacs.hospital.local"}
+    configuration = load(ETC / "hardened" / "config.toml", environ=environment, available=EVERYTHING)
+    assert configuration.warnings == ()
+    assert configuration.unauthenticated == ()
+    assert all(network.is_loopback for network in configuration.networks.values())
+    assert configuration.audit.enabled
+    assert configuration.audit.fail_closed
+
+
 def test_what_is_commented_out_is_right_too(configure: Configure) -> None:
     credentials = "\n".join(
         f"[authentications.{name}]\nmethod = 'basic'\noptions = {{ username = 'u', password = 'p' }}\n"

@@ -39,11 +39,16 @@ def wait_for_port(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def running(
-    arguments: Sequence[str], port: int, *, log: Path, cwd: Path | None = None
+    arguments: Sequence[str], port: int, *, log: Path, cwd: Path | None = None, **environment: str
 ) -> Iterator["subprocess.Popen[bytes]"]:
     with log.open("wb") as output:
         process = subprocess.Popen(
-            arguments, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=cwd, env=NO_DELAY
+            arguments,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            cwd=cwd,
+            env={**NO_DELAY, **environment},
         )
         try:
             wait_for_port(port, process)

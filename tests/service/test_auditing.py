@@ -9,6 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 
 from harmonygw.config.audit import Audit
 from harmonygw.dicom.audit.message import AuditSourceIdentification
+from harmonygw.errors import ConfigurationError
 from harmonygw.service import Gateway
 from harmonygw.service.auditing import trail_of
 from tests.audit.parts import Kept
@@ -80,6 +81,16 @@ def test_the_table_says_where_it_goes_and_who_tells() -> None:
 def test_without_the_table_or_when_it_is_not_enabled_there_is_none(build: Build) -> None:
     assert trail_of(settings(enabled=False), "reactor") is None
     assert build(web()).describe()["audit"] is None
+
+
+def test_what_is_wrong_with_it_is_told_with_everything_else(configure: Configure, memory: MemoryReactorClock) -> None:
+    audit = '[audit]\nenabled = true\nhost = "collector"\nca_path = "missing.pem"'
+    with pytest.raises(ConfigurationError) as caught:
+        Gateway(configure(web("refused"), audit), memory)
+    assert [one.partition(":")[0] for one in caught.value.problems] == ["audit", "backends.archive.options"]
+    assert "missing.pem" in caught.value.problems[0]
+    with pytest.raises(ConfigurationError, match=r"^audit: missing\.pem"):
+        Gateway(configure(web(), audit), memory)
 
 
 @pytest.fixture
