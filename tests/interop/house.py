@@ -75,6 +75,9 @@ OPTIONS = {
     "queue_timeout_secs": 1.0,
 }
 
+PATIENT = dict.fromkeys(("timeout_secs", *OPTIONS), 5.0)
+"""Time enough for a busy machine, where no time-out is what a test is about."""
+
 STUDY = "/dicom/studies/1.2"
 ANY_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
@@ -178,6 +181,7 @@ class House:
     def __init__(self, folder: Path, pacs: PACS, **options: Any) -> None:
         self.pacs = pacs
         self.folder = folder
+        self._first_answer_secs = options.pop("timeout_secs", 1)
         self._options = {**OPTIONS, **options}
         self.aftermath = Aftermath(pacs.identifiers)
         self.recovers = True
@@ -191,7 +195,9 @@ class House:
         main = self.folder / "config.toml"
         self.port = free_port()
         text = (
-            CONFIGURATION.replace("HTTP_PORT", str(self.port))
+            CONFIGURATION.replace("HTTP_PORT", str(self.port)).replace(
+                "\ntimeout_secs = 1\n", f"\ntimeout_secs = {self._first_answer_secs:g}\n"
+            )
             + options
             + TARGET.format(port=self.pacs.port)
             + self.more

@@ -13,7 +13,7 @@ from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dimse.commands import CFindRSP, CStoreRQ
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, EXPLICIT, Held, study_of
-from tests.interop.house import STUDY, House
+from tests.interop.house import PATIENT, STUDY, House
 from tests.interop.pacs import PACS
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -39,7 +39,7 @@ async def test_a_match_nested_without_end_is_502_naming_the_limit(tmp_path: Path
         connection.send(asked.context_id, rsp, nested(0x0008))
 
     pacs = PACS(study_of(1), find=row)
-    async with House(tmp_path, pacs) as house:
+    async with House(tmp_path, pacs, **PATIENT) as house:
         reply = await house.ask("/dicom/studies?StudyInstanceUID=1.2")
         assert reply.status == 502
         assert "MAX_NESTING_DEPTH" in reply.problem["detail"]
@@ -54,7 +54,7 @@ async def test_an_object_nested_without_end_is_502_naming_the_limit(tmp_path: Pa
         send_object(connection, leading + nested(group))
         connection.final(asked)
 
-    async with House(tmp_path, PACS(study_of(1), get=get)) as house:
+    async with House(tmp_path, PACS(study_of(1), get=get), **PATIENT) as house:
         reply = await house.ask(STUDY + path)
         assert reply.status == 502
         assert "MAX_NESTING_DEPTH" in reply.problem["detail"]
@@ -78,7 +78,7 @@ async def test_an_object_that_inflates_a_thousandfold_fails_naming_the_limit(tmp
 
     pacs = PACS(study_of(1), get=get)
     pacs.syntaxes = (DEFLATED, EXPLICIT)
-    async with House(tmp_path, pacs) as house:
+    async with House(tmp_path, pacs, **PATIENT) as house:
         reply = await house.ask(STUDY)
         assert not reply.whole or reply.status == 502
         assert len(reply.raw) < len(bomb) * 500
@@ -91,7 +91,7 @@ async def test_a_uid_in_a_match_cannot_climb_out_of_a_url(tmp_path: Path) -> Non
         connection.match(asked, {"0020000D": {"vr": "LO", "Value": ["../x"]}})
         connection.found(asked)
 
-    async with House(tmp_path, PACS(study_of(1), find=row)) as house:
+    async with House(tmp_path, PACS(study_of(1), find=row), **PATIENT) as house:
         reply = await house.ask("/dicom/studies?PatientID=P1")
         [match] = json.loads(reply.content)
         assert match["00081190"]["Value"] == ["http://gateway/dicom/studies/..%2Fx"]
@@ -103,7 +103,7 @@ async def test_a_peer_that_vanished_without_a_word_frees_its_place(tmp_path: Pat
         connection.transport.pauseProducing()
 
     pacs = PACS(study_of(1), get=vanish)
-    async with House(tmp_path, pacs) as house:
+    async with House(tmp_path, pacs, **PATIENT) as house:
         assert (await house.retrieve()).status == 504
         await house.freed()
         for connection in pacs.connections:
@@ -133,7 +133,7 @@ async def test_pixels_that_are_not_what_they_say_are_refused_at_once(
     tmp_path: Path, path: str, more: dict[str, Any]
 ) -> None:
     held = Held(size=200, more=more)
-    async with House(tmp_path, PACS([held])) as house:
+    async with House(tmp_path, PACS([held]), **PATIENT) as house:
         begun = house.now
         reply = await house.ask(f"{STUDY}/series/1.2.3/instances/1.2.3.4{path}")
         first_is_there = more == pixels(frames="2147483647") and path == "/rendered"
@@ -174,7 +174,7 @@ async def test_encapsulated_pixels_that_lie_are_refused(
 
     pacs = PACS(study_of(1), get=get)
     pacs.syntaxes = (RLE, EXPLICIT)
-    async with House(tmp_path, pacs) as house:
+    async with House(tmp_path, pacs, **PATIENT) as house:
         reply = await house.ask(f"{STUDY}/series/1.2.3/instances/1.2.3.4/frames/1", "*/*; transfer-syntax=*")
         assert reply.status == 502
         assert detail in reply.problem["detail"] or "malformed" in reply.problem["detail"]
@@ -195,7 +195,7 @@ async def test_metadata_that_inflate_a_thousandfold_are_refused_naming_the_limit
 
     pacs = PACS(study_of(1), get=get)
     pacs.syntaxes = (DEFLATED, EXPLICIT)
-    async with House(tmp_path, pacs) as house:
+    async with House(tmp_path, pacs, **PATIENT) as house:
         reply = await house.ask(STUDY + "/metadata")
         assert reply.status == 502
         assert "MAX_" in reply.problem["detail"]
@@ -214,7 +214,7 @@ async def test_a_match_with_ever_changing_character_sets_costs_little(tmp_path: 
         connection.found(asked)
 
     pacs = PACS(study_of(1), find=row)
-    async with House(tmp_path, pacs) as house:
+    async with House(tmp_path, pacs, **PATIENT) as house:
         begun = house.now
         reply = await house.ask("/dicom/studies?PatientID=P1")
         assert reply.status in (200, 502)

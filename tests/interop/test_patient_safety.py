@@ -18,7 +18,7 @@ from tests.interop import house as house_module
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, EXPLICIT, IMPLICIT, Held, study_of
 from tests.interop.hospital import Hospital
-from tests.interop.house import ANY_DICOM, STUDY, Client, House
+from tests.interop.house import ANY_DICOM, PATIENT, STUDY, Client, House
 from tests.interop.pacs import PACS
 from tests.interop.stow import JSON, Module, related
 
@@ -180,7 +180,7 @@ async def test_a_transfer_that_was_cut_short_never_looks_whole(
         connection.reset()
 
     pacs = PACS(study_of(2, size=BIG), get=half)
-    async with House(tmp_path, pacs) as house:
+    async with House(tmp_path, pacs, **PATIENT) as house:
         asking = await house.connect()
         asking.request(path, accept)
         await asking.bytes_received(400)
@@ -245,7 +245,7 @@ PIXELS = {
 async def test_what_is_said_of_a_lossy_compression_stays(tmp_path: Path, syntax: str) -> None:
     pytest.importorskip("imagecodecs")
     held = Held(size=512, more={**PIXELS, **LOSSY})
-    async with House(tmp_path, PACS([held])) as house:
+    async with House(tmp_path, PACS([held]), **PATIENT) as house:
         await house.gateway.when_ready()
         reply = await house.ask(f"/dicom/{ONE}", f"application/dicom; transfer-syntax={syntax}")
         assert reply.status == 200
@@ -261,7 +261,7 @@ async def test_what_is_said_of_a_lossy_compression_stays(tmp_path: Path, syntax:
 
 @ensureDeferred
 async def test_nothing_lossy_is_made_of_an_object(tmp_path: Path) -> None:
-    async with House(tmp_path, PACS([Held(size=512, more=PIXELS)])) as house:
+    async with House(tmp_path, PACS([Held(size=512, more=PIXELS)]), **PATIENT) as house:
         reply = await house.ask(f"/dicom/{ONE}", f"application/dicom; transfer-syntax={JPEG_BASELINE}")
         assert reply.status == 406
         assert b"DICM" not in reply.raw
@@ -287,7 +287,7 @@ assert len(UNDECODABLE) % 2 == 0
 @ensureDeferred
 async def test_what_cannot_be_decoded_is_shown_as_that_and_its_bytes_stay(tmp_path: Path) -> None:
     held = with_bytes(UNDECODABLE)
-    async with House(tmp_path, PACS([held])) as house:
+    async with House(tmp_path, PACS([held]), **PATIENT) as house:
         reply = await house.ask(f"{STUDY}/metadata", "application/dicom+json")
         [model] = json.loads(reply.content)
         assert model["00081030"]["Value"] == ["M\ufffdller"]
@@ -326,7 +326,7 @@ async def test_no_time_is_shifted_whatever_its_zone(tmp_path: Path, monkeypatch:
             connection.match(asked, {**row, **{tag: TIMES[tag] for tag in ("00080020", "00080030", "00080201")}})
             connection.found(asked, statuses.SUCCESS)
 
-        async with House(tmp_path, PACS([held], find=find)) as house:
+        async with House(tmp_path, PACS([held], find=find), **PATIENT) as house:
             query = "StudyInstanceUID=1.2&includefield=StudyTime&includefield=TimezoneOffsetFromUTC&StudyDate=20250101"
             [match] = json.loads((await house.ask(f"/dicom/studies?{query}")).content)
             for tag in ("00080020", "00080030", "00080201"):
