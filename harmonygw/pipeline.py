@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import Interface, implementer
 
-from harmonygw.errors import ConfigurationError, HarmonyError
+from harmonygw.errors import ConfigurationError, Denied, HarmonyError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.ports import Ports, Upcoming
 
@@ -226,6 +226,9 @@ def fold(middleware: Sequence[IMiddleware], proceed: Proceed) -> Proceed:
 async def _respond(last: Respond, request: Request) -> Reply:
     settled = request.settled
     if settled is None:
+        if request.restrictions:
+            reasons = ", ".join(dict.fromkeys(one.reason for one in request.restrictions))
+            raise Denied("You are not authorized to do this.", log_detail=f"nobody has held it to {reasons}")
         return await last(request)
     if isinstance(settled, HarmonyError):
         raise settled

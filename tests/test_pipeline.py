@@ -13,7 +13,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyClass
 
 from harmonygw.errors import BadRequest, ConfigurationError, Denied, TransportError
-from harmonygw.exchange import HTTPOrigin, Reply, Request
+from harmonygw.exchange import HTTPOrigin, Reply, Request, Restriction
 from harmonygw.pipeline import (
     BACKENDS,
     ENDPOINTS,
@@ -382,3 +382,22 @@ def test_the_registry_names_modules_of_this_package(registry: dict[str, str]) ->
 def test_every_registered_middleware_intercepts() -> None:
     for dotted_path in MIDDLEWARE.values():
         assert verifyClass(IMiddleware, load(dotted_path))
+
+
+def test_nothing_answers_what_somebody_should_have_been_held_to() -> None:
+    """Whoever embeds a chain without what enforces restrictions learns that it is missing, and no patient's data."""
+    asked: list[Request] = []
+
+    async def last(request: Request) -> Reply:
+        asked.append(request)
+        return Reply()
+
+    proceed = chain((), last)
+    confined = replace(REQUEST, restrictions=(Restriction({"00100020": ("P1",)}, "scope patient/*.rs"),))
+    failures: list[Any] = []
+    proceed(confined).addErrback(failures.append)
+    assert failures[0].check(Denied)
+    assert failures[0].value.log_detail == "nobody has held it to scope patient/*.rs"
+    assert asked == []
+    proceed(replace(confined, restrictions=()))
+    assert len(asked) == 1
