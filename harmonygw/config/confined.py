@@ -68,7 +68,8 @@ def _unheard(order: Order) -> str:
     asks, and what he is confined to."""
     for step, is_on_left, _ in order:
         if step.type in AUTHENTICATING and not is_on_left:
-            return f'"{step.name}" ({step.type}) stands on the right only, where nobody learns who asks; list it on the left'
+            where = "stands on the right only, where nobody learns who asks"
+            return f'"{step.name}" ({step.type}) {where}; list it on the left'
     return ""
 
 

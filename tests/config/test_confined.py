@@ -61,8 +61,8 @@ def pipeline(middleware: str, endpoint: str = "web", backend: str = "archive") -
 def test_who_asks_is_not_learnt_on_the_right_only(problems: Problems, middleware: str) -> None:
     """There a request that a step has changed is dropped: with it the principal, and what a token is confined to."""
     sentence = (
-        'config.toml:9: pipelines.web.middleware: "users" (basic_auth) stands on the right only, where nobody learns who '
-        "asks; list it on the left"
+        'config.toml:9: pipelines.web.middleware: "users" (basic_auth) stands on the right only, where nobody learns '
+        "who asks; list it on the left"
     )
     assert sentence in problems(pipeline(middleware))
 
