@@ -1,8 +1,12 @@
 """Patterns of paths after the endpoint's prefix, as `path` rules and path filters have them."""
 
+import re
 from dataclasses import dataclass
+from typing import Final
 
 from harmonygw.errors import ConfigurationError
+
+_AMBIGUOUS: Final = re.compile(r"[;%/\\\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,5 +45,9 @@ def _is_variable(part: str) -> bool:
 
 
 def is_ambiguous(path: tuple[str, ...]) -> bool:
-    """Whether whoever serves a path may read it otherwise than we do: it has the segments `.` or `..`."""
-    return "." in path or ".." in path
+    """Whether whoever serves a path may read it otherwise than we do.
+
+    It has a segment that is `.` or `..`, or holds what is more than a character to some server: `;`, behind which stand
+    parameters (RFC 3986 §3.3), a percent sign that was encoded itself, a slash, a backslash, a control character.
+    """
+    return any(segment in (".", "..") or _AMBIGUOUS.search(segment) is not None for segment in path)

@@ -161,6 +161,8 @@ def by_content_type(media_types: Iterable[str], *, without_body: bool) -> Condit
             return False
         if origin.body is None:
             return without_body
+        if len(origin.field_lines("content-type")) != 1:
+            return None
         found = origin.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not found or "," in found:
             return None
@@ -173,8 +175,8 @@ def by_content_type(media_types: Iterable[str], *, without_body: bool) -> Condit
 def on_paths(patterns: Iterable[PathPattern]) -> Condition:
     """Match the path of an HTTP request.
 
-    A path with the segments `.` or `..`, which whoever serves it may read otherwise than we do, cannot be told. An
-    association has no path: none matches it, so a deny rule says nothing about it and an allow rule refuses it.
+    A path that whoever serves it may read otherwise than we do (`is_ambiguous`) cannot be told. An association has no
+    path: none matches it, so a deny rule says nothing about it and an allow rule refuses it.
     """
     wanted = tuple(patterns)
 

@@ -31,7 +31,22 @@ def test_a_path_without_braces_matches_itself_and_no_longer_one(path: list[str])
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [((), False), (("a", "..b"), False), (("a", ".."), True), ((".",), True)]
+    ("path", "expected"),
+    [
+        ((), False),
+        (("a", "..b"), False),
+        (("1.2.840", "frames", "1,2"), False),
+        (("Größe", "a b&c=d:e@f"), False),
+        (("a", ".."), True),
+        ((".",), True),
+        (("admin;a=1", "x"), True),
+        (("x", "..;", "admin"), True),
+        (("%61dmin",), True),
+        (("admin/x",), True),
+        (("admin\\x",), True),
+        (("admin\0",), True),
+        (("admin\x7f",), True),
+    ],
 )
-def test_dots_alone_make_a_path_ambiguous(path: tuple[str, ...], expected: bool) -> None:
+def test_what_servers_read_in_several_ways_is_ambiguous(path: tuple[str, ...], expected: bool) -> None:
     assert is_ambiguous(path) is expected

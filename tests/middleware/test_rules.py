@@ -112,6 +112,15 @@ class TestContentTypes:
             options = ContentTypeOptions((media_type,), mode)
             assert judge("content_type", options, sending(sent)) is expected
 
+    def test_of_several_fields_it_cannot_be_told_which_counts(self) -> None:
+        """A parameter of the first hides the comma that joins them from who looks at the type alone."""
+        request = sending("application/json;a=b, multipart/related")
+        lines = {"content-type": ("application/json;a=b", "multipart/related")}
+        request = replace(request, origin=replace(request.origin, repeated=lines))
+        for one in ("application/json", "multipart/related"):
+            for mode in ("allow", "deny"):
+                assert judge("content_type", ContentTypeOptions((one,), mode), request) is None
+
     @pytest.mark.parametrize(
         ("mode", "alone", "expected"), [("allow", False, True), ("allow", True, False), ("deny", False, False)]
     )

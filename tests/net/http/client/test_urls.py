@@ -51,7 +51,7 @@ def test_a_target_is_encoded_anew(segments: tuple[str, ...], query: tuple[tuple[
     assert BASE.target(segments, query) == target
 
 
-@pytest.mark.parametrize("segment", [".", "..", "a/b", "../..", "a\\b", "\0", "a\r\nb", "\x7f", "a\nb"])
+@pytest.mark.parametrize("segment", [".", "..", "..;", ".;a=b", "a/b", "../..", "a\\b", "\0", "a\r\nb", "\x7f", "a\nb"])
 def test_a_segment_that_leads_elsewhere_is_refused(segment: str) -> None:
     with pytest.raises(BadRequest):
         BASE.target(("studies", segment), ())
