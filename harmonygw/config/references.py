@@ -105,6 +105,7 @@ class _References:
             unauthenticated=unauthenticated,
             warnings=tuple(document.warnings),
             files=tuple(document.files),
+            taken=MappingProxyType(document.taken),
             folder=Path(document.main).parent,
         )
 

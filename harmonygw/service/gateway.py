@@ -203,7 +203,7 @@ class Gateway(Service):
                 problems.extend(error.problems)
         if problems:
             Deferred.fromCoroutine(self._close())
-            raise ConfigurationError(tuple(problems))
+            raise self.configuration.told(problems)
 
     def _bind(self, house: House) -> tuple[dict[str, Bound], list[str]]:
         networks = house.configuration.networks
@@ -278,7 +278,7 @@ class Gateway(Service):
             if problems:
                 for one in bound.values():
                     await one.lease.stopListening()
-                raise ConfigurationError(tuple(problems))
+                raise configuration.told(problems)
         except BaseException:
             await self._life.stop(new)
             raise

@@ -141,7 +141,7 @@ class House:
         self.certificates = self._built("network", secured, self._certificate)
         self._check_folders()
         if self._problems:
-            raise ConfigurationError(tuple(self._problems))
+            raise configuration.told(self._problems)
 
     def _check_folders(self) -> None:
         """Find parts that want one folder each for itself."""
