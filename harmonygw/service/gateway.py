@@ -71,8 +71,9 @@ class Gateway(Service):
             self._houses,
             self._reload_anew if reread is not None else None,
             self._trail,
+            lambda: self._house,
         )
-        self._house = House(configuration, self._ground, Upcoming(self._ports))
+        self._house: House = House(configuration, self._ground, Upcoming(self._ports))
         self._mounted: set[str] = set()
         self._bound = False
         self._beginning: Deferred[None] | None = None
@@ -299,6 +300,7 @@ class Gateway(Service):
             lambda: [one for one in self._houses() if one is not old],
             self._life,
             self._reactor,
+            older=tuple(self._leaving),
         )
         self._leaving.append(leaving)
         self._reload_count += 1
