@@ -15,6 +15,7 @@ from typing import Final
 
 from harmonygw.config.constraints import regular_expression
 from harmonygw.config.options import HeaderMatch, ParameterMatch
+from harmonygw.dicom.web.query import tags_of
 from harmonygw.exchange import HTTPOrigin, Request
 from harmonygw.middleware.conditions import Condition, all_of, any_of
 
@@ -51,16 +52,18 @@ def by_headers(headers: Iterable[HeaderMatch], *, denies: bool) -> Condition:
 def by_query_parameters(parameters: Iterable[ParameterMatch], *, denies: bool) -> Condition:
     """Match an HTTP request of whose query parameters all that is listed holds; of no list, none does.
 
-    A parameter that is not given matches nothing; one that is given without a value has the value "".
+    A parameter that is not given matches nothing; one that is given without a value has the value "". An attribute of
+    DICOM is the same parameter by its keyword and by its tag.
     """
-    wanted = [(one.name, _comparison(one.match_type, one.value or "")) for one in parameters]
+    wanted = [(tags_of(one.name) or one.name, _comparison(one.match_type, one.value or "")) for one in parameters]
 
     def matches(request: Request) -> bool | None:
         origin = request.origin
         if not isinstance(origin, HTTPOrigin):
             return False
+        given = [(tags_of(key) or key, value) for key, value in origin.query]
         return all_of(
-            _holds(compare, [value for key, value in origin.query if key == name], denies) for name, compare in wanted
+            _holds(compare, [value for key, value in given if key == name], denies) for name, compare in wanted
         )
 
     return matches

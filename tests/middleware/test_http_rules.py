@@ -271,3 +271,17 @@ class TestUserAgents:
     @BOTH
     def test_no_pattern_finds_nobody(self, denies: bool) -> None:
         assert by_user_agent([], denies=denies)(with_fields(("user-agent", CHROME))) is False
+
+
+@pytest.mark.parametrize("named", ["PatientName", "00100010"])
+@pytest.mark.parametrize("sent", ["PatientName", "00100010"])
+def test_an_attribute_has_one_name_as_a_parameter(named: str, sent: str) -> None:
+    condition = by_query_parameters([ParameterMatch(named, None, "exists")], denies=True)
+    assert condition(with_query((sent, "Doe*"))) is True
+    assert condition(with_query(("PatientID", "1"))) is False
+
+
+@pytest.mark.parametrize("sent", ["0040a170.00080100", "0040A170.CodeValue", "PurposeOfReferenceCodeSequence.00080100"])
+def test_so_has_one_in_a_sequence(sent: str) -> None:
+    name = "PurposeOfReferenceCodeSequence.CodeValue"
+    assert by_query_parameters([ParameterMatch(name, "1")], denies=True)(with_query((sent, "1"))) is True

@@ -41,6 +41,9 @@ FORWARDED: Final = frozenset(
 )
 """What a client may say of where it is, and is not believed: we say it."""
 
+OVERRIDING: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
+"""What would have a server do another method than the one that rules here have been asked about."""
+
 OURS: Final = frozenset({"alt-svc", "date", "server", "strict-transport-security"})
 """What each server says of itself: of ours, these clients are told, and not of the one behind it."""
 
@@ -69,7 +72,7 @@ def outgoing(
         raise BadRequest("The request has passed this gateway before: the configuration sends it round in a circle.")
     target = base.target(origin.path, origin.query)
     ours = {name.lower() for name, _ in set_fields}
-    dropped = (FORWARDED if pass_credentials else FORWARDED | CREDENTIALS) | ours
+    dropped = FORWARDED | OVERRIDING | ours | (frozenset() if pass_credentials else CREDENTIALS)
     passed = with_via(without(_strict(end_to_end(origin.headers.items()), dropped), dropped))
     fields = (("Host", base.authority), *passed, *_forwarded(request.peer, origin.base_url))
     fields = (*without(fields, ours), *set_fields)

@@ -70,6 +70,14 @@ def test_what_a_server_takes_for_a_field_that_is_ours_stays_behind_too() -> None
     assert dict(out.fields)[b"X-Key"] == b"secret"
 
 
+def test_no_field_has_the_server_do_another_method() -> None:
+    """Rules about methods have seen the one of the request."""
+    headers = {"x-http-method-override": "DELETE", "x-http-method": "DELETE", "X_Method-Override": "DELETE", "x-a": "1"}
+    names = {name.lower() for name, _ in sent("POST", headers=headers).fields}
+    assert b"x-a" in names
+    assert not [name for name in names if b"method" in name]
+
+
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
 def test_methods_of_other_proxies_are_refused(method: str) -> None:
     with pytest.raises(MethodNotAllowed):

@@ -11,8 +11,9 @@ from harmonygw.errors import BadRequest
 SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
 """What a segment of a path may hold as it is, besides what never needs encoding (RFC 3986 §3.3)."""
 
-QUERY_SAFE: Final = "!$'()*,;:@/?"
-"""The same of a name or value in a query; `+` is left out, since many read it as a space."""
+QUERY_SAFE: Final = "!$'()*,:@/?"
+"""The same of a name or value in a query; `+` is left out, since many read it as a space, and `;`, since some read it
+as an ampersand."""
 
 _FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 """What would be another path to a server that decodes first and looks afterwards."""

@@ -43,6 +43,7 @@ def test_a_base_url_is_taken_apart(url: str, origin: str, authority: str, path: 
         ),
         ((), (("b", "1"), ("a", "2"), ("b", "")), "/dicom-web?b=1&a=2&b="),
         ((), (("a", "x&y=z#+ ü"), ("b=", "1,2*?/:@")), "/dicom-web?a=x%26y%3Dz%23%2B%20%C3%BC&b%3D=1,2*?/:@"),
+        ((), (("a", "1;PatientName=*"),), "/dicom-web?a=1%3BPatientName%3D*"),
         ((), (("a", "x\r\nHost: evil\0\\"),), "/dicom-web?a=x%0D%0AHost:%20evil%00%5C"),
         (("...", "..a"), (), "/dicom-web/.../..a"),
     ],
