@@ -22,7 +22,8 @@ class PathPattern:
     def parse(cls, text: str) -> "PathPattern":
         """Read `/studies/{study}/{*path}`; raises `ConfigurationError` for braces around anything but a segment.
 
-        A segment that is `*` alone is refused too: it would be that one character, which nobody means.
+        A segment that is `*` alone is refused too: it would be that one character, which nobody means. So is one that
+        matches no path, because of which a rule would never hold: encoded ones, for one (`is_ambiguous`).
         """
         parts = [part for part in text.split("/") if part]
         with_rest = bool(parts) and parts[-1].startswith("{*") and parts[-1].endswith("}")
@@ -31,6 +32,8 @@ class PathPattern:
         segments = [None if _is_variable(part) else part for part in parts]
         if any(part is not None and ("{" in part or "}" in part or part == "*") for part in segments):
             raise ConfigurationError((f"{text!r} is not a path with {{id}} for a segment and a last {{*path}}",))
+        if is_ambiguous(tuple(part for part in segments if part is not None)):
+            raise ConfigurationError((f"{text!r} matches nothing: no path that is decoded has '.', '..', ';' or '%'",))
         return cls(tuple(segments), with_rest)
 
     def matches(self, path: tuple[str, ...]) -> bool:

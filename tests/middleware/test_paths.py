@@ -21,10 +21,16 @@ def test_what_is_no_pattern_is_refused(text: str) -> None:
         PathPattern.parse(text)
 
 
+@pytest.mark.parametrize("text", ["/a%20b", "/studies/../x", "/.", "/a;b/{*rest}"])
+def test_what_matches_no_path_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="matches nothing"):
+        PathPattern.parse(text)
+
+
 @given(st.lists(st.text(min_size=1).filter(lambda part: "/" not in part), max_size=4))
 def test_a_path_without_braces_matches_itself_and_no_longer_one(path: list[str]) -> None:
     path = [part.replace("{", "").replace("}", "") or "x" for part in path]
-    path = ["x" if part == "*" else part for part in path]
+    path = ["x" if part == "*" or is_ambiguous((part,)) else part for part in path]
     pattern = PathPattern.parse("/".join(path))
     assert pattern.matches(tuple(path))
     assert not pattern.matches((*path, "more"))
