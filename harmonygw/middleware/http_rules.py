@@ -97,9 +97,11 @@ def _holds(compare: Comparison, values: Sequence[str], denies: bool) -> bool | N
 def _field_values(origin: HTTPOrigin, name: str, denies: bool) -> list[str]:
     """Return the values of a field, each in every way that it can be read: as ISO 8859-1, and as UTF-8.
 
-    For a deny rule they are also what the field's lines are together, first, and each element of that.
+    Those of a field that has `_` for `-` count too, since to a CGI it is the same (RFC 3875 §4.1.18); not alone, for an
+    allow rule. For a deny rule they are also what the field's lines are together, first, and each element of that.
     """
-    values = list(origin.field_lines(name))
+    alike = [one for one in origin.headers if one == name or ("_" in one and one.replace("_", "-") == name)]
+    values = [line for one in alike if denies or name in alike for line in origin.field_lines(one)]
     if denies and values:
         joined = ", ".join(values)
         values = [joined, *values, *joined.split(",")]

@@ -285,3 +285,19 @@ def test_an_attribute_has_one_name_as_a_parameter(named: str, sent: str) -> None
 def test_so_has_one_in_a_sequence(sent: str) -> None:
     name = "PurposeOfReferenceCodeSequence.CodeValue"
     assert by_query_parameters([ParameterMatch(name, "1")], denies=True)(with_query((sent, "1"))) is True
+
+
+@pytest.mark.parametrize(
+    ("headers", "denied", "allowed"),
+    [
+        ({"x-role": "admin"}, True, True),
+        ({"x_role": "admin"}, True, False),
+        ({"x-role": "admin", "x_role": "other"}, True, False),
+        ({"x-role": "other", "x_role": "admin"}, True, False),
+        ({"xrole": "admin", "x_rol": "admin"}, False, False),
+    ],
+)
+def test_a_field_is_the_same_with_an_underscore(headers: dict[str, str], denied: bool, allowed: bool) -> None:
+    request = Request(HTTPOrigin("GET", ("studies",), headers=headers), "192.0.2.1", "c1")
+    wanted = [HeaderMatch("X-Role", "admin")]
+    assert (by_headers(wanted, denies=True)(request), by_headers(wanted, denies=False)(request)) == (denied, allowed)
