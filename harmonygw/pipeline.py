@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import CancelledError, Deferred
 from zope.interface import Interface, implementer
 
+from harmonygw.config.sides import placed
 from harmonygw.errors import ConfigurationError, Denied, HarmonyError
 from harmonygw.exchange import Reply, Request
 from harmonygw.net.ports import Ports, Upcoming
@@ -260,16 +261,15 @@ class TwoSided:
     """
 
     def __init__(self, left: Sequence[IMiddleware], right: Sequence[IMiddleware]) -> None:
-        ahead, behind = list(left), list(right)
+        steps = {id(step): step for step in (*left, *right)}
         self._steps: list[IMiddleware] = []
-        while ahead or behind:
-            if ahead and behind and ahead[0] is behind[-1]:
-                behind.pop()
-                self._steps.append(ahead.pop(0))
-            elif ahead and ahead[0] not in behind:
-                self._steps.append(_LeftOnly(ahead.pop(0)))
-            else:
-                self._steps.append(_RightOnly(behind.pop()))
+        for place in placed([id(step) for step in left], [id(step) for step in right]):
+            step = steps[place.step]
+            if not place.is_on_right:
+                step = _LeftOnly(step)
+            elif not place.is_on_left:
+                step = _RightOnly(step)
+            self._steps.append(step)
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Run the left list, the rest of the chain, and the right list."""

@@ -1,20 +1,52 @@
 """`${NAME}` and `${NAME:-default}` in string values, replaced from the environment.
 
 As in a shell, the default of `${NAME:-default}` stands in for an unset and for an empty variable. What was
-put in is not looked at again, so a value of the environment may hold anything.
+put in is not looked at again, so a value of the environment may hold anything. It may be a secret: what is said of a
+configuration has the variable's name in its place (`named`).
 """
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 from harmonygw.config.locating import KeyPath
 
 Report = Callable[[KeyPath, str], None]
 """Where a problem goes: the key path it concerns, and a sentence."""
 
+MIN_SECRET_CHARACTERS: Final = 4
+"""Characters of a value below which it is no secret, and would be found in any sentence. Default 4."""
+
 _REFERENCE = re.compile(r"\$\{([^}]*)\}?")
 _VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+
+
+class Noted(Mapping[str, str]):
+    """An environment that notes in `taken` what is taken of it."""
+
+    def __init__(self, environ: Mapping[str, str], taken: dict[str, str]) -> None:
+        self._environ = environ
+        self._taken = taken
+
+    def __getitem__(self, name: str) -> str:
+        self._taken[name] = self._environ[name]
+        return self._taken[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
+def named(sentence: str, taken: Mapping[str, str]) -> str:
+    """Return a sentence with `${NAME}` in the place of each value that was taken of the environment, as it is or as
+    `repr` writes it."""
+    for name, value in sorted(taken.items(), key=lambda one: -len(one[1])):
+        for written in (value, repr(value)[1:-1], value.strip()):
+            if len(written) >= MIN_SECRET_CHARACTERS:
+                sentence = sentence.replace(written, f"${{{name}}}")
+    return sentence
 
 
 def substitute(value: Any, environ: Mapping[str, str], report: Report, path: KeyPath = ()) -> Any:

@@ -4,7 +4,7 @@
 what `references` makes of the tables whose names point at one another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from harmonygw.config.audit import Audit
 from harmonygw.config.authorizations import Authorization
 from harmonygw.config.constraints import is_loopback
+from harmonygw.config.environment import named
 from harmonygw.config.pipeline_options import PipelineOptions, SourceRoute
 from harmonygw.config.system import (
     Authentication,
@@ -31,6 +32,7 @@ from harmonygw.config.system import (
     TCPSettings,
 )
 from harmonygw.config.tables import Policy
+from harmonygw.errors import ConfigurationError
 
 __all__ = [
     "Audit",
@@ -218,3 +220,9 @@ class Configuration:
     """The files it was read from, the main file first."""
     folder: Path
     """The folder of the main file; `proxy.transforms_path` is relative to it."""
+    taken: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What was taken of the environment, by name: it may be secret."""
+
+    def told(self, problems: Iterable[str]) -> ConfigurationError:
+        """Return the error of problems, with the names of variables in the place of what was taken of them."""
+        return ConfigurationError(tuple(named(one, self.taken) for one in problems))

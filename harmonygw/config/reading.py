@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from harmonygw.config.environment import substitute
+from harmonygw.config.environment import Noted, named, substitute
 from harmonygw.config.locating import KeyPath, dotted, locate
 
 DEFAULT_PIPELINES_PATH = "pipelines"
@@ -47,9 +47,6 @@ class Problem(NamedTuple):
     place: Place
     sentence: str
 
-    def __str__(self) -> str:
-        return f"{self.place}: {self.sentence}"
-
 
 @dataclass(slots=True)
 class Document:
@@ -63,6 +60,8 @@ class Document:
     """The files that were found, the main file first."""
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    taken: dict[str, str] = field(default_factory=dict)
+    """What was taken of the environment, by name. Nothing that is said has it."""
     whole: bool = True
     """Whether every file could be read: only then is a name that is missing here missing indeed."""
 
@@ -85,11 +84,11 @@ class Document:
         names = [str(path) for path in self.files]
         order = {name: position for position, name in enumerate(names)}
         found = sorted(self.problems, key=lambda one: (order.get(one.place.file, len(order)), one.place.line))
-        return tuple(str(problem) for problem in found)
+        return tuple(f"{problem.place}: {named(problem.sentence, self.taken)}" for problem in found)
 
     def warn(self, path: KeyPath, sentence: str) -> None:
         """Keep a warning about the key at `path`."""
-        self.warnings.append(f"{self.place(path)}: {dotted(path)}: {sentence}")
+        self.warnings.append(f"{self.place(path)}: {dotted(path)}: {named(sentence, self.taken)}")
 
     def defines(self, kind: str) -> list[str]:
         """Return the names that a kind of table is defined under, whether they are right otherwise or not."""
@@ -103,6 +102,7 @@ def read(path: Path, environ: Mapping[str, str]) -> Document:
     What cannot be read is among the document's problems; nothing is raised.
     """
     document = Document(str(path))
+    environ = Noted(environ, document.taken)
     _add(document, path, environ)
     if not document.whole:
         return document

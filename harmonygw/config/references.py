@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harmonygw.config import confined, listening, scoping, several, steps
+from harmonygw.config import confined, idle, listening, scoping, several, steps
 from harmonygw.config.addressing import destination
 from harmonygw.config.binding import INVALID, suggestion
 from harmonygw.config.constraints import ae_title
@@ -78,6 +78,7 @@ class _References:
         for pipeline in users:
             self._check_pipeline(pipeline, endpoints)
         confined.check(self._names, users, middleware)
+        idle.warn(self._names, users, middleware, endpoints, rules)
         scoping.report_unscoped(users, endpoints, middleware, tables.authentications, document)
         self._names.check_registrations()
         unauthenticated = self._unauthenticated(users, endpoints, middleware)
@@ -105,6 +106,7 @@ class _References:
             unauthenticated=unauthenticated,
             warnings=tuple(document.warnings),
             files=tuple(document.files),
+            taken=MappingProxyType(document.taken),
             folder=Path(document.main).parent,
         )
 

@@ -176,7 +176,8 @@ def values_of_instance(values: Mapping[str, str], instance: Instance, tags: Iter
     """Return what a scan has found of an object as it is compared, by tag.
 
     It stands there as Latin-1, a character for each byte, and is decoded by the object's own SpecificCharacterSet
-    (0008,0005), or by the instance's `default_character_set`.
+    (0008,0005), or by the instance's `default_character_set`. Several values stay as they are, with backslashes: they
+    are none that is allowed, and not as if there were none (`MAY_BE_ADDED`).
     """
     stated = tuple(term[:LONGEST_TERM] for term in values.get("SpecificCharacterSet", "").split("\\"))
     terms = stated[:MAX_TERMS] if any(stated) else instance.default_character_set
@@ -186,7 +187,7 @@ def values_of_instance(values: Mapping[str, str], instance: Instance, tags: Iter
         vr = vr_of_tag(tag)
         if not text.isascii() or "\x1b" in text:
             text = character_set(terms).decode(text.encode("latin-1"), vr)
-        found[tag] = "" if "\\" in text and vr != "UN" else comparable(text, vr)
+        found[tag] = comparable(text, vr)
     return found
 
 

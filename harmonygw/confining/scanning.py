@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from harmonygw.confining.constraints import Constraints, values_of_instance
 from harmonygw.dicom.dataset.header_scan import HeaderScan
+from harmonygw.errors import PeerError
 from harmonygw.streams import Instance, Piece, Pieces, Stream
 
 
@@ -30,6 +31,38 @@ class Rejoined:
         """Give it up."""
         self._beginning = ()
         await self._rest.aclose()
+
+
+class Watched:
+    """A data set on its way to be stored, of which nothing that identifies it or is constrained stands there twice.
+
+    Elements stand in ascending order, each once (PS3.5 §7.1). Where one does not, an archive may go by the second, of
+    which `look` has seen nothing. Raises `PeerError` before the second goes on, for what is malformed, and for what is
+    too long to be looked at whole.
+    """
+
+    def __init__(self, instance: Instance, constraints: Constraints) -> None:
+        self._data_set = instance.data_set
+        self._scan = HeaderScan(instance.transfer_syntax_uid, also=constraints.numbers, whole=True)
+
+    def __aiter__(self) -> "Watched":
+        return self
+
+    async def __anext__(self) -> Pieces:
+        try:
+            pieces = await self._data_set.__anext__()
+        except StopAsyncIteration:
+            self._scan.end()
+            raise
+        for piece in pieces:
+            if self._scan.feed(piece):
+                raise PeerError("the data set is too long to be looked at whole", source=0)
+        self._scan.gathered.clear()
+        return pieces
+
+    async def aclose(self) -> None:
+        """Give it up."""
+        await self._data_set.aclose()
 
 
 async def look(instance: Instance, constraints: Constraints) -> tuple[str, Mapping[str, str]]:

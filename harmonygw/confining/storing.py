@@ -1,7 +1,8 @@
 """Store: an instance that does not comply is refused, and does not reach the archive; the others go on.
 
 It must comply by what it says itself, in all that is demanded, and must not go into a study that is somebody else's:
-what has that study already decides, whatever the instance says. Nobody asks for another study while the archive stores:
+what has that study already decides, whatever the instance says. What it says twice, the second time where nobody has
+looked, is broken off before the second. Nobody asks for another study while the archive stores:
 what waits for a place there would hold one. A Store of several studies becomes several, one after another.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from harmonygw.confining.constraints import Constraints
-from harmonygw.confining.scanning import look
+from harmonygw.confining.scanning import Watched, look
 from harmonygw.confining.sight import Sight
 from harmonygw.dicom.dimse.statuses import NOT_AUTHORIZED
 from harmonygw.errors import PeerError
@@ -119,6 +120,7 @@ class _Sieve:
             if study and self._studies[study]:
                 begun = True
                 self._outcomes.append(None)
+                instance.data_set = Watched(instance, self._sight.constraints)
                 yield instance
             else:
                 await instance.data_set.aclose()

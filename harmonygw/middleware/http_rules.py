@@ -15,6 +15,7 @@ from typing import Final
 
 from harmonygw.config.constraints import regular_expression
 from harmonygw.config.options import HeaderMatch, ParameterMatch
+from harmonygw.dicom.web.query import tags_of
 from harmonygw.exchange import HTTPOrigin, Request
 from harmonygw.middleware.conditions import Condition, all_of, any_of
 
@@ -51,16 +52,18 @@ def by_headers(headers: Iterable[HeaderMatch], *, denies: bool) -> Condition:
 def by_query_parameters(parameters: Iterable[ParameterMatch], *, denies: bool) -> Condition:
     """Match an HTTP request of whose query parameters all that is listed holds; of no list, none does.
 
-    A parameter that is not given matches nothing; one that is given without a value has the value "".
+    A parameter that is not given matches nothing; one that is given without a value has the value "". An attribute of
+    DICOM is the same parameter by its keyword and by its tag.
     """
-    wanted = [(one.name, _comparison(one.match_type, one.value or "")) for one in parameters]
+    wanted = [(tags_of(one.name) or one.name, _comparison(one.match_type, one.value or "")) for one in parameters]
 
     def matches(request: Request) -> bool | None:
         origin = request.origin
         if not isinstance(origin, HTTPOrigin):
             return False
+        given = [(tags_of(key) or key, value) for key, value in origin.query]
         return all_of(
-            _holds(compare, [value for key, value in origin.query if key == name], denies) for name, compare in wanted
+            _holds(compare, [value for key, value in given if key == name], denies) for name, compare in wanted
         )
 
     return matches
@@ -94,9 +97,11 @@ def _holds(compare: Comparison, values: Sequence[str], denies: bool) -> bool | N
 def _field_values(origin: HTTPOrigin, name: str, denies: bool) -> list[str]:
     """Return the values of a field, each in every way that it can be read: as ISO 8859-1, and as UTF-8.
 
-    For a deny rule they are also what the field's lines are together, first, and each element of that.
+    Those of a field that has `_` for `-` count too, since to a CGI it is the same (RFC 3875 §4.1.18); not alone, for an
+    allow rule. For a deny rule they are also what the field's lines are together, first, and each element of that.
     """
-    values = list(origin.field_lines(name))
+    alike = [one for one in origin.headers if one == name or ("_" in one and one.replace("_", "-") == name)]
+    values = [line for one in alike if denies or name in alike for line in origin.field_lines(one)]
     if denies and values:
         joined = ", ".join(values)
         values = [joined, *values, *joined.split(",")]

@@ -26,6 +26,7 @@ from harmonygw.middleware.conditions import Condition
 from harmonygw.middleware.http_rules import by_headers, by_query_parameters, by_user_agent
 from harmonygw.middleware.paths import PathPattern, is_ambiguous
 from harmonygw.middleware.time_rules import WallClock, in_window
+from harmonygw.net.http.addresses import network_of
 from harmonygw.operations import (
     CheckCommitment,
     Echo,
@@ -49,6 +50,10 @@ has that many addresses is not held by a limit that counts addresses."""
 WINDOW_PARTS: Final = 16
 """Parts in which requests of a window are counted together: what a client's memory costs, whatever it is allowed.
 A request may be remembered for a sixteenth of the window too long, never too short."""
+
+CLIENTS_OF_ONE_NETWORK: Final = 8
+"""Clients whose requests the addresses of one /64 of IPv6 have together. Default 8: who has one such address may have
+all of them, and several workstations may share them."""
 
 METHODS: Final[dict[type[Operation], str]] = {
     Echo: "GET",
@@ -161,6 +166,8 @@ def by_content_type(media_types: Iterable[str], *, without_body: bool) -> Condit
             return False
         if origin.body is None:
             return without_body
+        if len(origin.field_lines("content-type")) != 1:
+            return None
         found = origin.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not found or "," in found:
             return None
@@ -173,8 +180,8 @@ def by_content_type(media_types: Iterable[str], *, without_body: bool) -> Condit
 def on_paths(patterns: Iterable[PathPattern]) -> Condition:
     """Match the path of an HTTP request.
 
-    A path with the segments `.` or `..`, which whoever serves it may read otherwise than we do, cannot be told. An
-    association has no path: none matches it, so a deny rule says nothing about it and an allow rule refuses it.
+    A path that whoever serves it may read otherwise than we do (`is_ambiguous`) cannot be told. An association has no
+    path: none matches it, so a deny rule says nothing about it and an allow rule refuses it.
     """
     wanted = tuple(patterns)
 
@@ -221,7 +228,8 @@ class RateLimit:
 
     A sliding window: a request counts until `window_seconds` after it, and one that was refused does not count. A
     request counts once, however many operations a bridge before this rule makes of it: it must not be refused halfway.
-    A client is its principal, or its address as long as it has none. Each process counts for itself.
+    A client is its principal, or its address as long as it has none; the addresses of one network of IPv6 are
+    `CLIENTS_OF_ONE_NETWORK` together. Each process counts for itself.
     """
 
     def __init__(self, options: RateLimitOptions) -> None:
@@ -234,21 +242,39 @@ class RateLimit:
         """Count a request and return 0, or return the seconds until one more is allowed."""
         if request.correlation_id in self._counted:
             return 0
-        client = (request.principal, "" if request.principal is not None else request.peer)
+        allowed: list[tuple[tuple[str | None, str], int]] = []
+        if request.principal is not None:
+            allowed.append(((request.principal, ""), self._max_requests))
+        else:
+            if network := network_of(request.peer):
+                allowed.append(((None, network), CLIENTS_OF_ONE_NETWORK * self._max_requests))
+            allowed.append(((None, request.peer), self._max_requests))
+        counting: list[deque[_Part]] = []
+        for client, most in allowed:
+            parts = self._parts(client, now)
+            if sum(part.count for part in parts) >= most:
+                return parts[0].last + self._window - now
+            counting.append(parts)
+        for parts in counting:
+            self._count(parts, now)
+        self._counted[request.correlation_id] = None
+        if len(self._counted) > MAX_TRACKED_EXCHANGES:
+            self._counted.popitem(last=False)
+        return 0
+
+    def _parts(self, client: tuple[str | None, str], now: float) -> deque[_Part]:
+        """Return what is remembered of a client, without what is over."""
         parts = self._clients.setdefault(client, deque())
         self._clients.move_to_end(client)
         if len(self._clients) > MAX_TRACKED_CLIENTS:
             self._clients.popitem(last=False)
         while parts and parts[0].last + self._window <= now:
             parts.popleft()
-        if sum(part.count for part in parts) >= self._max_requests:
-            return parts[0].last + self._window - now
+        return parts
+
+    def _count(self, parts: deque[_Part], now: float) -> None:
         if parts and now - parts[-1].first < self._window / WINDOW_PARTS:
             parts[-1].last = now
             parts[-1].count += 1
         else:
             parts.append(_Part(now, now, 1))
-        self._counted[request.correlation_id] = None
-        if len(self._counted) > MAX_TRACKED_EXCHANGES:
-            self._counted.popitem(last=False)
-        return 0

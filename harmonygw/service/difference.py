@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from harmonygw.config.model import Configuration
 
-NOT_TABLES: Final = frozenset({"routes", "unauthenticated", "warnings", "files", "folder"})
+NOT_TABLES: Final = frozenset({"routes", "unauthenticated", "warnings", "files", "folder", "taken"})
 """What of a configuration follows from its tables, or says where they stood."""
 
 AT_START: Final = ("logging", "audit")

@@ -76,13 +76,14 @@ class Gateway(Service):
             self._houses,
             self._reload_anew if reread is not None else None,
             self._trail,
+            lambda: self._house,
         )
         try:
-            self._house = House(configuration, self._ground, Upcoming(self._ports))
+            self._house: House = House(configuration, self._ground, Upcoming(self._ports))
         except ConfigurationError as error:
             raise ConfigurationError((*problems, *error.problems)) from error
         if problems:
-            raise ConfigurationError(problems)
+            raise configuration.told(problems)
         self._mounted: set[str] = set()
         self._bound = False
         self._beginning: Deferred[None] | None = None
@@ -213,7 +214,7 @@ class Gateway(Service):
                 problems.extend(error.problems)
         if problems:
             Deferred.fromCoroutine(self._close())
-            raise ConfigurationError(tuple(problems))
+            raise self.configuration.told(problems)
 
     def _bind(self, house: House) -> tuple[dict[str, Bound], list[str]]:
         networks = house.configuration.networks
@@ -288,7 +289,7 @@ class Gateway(Service):
             if problems:
                 for one in bound.values():
                     await one.lease.stopListening()
-                raise ConfigurationError(tuple(problems))
+                raise configuration.told(problems)
         except BaseException:
             await self._life.stop(new)
             raise
@@ -309,6 +310,7 @@ class Gateway(Service):
             lambda: [one for one in self._houses() if one is not old],
             self._life,
             self._reactor,
+            older=tuple(self._leaving),
         )
         self._leaving.append(leaving)
         self._reload_count += 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
@@ -84,6 +85,8 @@ class Ground:
     """Reads the configuration again; None where nobody knows whence it came."""
     trail: Trail | None = None
     """What is told of every exchange; None where there is no audit trail."""
+    current: "Callable[[], House | None]" = lambda: None
+    """The one that is in force; None before there is one."""
 
 
 class House:
@@ -130,6 +133,8 @@ class House:
         """The HTTP endpoints, one for each network."""
         self.doors: dict[str, Any] = {}
         """Every other endpoint."""
+        self.ways_in: dict[tuple[str, str], Proceed] = {}
+        """What continues an exchange of such an endpoint, by its pipeline and its name."""
         self.guards: dict[str, IMiddleware] = {}
         """What checks the credentials that endpoints themselves demand, by where they are in the configuration."""
         self.trees: dict[str, PrefixTree] = {}
@@ -142,7 +147,7 @@ class House:
         self.certificates = self._built("network", secured, self._certificate)
         self._check_folders()
         if self._problems:
-            raise ConfigurationError(tuple(self._problems))
+            raise configuration.told(self._problems)
 
     def _check_folders(self) -> None:
         """Find parts that want one folder each for itself."""
@@ -332,7 +337,9 @@ class House:
             around=lambda respond: fold(guards, self._around(pipeline, respond)),
         )
         if not hasattr(kind, "resource"):
-            self.doors[name] = kind(context)
+            way = pipeline.name, name
+            self.ways_in[way] = context.proceed
+            self.doors[name] = kind(replace(context, proceed=partial(self._in_force, way)))
             return
         options = settings.options
         prefix = path_prefix(options.get("path_prefix", "")) if isinstance(options, Mapping) else options.path_prefix
@@ -346,6 +353,15 @@ class House:
             )
             self._tree(network).put(prefix, entrance.resource())
             self.entrances.append(entrance)
+
+    def _in_force(self, way: tuple[str, str], request: Request) -> "Deferred[Reply]":
+        """Continue an exchange that an association of this house has begun, by what is in force now.
+
+        Who has been shut out by a reload must not stay in by the association that he has. Where the endpoint or its
+        pipeline is there no more, the association goes on as it was made.
+        """
+        house = self._ground.current() or self
+        return house.ways_in.get(way, self.ways_in[way])(request)
 
     def _guards(self, name: str, authentication: str | None, place: str) -> list[IMiddleware]:
         """Return what checks the credentials that an endpoint itself demands, in front of its pipeline."""

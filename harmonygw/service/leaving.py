@@ -15,7 +15,10 @@ log = Logger()
 
 
 class Leaving:
-    """A house of before. `sites` are those that nothing of its successor listens for; `others` the houses that live."""
+    """A house of before. `sites` are those that nothing of its successor listens for; `others` the houses that live.
+
+    `older` are those that leave already: an association of theirs may have begun an exchange in this one.
+    """
 
     def __init__(
         self,
@@ -24,8 +27,10 @@ class Leaving:
         others: Callable[[], Iterable[House]],
         life: Life,
         reactor: Any,
+        older: "Sequence[Leaving]" = (),
     ) -> None:
         self.house = house
+        self._older = older
         self._sites = sites
         self._others = others
         self._life = life
@@ -94,6 +99,7 @@ class Leaving:
     def _exchanges(self, *names: str) -> "list[Deferred[Any]]":
         ending: list[Deferred[Any]] = [site.connections.drain() for site in self._sites]
         ending += [call(entrance, "drain") for entrance in self.house.entrances]
+        ending += [one.when_ended() for one in self._older]
         return [*ending, *(call(door, *names) for door in self.house.doors.values())]
 
     async def _within(self, seconds: float, waiting: "list[Deferred[Any]]") -> bool:
@@ -109,6 +115,7 @@ class Leaving:
 
     def _end(self) -> None:
         self._ended = True
+        self._older = ()
         watchers, self._watchers = self._watchers, []
         for watcher in watchers:
             watcher.callback(None)

@@ -125,7 +125,10 @@ def test_a_key_is_a_keyword_or_a_tag() -> None:
         ('["dicomweb_bridge", "users"]', "dicomweb_bridge users"),
         ('["dicomweb_bridge", "kept", "users"]', "dicomweb_bridge users"),
         ('["users", "kept", "dicomweb_bridge", "tokens"]', "kept tokens"),
-        ('{ left = ["kept", "users", "dicomweb_bridge"], right = ["kept", "dicomweb_bridge"] }', "kept users"),
+        (
+            '{ left = ["kept", "users", "dicomweb_bridge"], right = ["kept", "dicomweb_bridge"] }',
+            "dicomweb_bridge users",
+        ),
         ('{ left = ["users", "dicomweb_bridge", "kept"], right = ["kept", "dicomweb_bridge", "users"] }', None),
         ('["dicomweb_bridge", "kept", "nowhere"]', None),
     ],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harmonygw.config.environment import substitute
+from harmonygw.config.environment import Noted, named, substitute
 
 ENVIRON = {"NAME": "value", "EMPTY": "", "DOLLAR": "${NAME}"}
 
@@ -49,3 +49,13 @@ def test_what_cannot_be_replaced_is_reported_with_its_path(written: str, sentenc
     found: list[object] = []
     assert substitute({"a": [written]}, ENVIRON, lambda *problem: found.append(problem)) == {"a": [written]}
     assert found == [(("a", 0), sentence)]
+
+
+def test_what_is_taken_of_the_environment_is_noted_and_named_where_it_would_be_told() -> None:
+    taken: dict[str, str] = {}
+    environ = Noted({"A": "se'cret\n", "LONGER": "se'cret\n too", "FEW": "abc", "BLANK": "     ", "OTHER": "x"}, taken)
+    substitute(["${A}", "${LONGER:-x}", "${FEW}", "${BLANK}", "${NOWHERE:-y}"], environ, lambda *problem: None)
+    assert taken.keys() == {"A", "LONGER", "FEW", "BLANK"}
+    assert (set(environ), len(environ)) == ({"A", "LONGER", "FEW", "BLANK", "OTHER"}, 5)
+    sentence = f"not {environ['A']!r} nor se'cret nor {environ['LONGER']} of abc"
+    assert named(sentence, taken) == 'not "${A}" nor ${A} nor ${LONGER} of abc'

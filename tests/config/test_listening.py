@@ -181,7 +181,7 @@ def test_a_pipeline_is_open_when_others_reach_it_and_nobody_asks_who_they_are(
         '[authentications.known]\nmethod = "basic"\noptions.credentials_path = "users"\n'
     )
     assert configuration.unauthenticated == (("p",) if is_open else ())
-    assert len(configuration.warnings) == is_open
+    assert len([one for one in configuration.warnings if "without authentication" in one]) == is_open
 
 
 @pytest.mark.parametrize("service", ["http", "echo", "management", "viewer"])

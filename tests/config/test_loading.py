@@ -378,3 +378,25 @@ def test_an_open_management_api_is_a_warning(configure: Configure, address: str,
     assert configuration.routes == {"n": (Route("/manage", "", "management"),)}
     sentence = 'config.toml:5: management.network: network "n" is open to others'
     assert (sentence in configuration.warnings) == open_to_others
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'method = "${SECRET}"',
+            'must be one of "jwt", "basic", "bearer", "api_key", "mutual_tls", "none", not "${SECRET}"',
+        ),
+        (
+            'method = "none"\noptions = { jwks_uri = "ftp://${SECRET}" }',
+            "'ftp://${SECRET}' is not an absolute http or https",
+        ),
+    ],
+)
+def test_no_problem_tells_what_was_taken_of_the_environment(problems: Problems, line: str, problem: str) -> None:
+    """Whoever asks for a reload by HTTP, and whoever reads the log, may not be who keeps the environment."""
+    found = problems(
+        f'[proxy]\nid = "x"\n[pipelines]\n[authentications.a]\n{line}\n', environ={"SECRET": "hunter2-hunter2"}
+    )
+    assert any(problem in one for one in found)
+    assert not any("hunter2" in one for one in found)

@@ -130,7 +130,7 @@ def test_what_a_rule_could_never_check_is_said_where_it_is_written(
 @pytest.mark.parametrize(("enabled", "warnings"), [("true", 1), ("false", 0)])
 def test_the_weaker_way_to_combine_rules_is_a_warning(configure: Configure, enabled: str, warnings: int) -> None:
     text = f'{MAIN}[policies.a]\nrules = []\ncombine = "any"\nenabled = {enabled}\n'
-    found = [warning for warning in configure(text, FILES).warnings if "policies" in warning]
+    found = [warning for warning in configure(text, FILES).warnings if "combine" in warning]
     sentence = (
         "config.toml:5: policies.a.combine: any allow rule that matches lets a request in,"
         " whatever the other types of rules say"

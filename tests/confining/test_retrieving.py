@@ -89,7 +89,9 @@ def test_and_what_has_gone_out_does_not_look_complete() -> None:
     assert archive.instances.closed
 
 
-@pytest.mark.parametrize(("issuer", "goes"), [(None, True), ("", True), ("west", True), ("east", False)])
+@pytest.mark.parametrize(
+    ("issuer", "goes"), [(None, True), ("", True), ("west", True), ("east", False), ("east\\west", False)]
+)
 def test_an_issuer_may_be_known_of_the_study_alone(issuer: str | None, goes: bool) -> None:
     archive = hospital()
     archive.objects = {"2.1.1": {"IssuerOfPatientID": issuer}}

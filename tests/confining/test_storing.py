@@ -5,11 +5,14 @@ from typing import Any
 import pytest
 
 from harmonygw.confining import storing
-from harmonygw.errors import TransportError
+from harmonygw.confining.constraints import Constraints
+from harmonygw.confining.scanning import Watched
+from harmonygw.dicom.dataset import header_scan
+from harmonygw.errors import PeerError, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import Store, StoreResult
 from harmonygw.streams import Instance
-from tests.confining.archive import Keeper, Sent, confined, elements, object_of, result_of
+from tests.confining.archive import Keeper, Sent, confined, elements, encoded, object_of, result_of
 from tests.confining.test_searching import hospital
 
 REFUSED = 0x0124
@@ -64,6 +67,52 @@ def test_an_issuer_has_to_stand_in_what_is_stored() -> None:
 def test_a_malformed_object_is_refused() -> None:
     broken = Instance("1.2", "1", "1.2.840.10008.1.2.1", Sent((b"\x08\0\x16\0UI",)))
     assert stored(confined(hospital(), PatientID="B"), broken, new("2")) == [("1", REFUSED), ("2", 0)]
+
+
+def broken_off(somebody: confined, one: Instance) -> PeerError:
+    with pytest.raises(PeerError) as caught:
+        stored(somebody, one)
+    return caught.value
+
+
+@pytest.mark.parametrize("second", ["PatientID", "StudyInstanceUID", "InstitutionName"])
+def test_what_stands_in_an_object_twice_does_not_go_on(second: str) -> None:
+    """An archive may go by the second, which would make it another patient's, or of somebody else's study."""
+    archive = hospital()
+    somebody = confined(archive, PatientID="B", InstitutionName="Main")
+    beginning = elements(
+        PatientID="B", InstitutionName="Main", StudyInstanceUID="9", SeriesInstanceUID="9.1", SOPInstanceUID="1"
+    )
+    one = object_of(beginning)
+    behind = encoded(elements(SeriesNumber="1"))
+    one.data_set = Sent((encoded(beginning), behind), (encoded(elements(**{second: "1"})),))
+    assert "occurs twice" in broken_off(somebody, one).detail
+    assert len(archive.stored) == 1, "it had begun, and its end did not come"
+
+
+def test_of_a_constrained_attribute_the_first_does_not_count_alone() -> None:
+    somebody = confined(hospital(), AccessionNumber="1")
+    first = elements(AccessionNumber="1", SOPInstanceUID="1")
+    rest = elements(StudyInstanceUID="9", SeriesInstanceUID="9.1")
+    one = object_of({**first, **rest})
+    one.data_set = Sent((encoded(first) + encoded(elements(AccessionNumber="2")) + encoded(rest),))
+    assert stored(somebody, one) == [("1", REFUSED)]
+
+
+def test_what_cannot_be_looked_at_whole_does_not_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header_scan, "WHOLE_LIMIT", 200)
+    somebody = confined(hospital(), PatientID="B")
+    assert stored(somebody, new("1")) == [("1", 0)]
+    assert "too long" in broken_off(somebody, new("2", PatientComments="x" * 200)).detail
+
+
+def test_what_is_given_up_on_its_way_is_given_up() -> None:
+    one = new("1")
+    watched = Watched(one, Constraints(()))
+    given_up = one.data_set
+    result_of(watched.aclose())
+    with pytest.raises(Exception, match="gave the stream up"):
+        result_of(given_up.__anext__())
 
 
 def test_a_study_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,3 +271,33 @@ class TestUserAgents:
     @BOTH
     def test_no_pattern_finds_nobody(self, denies: bool) -> None:
         assert by_user_agent([], denies=denies)(with_fields(("user-agent", CHROME))) is False
+
+
+@pytest.mark.parametrize("named", ["PatientName", "00100010"])
+@pytest.mark.parametrize("sent", ["PatientName", "00100010"])
+def test_an_attribute_has_one_name_as_a_parameter(named: str, sent: str) -> None:
+    condition = by_query_parameters([ParameterMatch(named, None, "exists")], denies=True)
+    assert condition(with_query((sent, "Doe*"))) is True
+    assert condition(with_query(("PatientID", "1"))) is False
+
+
+@pytest.mark.parametrize("sent", ["0040a170.00080100", "0040A170.CodeValue", "PurposeOfReferenceCodeSequence.00080100"])
+def test_so_has_one_in_a_sequence(sent: str) -> None:
+    name = "PurposeOfReferenceCodeSequence.CodeValue"
+    assert by_query_parameters([ParameterMatch(name, "1")], denies=True)(with_query((sent, "1"))) is True
+
+
+@pytest.mark.parametrize(
+    ("headers", "denied", "allowed"),
+    [
+        ({"x-role": "admin"}, True, True),
+        ({"x_role": "admin"}, True, False),
+        ({"x-role": "admin", "x_role": "other"}, True, False),
+        ({"x-role": "other", "x_role": "admin"}, True, False),
+        ({"xrole": "admin", "x_rol": "admin"}, False, False),
+    ],
+)
+def test_a_field_is_the_same_with_an_underscore(headers: dict[str, str], denied: bool, allowed: bool) -> None:
+    request = Request(HTTPOrigin("GET", ("studies",), headers=headers), "192.0.2.1", "c1")
+    wanted = [HeaderMatch("X-Role", "admin")]
+    assert (by_headers(wanted, denies=True)(request), by_headers(wanted, denies=False)(request)) == (denied, allowed)

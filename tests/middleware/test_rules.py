@@ -31,7 +31,14 @@ from harmonygw.config.options import (
 from harmonygw.errors import ConfigurationError
 from harmonygw.exchange import AssociationOrigin, HTTPOrigin, Request
 from harmonygw.middleware import rules
-from harmonygw.middleware.rules import MAX_TRACKED_CLIENTS, MAX_TRACKED_EXCHANGES, WINDOW_PARTS, RateLimit, condition_of
+from harmonygw.middleware.rules import (
+    CLIENTS_OF_ONE_NETWORK,
+    MAX_TRACKED_CLIENTS,
+    MAX_TRACKED_EXCHANGES,
+    WINDOW_PARTS,
+    RateLimit,
+    condition_of,
+)
 from harmonygw.operations import Echo, Find, Level, Operation, Retrieve, Store
 from harmonygw.streams import Body
 
@@ -111,6 +118,15 @@ class TestContentTypes:
         for mode in ("allow", "deny"):
             options = ContentTypeOptions((media_type,), mode)
             assert judge("content_type", options, sending(sent)) is expected
+
+    def test_of_several_fields_it_cannot_be_told_which_counts(self) -> None:
+        """A parameter of the first hides the comma that joins them from who looks at the type alone."""
+        request = sending("application/json;a=b, multipart/related")
+        lines = {"content-type": ("application/json;a=b", "multipart/related")}
+        request = replace(request, origin=replace(request.origin, repeated=lines))
+        for one in ("application/json", "multipart/related"):
+            for mode in ("allow", "deny"):
+                assert judge("content_type", ContentTypeOptions((one,), mode), request) is None
 
     @pytest.mark.parametrize(
         ("mode", "alone", "expected"), [("allow", False, True), ("allow", True, False), ("deny", False, False)]
@@ -290,6 +306,22 @@ def test_a_window_goes_by_the_wall_clock_that_is_given() -> None:
 
 
 class TestRateLimit:
+    def test_who_has_all_addresses_of_a_network_is_held(self) -> None:
+        limit = RateLimit(RateLimitOptions(max_requests=2, window_seconds=60))
+
+        def waits(number: int, peer: str, principal: str | None = None) -> bool:
+            one = replace(http(peer=peer), correlation_id=f"c{number}", principal=principal)
+            return limit.wait(one, 0) > 0
+
+        most = 2 * CLIENTS_OF_ONE_NETWORK
+        assert not any(waits(number, f"2001:db8::{number:x}") for number in range(most))
+        assert waits(most, "2001:db8::ffff")
+        assert len(limit._clients) == most + 1, "one that is refused is not remembered"
+        assert not waits(most + 1, "2001:db8:0:1::ffff")
+        assert not waits(most + 2, "2001:db8::ffff", "anna")
+        assert waits(most + 3, "2001:db8::1")
+        assert not any(waits(most + 10 + number, f"192.0.2.{number}") for number in range(2 * most))
+
     def test_the_request_after_the_last_allowed_one_waits_for_the_window(self) -> None:
         limit = RateLimit(RateLimitOptions(max_requests=2, window_seconds=60))
         assert limit.wait(http(), 100) == 0

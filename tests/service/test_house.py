@@ -350,6 +350,16 @@ def test_everything_that_cannot_be_built_is_told_at_once(
     assert log == ["critical: backends.archive cannot be built (LookupError)"]
 
 
+def test_what_was_taken_of_the_environment_is_not_told(configure: Configure, memory: MemoryReactorClock) -> None:
+    text = web(pipeline="third", prefix="/third").replace("backends =", 'middleware = ["users"]\nbackends =')
+    configuration = configure(
+        text, '[middleware.users]\ntype = "basic_auth"\noptions = { token_path = "/nowhere/hunter2" }'
+    )
+    with pytest.raises(ConfigurationError) as caught:
+        Gateway(replace(configuration, taken={"FILE": "hunter2"}), memory)
+    assert caught.value.problems == ("middleware.users: /nowhere/${FILE}: cannot be read: No such file or directory",)
+
+
 def test_a_reserved_path_is_not_an_endpoints(problems: Callable[..., tuple[str, ...]]) -> None:
     assert problems(web(prefix="/healthz")) == ('endpoints.web: path prefix "/healthz" is taken',)
 

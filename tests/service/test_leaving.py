@@ -89,6 +89,17 @@ def test_nothing_under_way_is_over_at_once() -> None:
     assert house.life.has(house.shared)
 
 
+def test_one_of_before_may_have_begun_something_in_it() -> None:
+    older, house = House(door=("retire",)), House()
+    leaving: Any = older.leave()
+    subject: Any = house
+    ended = Leaving(subject, [], lambda: house.others, house.life, house.clock, older=[leaving]).begin()
+    assert house.diary == ["entrance drain", "door retire"]
+    older.door.waiting["retire"].callback(None)
+    assert older.ended.called
+    assert ended.called
+
+
 def test_each_step_waits_for_the_one_before() -> None:
     house = House(entrance=("drain",), door=("retire",), shared=("finish",), own=("drain",))
     house.leave()

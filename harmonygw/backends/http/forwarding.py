@@ -5,7 +5,7 @@ or where we have credentials of our own, the client's are dropped; and the serve
 are meant for us, do not reach the client.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -41,6 +41,9 @@ FORWARDED: Final = frozenset(
 )
 """What a client may say of where it is, and is not believed: we say it."""
 
+OVERRIDING: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
+"""What would have a server do another method than the one that rules here have been asked about."""
+
 OURS: Final = frozenset({"alt-svc", "date", "server", "strict-transport-security"})
 """What each server says of itself: of ours, these clients are told, and not of the one behind it."""
 
@@ -68,10 +71,11 @@ def outgoing(
     if has_passed(origin.headers.items()):
         raise BadRequest("The request has passed this gateway before: the configuration sends it round in a circle.")
     target = base.target(origin.path, origin.query)
-    dropped = FORWARDED if pass_credentials else FORWARDED | CREDENTIALS
-    passed = without(with_via(end_to_end(origin.headers.items())), dropped)
+    ours = {name.lower() for name, _ in set_fields}
+    dropped = FORWARDED | OVERRIDING | ours | (frozenset() if pass_credentials else CREDENTIALS)
+    passed = with_via(without(_strict(end_to_end(origin.headers.items()), dropped), dropped))
     fields = (("Host", base.authority), *passed, *_forwarded(request.peer, origin.base_url))
-    fields = (*without(fields, {name.lower() for name, _ in set_fields}), *set_fields)
+    fields = (*without(fields, ours), *set_fields)
     return Outgoing(
         method=method,
         url=base.origin + target,
@@ -124,6 +128,11 @@ def check_status(status: int, *, own_credentials: bool) -> None:
     """Raise `RejectedError` for what the server demands of us, and no client can give."""
     if status == 407 or (status == 401 and own_credentials):
         raise RejectedError("the server does not accept the gateway's own credentials (authentication)")
+
+
+def _strict(fields: Fields, names: Collection[str]) -> Fields:
+    """Return the fields but those that are one of some names to a server which takes `_` for `-` (RFC 3875 §4.1.18)."""
+    return tuple(pair for pair in fields if "_" not in pair[0] or pair[0].lower().replace("_", "-") not in names)
 
 
 def _forwarded(peer: str, base_url: str) -> Fields:

@@ -29,6 +29,13 @@ HEADER_SCAN_LIMIT: Final = 65536
 """Bytes of a data set that a scan looks at. Default 64 KiB: SeriesInstanceUID mostly stands within the first
 10; a few objects have a private block of some ten KiB before it."""
 
+WHOLE_LIMIT: Final = 1 << 46
+"""Bytes of a data set that a scan of all of it looks at. Default 64 TiB, more than there is: it steps over values."""
+
+MAX_INFLATED: Final = 1 << 30
+"""Bytes that a scan of all of a deflated data set inflates. Default 1 GiB, some seconds of a core; of what is longer
+the end is not looked at."""
+
 MAX_NESTING_DEPTH: Final = 32
 """Sequences of undefined length within each other, before SeriesInstanceUID. Default 32: what stands there
 are references and codes, three or four deep."""
@@ -48,6 +55,7 @@ _ITEM_DELIMITATION: Final = 0xFFFEE00D
 _SEQUENCE_DELIMITATION: Final = 0xFFFEE0DD
 _DELIMITER_GROUP: Final = 0xFFFE
 _LAST: Final = 0x0020000E
+_END: Final = 0xFFFFFFFF
 
 _KEYWORDS: Final = {
     0x00080005: "SpecificCharacterSet",
@@ -107,11 +115,19 @@ class HeaderScan:
     last piece.
 
     `also` are tags, up to group 7FDF, of further attributes that are looked for: their values are kept by their tags in
-    upper-case hexadecimal, and the scan goes on until it is behind the last of them.
+    upper-case hexadecimal, and the scan goes on until it is behind the last of them. None of these may occur twice.
+
+    A `whole` data set is looked at to its end, for what stands out of order and would count with whoever reads on.
+    `gathered` is then for the caller to empty.
     """
 
     def __init__(
-        self, transfer_syntax_uid: str, *, limit: int = HEADER_SCAN_LIMIT, also: frozenset[int] = frozenset()
+        self,
+        transfer_syntax_uid: str,
+        *,
+        limit: int = HEADER_SCAN_LIMIT,
+        also: frozenset[int] = frozenset(),
+        whole: bool = False,
     ) -> None:
         syntax = describe(transfer_syntax_uid)
         self._keywords: Mapping[int, str] = _KEYWORDS
@@ -123,6 +139,11 @@ class HeaderScan:
             self._keywords = {**{tag: f"{tag:08X}" for tag in also}, **_KEYWORDS}
             self._last = max(_LAST, *also)
             self._passed_over = _passed_over(self._keywords, self._last)
+        self._longest_value = limit
+        if whole:
+            self._last = _END
+            limit = MAX_INFLATED if syntax.deflated else WHOLE_LIMIT
+        self._unique = also | (_KEYWORDS.keys() - _NOBODY_S_IDENTITY)
         self.values: dict[str, str] = {}
         """Keyword to value without padding, of the attributes found: SpecificCharacterSet, SOPClassUID,
         SOPInstanceUID, StudyDate, AccessionNumber, Modality, PatientName, PatientID, IssuerOfPatientID,
@@ -279,6 +300,8 @@ class HeaderScan:
             stop = start + length
             if tag in keywords:
                 if stop > size:
+                    if length > self._longest_value:
+                        self._malformed(tag, position, f"it is longer than {self._longest_value} bytes")
                     break
                 self._keep(tag, bytes(data[start:stop]), position)
             position = stop
@@ -341,7 +364,7 @@ class HeaderScan:
     def _keep(self, tag: int, value: bytes, position: int) -> None:
         keyword = self._keywords[tag]
         if keyword in self.raw:
-            if tag in _NOBODY_S_IDENTITY:
+            if tag not in self._unique:
                 return
             self._malformed(tag, position, "it occurs twice")
         self.raw[keyword] = value

@@ -219,7 +219,7 @@ class _Names:
         self._creators: dict[tuple[int, ...], str] = {}
         self._paths: dict[str, _Path | None] = {}
         for name, value in keyed:
-            tags = _tags(name)
+            tags = tags_of(name)
             if tags and _is_private_creator(tags[-1]):
                 self._creators[tags] = value
 
@@ -230,7 +230,7 @@ class _Names:
         return self._paths[name]
 
     def _resolve(self, name: str) -> _Path | None:
-        tags = _tags(name)
+        tags = tags_of(name)
         if tags is None:
             if self._strict:
                 raise BadRequest(_unknown(name))
@@ -258,8 +258,9 @@ class _Names:
         return _Attribute(f"{tag:08X}", "LO" if vr == UNKNOWN_VR else vr, False)
 
 
-def _tags(name: str) -> tuple[int, ...] | None:
-    """Return the tags of a dotted name, None when one of its parts is no attribute of a data set."""
+def tags_of(name: str) -> tuple[int, ...] | None:
+    """Return the tags of an attribute's dotted name, by keywords or by tags (PS3.18 §8.3.4.1); None when one of its
+    parts is no attribute of a data set."""
     parts = name.split(".")
     tags = tuple(tag for part in parts if (tag := _tag(part)) is not None)
     return tags if len(tags) == len(parts) else None

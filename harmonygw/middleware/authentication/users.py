@@ -37,8 +37,11 @@ class Signature(NamedTuple):
     inode: int
 
 
-def parse(text: str, place: str) -> Mapping[str, str]:
-    """Return hashes by user name; raises `ConfigurationError`, which names lines and users, and never a hash."""
+def parse(text: str, place: str, *, may_be_empty: bool = False) -> Mapping[str, str]:
+    """Return hashes by user name; raises `ConfigurationError`, which names lines and users, and never a hash.
+
+    That there is no user at all is a problem too, unless it `may_be_empty`.
+    """
     users: dict[str, str] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
@@ -58,7 +61,7 @@ def parse(text: str, place: str) -> Mapping[str, str]:
         elif problem := problem_of(hashed):
             problems.append(f"{at}: {problem}: make it anew with htpasswd -B")
         users[name], lines[name] = hashed, number
-    if not users and not problems:
+    if not users and not problems and not may_be_empty:
         problems.append(f"{place}: there is no user in it: make one with htpasswd -B -c")
     if problems:
         more = len(problems) - MAX_PROBLEMS
@@ -75,8 +78,8 @@ def signature(path: str) -> Signature | None:
     return Signature(found.st_mtime_ns, found.st_size, found.st_ino)
 
 
-def read(path: str) -> Mapping[str, str]:
-    """Return what a file has; raises `ConfigurationError`. Blocks."""
+def read(path: str, *, may_be_empty: bool = False) -> Mapping[str, str]:
+    """Return what a file has; raises `ConfigurationError`, as `parse`. Blocks."""
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -87,11 +90,15 @@ def read(path: str) -> Mapping[str, str]:
         raise ConfigurationError((f"{path}: is not UTF-8, at byte {error.start}",)) from error
     if len(content) > MAX_FILE_BYTES:
         raise ConfigurationError((f"{path}: is larger than {MAX_FILE_BYTES} bytes",))
-    return parse(text, path)
+    return parse(text, path, may_be_empty=may_be_empty)
 
 
 class Users:
-    """The users of a file, read again when it changes. A file that became unusable leaves those that there were."""
+    """The users of a file, read again when it changes. A file that became unusable leaves those that there were.
+
+    One that has no user at two looks in a row leaves nobody: the last one was struck off. At one look it may just be
+    written.
+    """
 
     def __init__(
         self, path: str, run: Callable[..., "Deferred[Any]"], clock: Any, *, may_be_absent: bool = False
@@ -109,6 +116,7 @@ class Users:
             log.warn("the file of users {path} is not there", path=path)
         else:
             self.hashes = read(path)
+        self._was_empty = False
         self._looking = LoopingCall(self._look)
         self._looking.clock = clock
 
@@ -130,6 +138,9 @@ class Users:
         except Exception:  # noqa: BLE001 - whatever it is, it must not end the looking
             log.failure("{path}: whether it has changed cannot be seen", path=self._path)
             return
+        was_empty, self._was_empty = self._was_empty, found == {}
+        if self._was_empty and not was_empty:
+            return
         self._seen = seen
         if isinstance(found, ConfigurationError):
             log.error("the users stay as they were: {problem}", problem=str(found))
@@ -146,6 +157,6 @@ def _changed(
     if now == known:
         return now, None
     try:
-        return now, read(path)
+        return now, read(path, may_be_empty=True)
     except ConfigurationError as error:
         return now, error

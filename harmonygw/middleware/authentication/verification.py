@@ -14,6 +14,7 @@ from twisted.python.threadpool import ThreadPool
 from harmonygw.errors import Busy
 from harmonygw.joining import Joining
 from harmonygw.middleware.authentication.hashes import MAX_PASSWORD_BYTES, verify
+from harmonygw.net.http.addresses import network_of
 
 THREADS: Final = 2
 """Threads that hash. Default 2: a hash is a core for a tenth of a second, and the gateway has other work."""
@@ -23,6 +24,10 @@ MAX_VERIFICATIONS: Final = 32
 
 MAX_OF_ONE_ADDRESS: Final = 8
 """Of these, those that one client address may have. Default 8, a quarter: whoever guesses leaves room for others."""
+
+MAX_OF_ONE_NETWORK: Final = 16
+"""Of these, those that the addresses of one /64 of IPv6 may have together. Default 16, half: whoever guesses may have
+all of its addresses."""
 
 REMEMBERED_SECS: Final = 60.0
 """Seconds that a password which was right is right without hashing. Default 60: a viewer asks for a study in one."""
@@ -65,12 +70,15 @@ class Passwords:
         """`run` calls a function in a thread."""
         self._run = run
         self._clock = clock
+        self._verifications = 0
         self._at_work: Counter[str] = Counter()
+        """By address, and by network."""
         self._joining: Joining[bytes, bool] = Joining()
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
 
     async def check(self, users: Mapping[str, str], username: str, password: str, peer: str) -> bool:
-        """Return whether a user has a password; raises `Busy` beyond `MAX_VERIFICATIONS` and `MAX_OF_ONE_ADDRESS`.
+        """Return whether a user has a password; raises `Busy` beyond `MAX_VERIFICATIONS`, `MAX_OF_ONE_ADDRESS`
+        and `MAX_OF_ONE_NETWORK`.
 
         `peer` is the client's address.
         """
@@ -91,19 +99,25 @@ class Passwords:
         return fits and known
 
     async def _verify(self, hashed: str, secret: bytes, peer: str) -> bool:
-        if self._at_work.total() >= MAX_VERIFICATIONS or self._at_work[peer] >= MAX_OF_ONE_ADDRESS:
+        network = network_of(peer)
+        if (
+            self._verifications >= MAX_VERIFICATIONS
+            or self._at_work[peer] >= MAX_OF_ONE_ADDRESS
+            or (network and self._at_work[network] >= MAX_OF_ONE_NETWORK)
+        ):
             limits = f"{MAX_VERIFICATIONS} verifications, {MAX_OF_ONE_ADDRESS} of one address"
             raise Busy("Too many passwords are being checked.", log_detail=f"more than {limits} wait")
-        self._at_work[peer] += 1
+        self._verifications += 1
+        self._at_work.update(filter(None, (peer, network)))
         outcome: Deferred[bool] = Deferred()
         # Not awaited itself: a client that goes must not free the place of a thread that still hashes for it.
         self._run(verify, hashed, secret).addBoth(self._ended, peer, outcome)
         return await outcome
 
     def _ended(self, result: "bool | Failure", peer: str, outcome: "Deferred[bool]") -> None:
-        self._at_work[peer] -= 1
-        if not self._at_work[peer]:
-            del self._at_work[peer]
+        self._verifications -= 1
+        self._at_work.subtract(filter(None, (peer, network_of(peer))))
+        self._at_work = +self._at_work
         if outcome.called:
             return
         if isinstance(result, Failure):

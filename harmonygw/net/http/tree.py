@@ -1,8 +1,10 @@
 """The top of a site: resources by path prefix, and an honest answer for every other path."""
 # mypy: allow-untyped-calls
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from twisted.logger import Logger
@@ -18,11 +20,18 @@ log = Logger()
 
 @implementer(IResource)
 class PrefixTree(Resource):
-    """A root that hands each request to the resource with the longest prefix of its path."""
+    """A root that hands each request to the resource with the longest prefix of its path.
+
+    A path that a server behind one resource could take for one below the longer prefix of another, which may be guarded
+    otherwise, leads nowhere: by empty segments, by the case of letters, by parameters of a segment (RFC 3986 §3.3), or
+    by being decoded once more.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._prefixes: dict[tuple[bytes, ...], IResource] = {}
+        self._alike: set[tuple[bytes, ...]] = set()
+        """The prefixes as a server may read them that is not strict."""
         self._longest = 0
 
     def put(self, path_prefix: str, resource: IResource) -> None:
@@ -33,6 +42,7 @@ class PrefixTree(Resource):
         segments = tuple(segment.encode() for segment in path_prefix.split("/") if segment)
         if self._prefixes.setdefault(segments, resource) is not resource:
             raise ConfigurationError((f'path prefix "{path_prefix or "/"}" is taken',))
+        self._alike.add(tuple(_loosely(segments)))
         self._longest = max(self._longest, len(segments))
 
     def getChild(self, path: bytes, request: Any) -> IResource:
@@ -41,16 +51,28 @@ class PrefixTree(Resource):
         for length in range(min(len(whole), self._longest), -1, -1):  # a path may have 8,000 segments
             found = self._prefixes.get(whole[:length])
             if found is not None:
+                if self._leads_elsewhere(whole, length):
+                    break
                 # Twisted has moved the first segment to prepath already.
                 request.prepath[-1:] = whole[:length]
                 request.postpath[:] = whole[length:]
                 return found
         return Problem(404, "There is nothing at this path.")
 
+    def _leads_elsewhere(self, whole: tuple[bytes, ...], length: int) -> bool:
+        """Whether a path has a longer prefix than that of `length` segments, to a server that is not strict."""
+        loose = tuple(islice(_loosely(whole), self._longest))
+        return any(loose[:longer] in self._alike for longer in range(length + 1, len(loose) + 1))
+
     def render(self, request: Any) -> Any:
         """Answer where the tree itself is mounted, without a slash behind it."""
         nothing = Problem(404, "There is nothing at this path.")
         return self._prefixes.get((), nothing).render(request)
+
+
+def _loosely(segments: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the segments of a path as the least strict server reads them."""
+    return filter(None, (unquote_to_bytes(segment).partition(b";")[0].lower() for segment in segments))
 
 
 @implementer(IResource)

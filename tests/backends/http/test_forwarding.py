@@ -56,6 +56,28 @@ def test_fields_that_are_set_come_in_the_place_of_the_clients() -> None:
     ]
 
 
+def test_what_a_server_takes_for_a_field_that_is_ours_stays_behind_too() -> None:
+    """To a CGI `_` and `-` are one: a client could say where it is, or bring what only we may."""
+    headers = {
+        "x_forwarded_for": "10.0.0.1",
+        "x-real_ip": "10.0.0.1",
+        "x_key": "1",
+        "x_other": "2",
+        "content_type": "3",
+    }
+    out = sent(headers=headers, set_fields=(("X-Key", "secret"),), pass_credentials=False)
+    assert {name for name, _ in out.fields if b"_" in name} == {b"x_other", b"content_type"}
+    assert dict(out.fields)[b"X-Key"] == b"secret"
+
+
+def test_no_field_has_the_server_do_another_method() -> None:
+    """Rules about methods have seen the one of the request."""
+    headers = {"x-http-method-override": "DELETE", "x-http-method": "DELETE", "X_Method-Override": "DELETE", "x-a": "1"}
+    names = {name.lower() for name, _ in sent("POST", headers=headers).fields}
+    assert b"x-a" in names
+    assert not [name for name in names if b"method" in name]
+
+
 @pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
 def test_methods_of_other_proxies_are_refused(method: str) -> None:
     with pytest.raises(MethodNotAllowed):

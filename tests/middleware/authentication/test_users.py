@@ -120,6 +120,24 @@ def test_an_unusable_file_keeps_the_users_and_says_so_once(watched: Watched) -> 
     assert list(watched.users.hashes) == ["nurse"]
 
 
+def test_the_last_user_is_struck_off_at_the_second_look(watched: Watched) -> None:
+    """At the first the file may just be written."""
+    watched.write()
+    assert watched.look() == []
+    assert list(watched.users.hashes) == ["ward"]
+    watched.write("ward", "nurse")
+    watched.look()
+    assert list(watched.users.hashes) == ["ward", "nurse"]
+    watched.write()
+    assert watched.look() == []
+    assert watched.look() == [f"{watched.file} has changed: 0 users"]
+    assert watched.users.hashes == {}
+    assert watched.look() == []
+    watched.write("ward")
+    watched.look()
+    assert list(watched.users.hashes) == ["ward"]
+
+
 def test_a_file_that_may_be_absent_is_read_when_it_comes(tmp_path: Path) -> None:
     clock = Clock()
     path = tmp_path / "users"

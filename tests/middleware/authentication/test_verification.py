@@ -12,6 +12,7 @@ from harmonygw.middleware.authentication import verification
 from harmonygw.middleware.authentication.hashes import MAX_PASSWORD_BYTES
 from harmonygw.middleware.authentication.verification import (
     MAX_OF_ONE_ADDRESS,
+    MAX_OF_ONE_NETWORK,
     MAX_REMEMBERED,
     MAX_VERIFICATIONS,
     REMEMBERED_SECS,
@@ -153,6 +154,18 @@ def test_one_address_has_so_many_of_them_and_others_go_on() -> None:
     assert checking.finish() == MAX_OF_ONE_ADDRESS + 1
     assert settled(elsewhere) is True
     assert checking.answer("nurse", "other") == (True, 1)
+    assert not checking.passwords._at_work
+
+
+def test_a_network_has_so_many_of_them_whatever_its_addresses() -> None:
+    checking = Checking()
+    for number in range(MAX_OF_ONE_NETWORK):
+        checking.check("ward", f"{number}", peer=f"2001:db8::{number:x}")
+    assert settled(checking.check("ward", "one more", peer="2001:db8::ffff")).check(Busy)
+    assert MAX_OF_ONE_NETWORK < MAX_VERIFICATIONS
+    elsewhere = checking.check("ward", "secret", peer="2001:db8:0:1::1")
+    assert checking.finish() == MAX_OF_ONE_NETWORK + 1
+    assert settled(elsewhere) is True
     assert not checking.passwords._at_work
 
 

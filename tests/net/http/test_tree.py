@@ -52,6 +52,24 @@ def test_the_longest_prefix_answers(
 
 
 @pytest.mark.parametrize(
+    "target",
+    ["//a", "//a/c", "/a//b", "/A", "/a;x", "/a;x=1/b", "/;x/a", "/%2561/c", "/a%253Bx", "/a/B", "/a/b;/c", "//A//b"],
+)
+def test_what_a_server_may_take_for_a_longer_prefix_leads_nowhere(target: str) -> None:
+    """What is at the root would pass it on: there it is what has a guard of its own here."""
+    reply = ask(tree_of("", "/a", "/a/b"), target)
+    assert reply.status == 404
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [("/b;x=1", ""), ("//c//a", ""), ("/c/A", ""), ("/a/c;x", "/a"), ("/a/b/B", "/a/b"), ("/Up/x", "/Up")],
+)
+def test_any_other_path_may_have_such_segments(target: str, found: str) -> None:
+    assert ask(tree_of("", "/a", "/a/b", "/Up"), target).document["name"] == found
+
+
+@pytest.mark.parametrize(
     ("target", "prepath", "postpath"),
     [("/x/y", ["x", "y"], []), ("/x/y/a/b", ["x", "y", "a"], ["b"]), ("/x/y/b", ["x", "y"], ["b"])],
 )

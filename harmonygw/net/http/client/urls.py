@@ -11,8 +11,9 @@ from harmonygw.errors import BadRequest
 SEGMENT_SAFE: Final = "!$&'()*+,;=:@"
 """What a segment of a path may hold as it is, besides what never needs encoding (RFC 3986 §3.3)."""
 
-QUERY_SAFE: Final = "!$'()*,;:@/?"
-"""The same of a name or value in a query; `+` is left out, since many read it as a space."""
+QUERY_SAFE: Final = "!$'()*,:@/?"
+"""The same of a name or value in a query; `+` is left out, since many read it as a space, and `;`, since some read it
+as an ampersand."""
 
 _FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f/\\]")
 """What would be another path to a server that decodes first and looks afterwards."""
@@ -48,11 +49,12 @@ class BaseURL:
     def target(self, segments: Sequence[str], query: Iterable[tuple[str, str]]) -> str:
         """Return the request target, in origin form, of what lies at decoded segments below; raises `BadRequest`.
 
-        A segment that would lead elsewhere is refused, however it was encoded: `.`, `..`, and what holds a slash, a
-        backslash or a control character. An empty last one is a slash at the end.
+        A segment that would lead elsewhere is refused, however it was encoded: `.`, `..`, with parameters behind a
+        semicolon too, and what holds a slash, a backslash or a control character. An empty last one is a slash at the
+        end.
         """
         for segment in segments:
-            if segment in (".", "..") or _FORBIDDEN.search(segment):
+            if segment.partition(";")[0] in (".", "..") or _FORBIDDEN.search(segment):
                 raise BadRequest("The path has a segment that no server is asked for: '.', '..', or a slash in it.")
         path = self.path + "".join(["/" + quote(segment, safe=SEGMENT_SAFE) for segment in segments])
         pairs = "&".join(f"{quote(name, safe=QUERY_SAFE)}={quote(value, safe=QUERY_SAFE)}" for name, value in query)

@@ -43,6 +43,7 @@ def test_a_base_url_is_taken_apart(url: str, origin: str, authority: str, path: 
         ),
         ((), (("b", "1"), ("a", "2"), ("b", "")), "/dicom-web?b=1&a=2&b="),
         ((), (("a", "x&y=z#+ ü"), ("b=", "1,2*?/:@")), "/dicom-web?a=x%26y%3Dz%23%2B%20%C3%BC&b%3D=1,2*?/:@"),
+        ((), (("a", "1;PatientName=*"),), "/dicom-web?a=1%3BPatientName%3D*"),
         ((), (("a", "x\r\nHost: evil\0\\"),), "/dicom-web?a=x%0D%0AHost:%20evil%00%5C"),
         (("...", "..a"), (), "/dicom-web/.../..a"),
     ],
@@ -51,7 +52,7 @@ def test_a_target_is_encoded_anew(segments: tuple[str, ...], query: tuple[tuple[
     assert BASE.target(segments, query) == target
 
 
-@pytest.mark.parametrize("segment", [".", "..", "a/b", "../..", "a\\b", "\0", "a\r\nb", "\x7f", "a\nb"])
+@pytest.mark.parametrize("segment", [".", "..", "..;", ".;a=b", "a/b", "../..", "a\\b", "\0", "a\r\nb", "\x7f", "a\nb"])
 def test_a_segment_that_leads_elsewhere_is_refused(segment: str) -> None:
     with pytest.raises(BadRequest):
         BASE.target(("studies", segment), ())
