@@ -15,6 +15,7 @@ import orjson
 
 from harmonygw.dicom.dataset.jpeg_process import BEGINNING_LENGTH, jpeg_transfer_syntax
 from harmonygw.dicom.dataset.json_streaming import PIXEL_DATA, Segment, written
+from harmonygw.dicom.dataset.leading import leading_of_model
 from harmonygw.dicom.dataset.part10 import encode_uid
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, describe
 from harmonygw.dicom.dataset.xml_decoding import from_xml
@@ -166,7 +167,7 @@ class Metadata:
             self._pieces(pieces),
             study_instance_uid=uids["StudyInstanceUID"],
             series_instance_uid=uids["SeriesInstanceUID"],
-            leading={**uids, "PatientID": _text(data_set, "00100020"), "Modality": _text(data_set, "00080060")},
+            leading={**leading_of_model(data_set), **uids},
         )
 
     def _parts_of(self, uri: str) -> Sequence[_BulkPart]:

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.errors import (
     BadRequest,
     Busy,
@@ -30,6 +31,7 @@ from tests.backends.storage.objects import (
     files_below,
     instance,
     pieces_of,
+    request,
     respond,
     retrieve,
     running,
@@ -110,6 +112,22 @@ async def test_it_is_busy_before_start_and_after_stop_and_says_so_in_its_state(t
 
     assert [state["ready"] for state in states] == [False, True, False]
     assert states[0]["target"] == str(tmp_path)
+
+
+@ensureDeferred
+async def test_whoever_asks_learns_its_name_and_not_where_it_lies(tmp_path: Path) -> None:
+    async with running(tmp_path) as backend:
+        asked = request(Echo())
+        await backend.respond(asked)
+        assert asked.record.target == "archive"
+
+
+@ensureDeferred
+async def test_leading_attributes_are_as_in_an_object_whatever_the_letters(tmp_path: Path) -> None:
+    async with running(tmp_path) as backend:
+        await store(backend, instance(data_set(PatientID="Łódź-1", SpecificCharacterSet="ISO_IR 192")))
+        [(one, _)] = await retrieve(backend, study())
+        assert Patient.of_instance(one.leading, one.default_character_set) == Patient("Łódź-1")
 
 
 @ensureDeferred
