@@ -352,7 +352,7 @@ class HeaderScan:
         uid = decode_uid(value)
         if uid is None:
             if value.strip(b"\0 "):
-                self._malformed(tag, position, f"it is not a UID: {value[:80]!r}")
+                self._malformed(tag, position, "it is not a UID")
             uid = ""
         self.values[keyword] = uid
 
