@@ -155,7 +155,7 @@ class Metadata:
             for keyword, uid in uids.items():
                 if not uid:
                     raise BadRequest(f"{keyword} is missing")
-                encode_uid(uid)
+                _check_uid(keyword, uid)
             syntax, encapsulated = await self._transfer_syntax(data_set)
             pieces = written(data_set, self._find, encapsulated=encapsulated)
         except BadRequest as error:
@@ -237,6 +237,14 @@ _UIDS: Final = {
     "StudyInstanceUID": "0020000D",
     "SeriesInstanceUID": "0020000E",
 }
+
+
+def _check_uid(keyword: str, uid: str) -> None:
+    """Raise `BadRequest` for what is no UID, without showing it: what stands there may be a patient's name."""
+    try:
+        encode_uid(uid)
+    except BadRequest:
+        raise BadRequest(f"{keyword} is not a UID: it takes 1 to 64 characters of visible ASCII") from None
 
 
 def _uid(data_set: Mapping[str, Any], tag: str) -> str:

@@ -44,6 +44,7 @@ from tests.backends.storage.objects import (
     until,
     values,
 )
+from tests.dicom.dataset.encoded import element
 
 STORED = 0x0000
 
@@ -128,6 +129,28 @@ async def test_leading_attributes_are_as_in_an_object_whatever_the_letters(tmp_p
         await store(backend, instance(data_set(PatientID="Łódź-1", SpecificCharacterSet="ISO_IR 192")))
         [(one, _)] = await retrieve(backend, study())
         assert Patient.of_instance(one.leading, one.default_character_set) == Patient("Łódź-1")
+
+
+@pytest.mark.parametrize(
+    ("again", "status"),
+    [
+        (b"", STORED),
+        (element(0x00100020, "LO", b"P2"), 0xA900),
+        (element(0x0020000D, "UI", b"1.9\0"), 0xA900),
+        (element(0x0020000E, "UI", b"1.9\0"), 0xA900),
+        (element(0x00100020, "LO", b"P1"), STORED),
+    ],
+)
+@ensureDeferred
+async def test_what_says_further_on_that_it_is_somebody_elses_is_not_filed(
+    tmp_path: Path, again: bytes, status: int
+) -> None:
+    told = {"study_instance_uid": "1.2", "series_instance_uid": "1.2.3", "leading": {"PatientID": "P1"}}
+    content = data_set()
+    async with running(tmp_path) as backend:
+        sent = instance(content, data_set=pieces_of((encoded(content), again)), **told)
+        assert await statuses(backend, sent) == [status]
+        assert len(files_below(tmp_path)) == (status == STORED)
 
 
 @ensureDeferred

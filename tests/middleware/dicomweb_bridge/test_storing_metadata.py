@@ -132,7 +132,7 @@ async def test_pixels_have_the_transfer_syntax_of_their_part(
         ([model()], [part(b"x", "image/jls", "b/frames/2")], "of 1 frames one has number 2"),
         ([model()], [part(b"x", "application/octet-stream")] * 2, "2 parts of the request are this value"),
         ([{**model(), "0020000E": {"vr": "UI"}}], [], "SeriesInstanceUID is missing"),
-        ([{**model(), "00080018": {"vr": "UI", "Value": ["../etc"]}}], [], "is not a UID"),
+        ([{**model(), "00080018": {"vr": "UI", "Value": ["../etc"]}}], [], "SOPInstanceUID is not a UID: it takes"),
         ([{**model(), "00080018": {"vr": "UI", "Value": [True]}}], [], "SOPInstanceUID is missing"),
         ([{**model(), "00080018": {"vr": "UI", "Value": [1.5]}}], [], "SOPInstanceUID is missing"),
         ([[]], [], "a data set is an object"),
