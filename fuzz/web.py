@@ -7,6 +7,7 @@ itself nothing is made up.
 The first byte of an input is the reader, the second how it is cut; the rest is what it reads.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final
@@ -24,7 +25,7 @@ from harmonygw.dicom.dataset.xml_encoding import to_xml
 from harmonygw.dicom.web import media_types, query, rendering_parameters, resources
 from harmonygw.dicom.web.json_reading import ArrayReader, read_data_set
 from harmonygw.dicom.web.multipart_reading import MultipartReading, PartHeader
-from harmonygw.errors import HarmonyError
+from harmonygw.errors import BadRequest, HarmonyError
 from harmonygw.rendering.codestreams import read_jpeg, read_jpeg_2000
 
 NAME: Final = "web"
@@ -33,6 +34,7 @@ LONGEST_INPUT: Final = 4096
 """Bytes of an input: room for the metadata of an object, and quick to try."""
 
 BOUNDARY: Final = "b"
+_UP_TO_THE_LIBRARY: Final = re.compile("in front of first boundary|line break in segment header").search
 _ADDRESS: Final = "x"
 """The one BulkDataURI that leads somewhere."""
 
@@ -55,10 +57,11 @@ def _outcome(read: Callable[[], Any]) -> Any:
 def _alike(read: Callable[[int], Any], length: int, size: int) -> Any:
     """Hold the outcomes of the whole, and of its pieces, against one another.
 
-    Whether a preamble goes well with the first delimiter is up to the library, and depends on the pieces.
+    Whether a preamble goes well with the first delimiter, and a lone line break with the name of a field, is up to the
+    library, and depends on the pieces.
     """
     whole, cut = (_outcome(partial(read, one)) for one in (length, size))
-    if any("first boundary" in str(one) for one in (whole, cut) if isinstance(one, HarmonyError)):
+    if any(_UP_TO_THE_LIBRARY(str(one)) for one in (whole, cut) if isinstance(one, HarmonyError)):
         return whole
     kinds = [type(one) if isinstance(one, HarmonyError) else one for one in (whole, cut)]
     assert kinds[0] == kinds[1], f"how it is cut changes what is read: {whole!r}, {cut!r}"
@@ -73,7 +76,8 @@ def _multipart(data: bytes, size: int) -> None:
     _alike(partial(_parts, data), len(data), size)
 
 
-def _parts(data: bytes, size: int) -> tuple[list[Any], bool]:
+def _parts(data: bytes, size: int) -> list[Any]:
+    """Return the parts; a body without its end is refused by whoever reads it, as one that is malformed further on."""
     reading, parts = MultipartReading(BOUNDARY), list[Any]()
     for piece in _pieces(data, size):
         for event in reading.feed(piece):
@@ -81,7 +85,9 @@ def _parts(data: bytes, size: int) -> tuple[list[Any], bool]:
                 parts.append((dict(event.fields), event.announced_length, bytearray()))
             elif event is not None:
                 parts[-1][2].extend(event)
-    return parts, reading.ended
+    if not reading.ended:
+        raise BadRequest("the body has no end")
+    return parts
 
 
 def _array(data: bytes, size: int) -> None:
