@@ -2,7 +2,7 @@
 # make viewer the same with a viewer, OHIF, on http://127.0.0.1:8081/viewer; needs npm
 # make test   everything: style, types, floors, tests, coverage, real peers
 # make bench  ratios against peers, medians of five
-# make fuzz   hostile bytes against the upper layer and the data set readers, SECONDS (60) each
+# make fuzz   hostile bytes against the upper layer, the data set readers and what comes over HTTP, SECONDS (60) each
 # make soak   mixed load with faults for MINUTES (10); fails when memory, descriptors, associations or spool have grown
 # make docs   the manual, in docs/_build
 

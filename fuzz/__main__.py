@@ -17,7 +17,10 @@ HERE: Final = Path(__file__).parent
 FOUND: Final = HERE / "found"
 CORPUS: Final = HERE / "corpus"
 
-TARGETS: Final = ("upper_layer", "data_set")
+TARGETS: Final = ("upper_layer", "data_set", "web")
+
+INSTRUMENTED: Final = ("harmonygw.dicom", "harmonygw.rendering.codestreams")
+"""What the coverage is of."""
 
 SECONDS_AN_INPUT: Final = 5
 """Seconds that one input may take; a well-behaved one takes a millisecond."""
@@ -64,7 +67,7 @@ def _fuzz(name: str, seconds: int) -> None:
         import atheris
     except ImportError as error:
         raise SystemExit("there is no Atheris: pip install 'harmonygw[fuzz]'") from error
-    with atheris.instrument_imports(include=["harmonygw.dicom"], enable_loader_override=False):
+    with atheris.instrument_imports(include=list(INSTRUMENTED), enable_loader_override=False):
         target = _target(name)
     corpus = CORPUS / name
     for folder in (FOUND, corpus):

@@ -328,7 +328,8 @@ class Instance:
 
     `data_set` is the encoded data set without preamble and file meta information, in `transfer_syntax_uid`.
     The study and series UIDs are those of the object itself, scanned before its first byte is released;
-    `leading` holds the elements of that scan that matter for checks (keyword to value).
+    `leading` holds the elements of that scan that matter for checks (keyword to value), as Latin-1: a character for
+    each byte, in the object's own SpecificCharacterSet.
     """
 
     sop_class_uid: str

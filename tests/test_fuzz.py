@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fuzz import __main__ as command
-from fuzz import data_set, upper_layer
+from fuzz import data_set, upper_layer, web
 from tests.dicom.upperlayer.scripts import AC_PDU, P_DATA, UNKNOWN_PDU
 
 LONG_VALUE = pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, 6000) + bytes(6000)
@@ -22,7 +22,7 @@ FOUND_ONCE = [
 ]
 
 
-@pytest.mark.parametrize("target", [upper_layer, data_set], ids=lambda target: str(target.NAME))
+@pytest.mark.parametrize("target", [upper_layer, data_set, web], ids=lambda target: str(target.NAME))
 def test_what_a_target_begins_with_holds(target: Any) -> None:
     seeds = list(target.seeds())
     assert len(seeds) >= 15

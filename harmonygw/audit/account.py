@@ -10,7 +10,7 @@ from typing import Final
 
 from harmonygw.dicom.audit.events import MAX_CLASSES, AuditedPatient, AuditedStudy
 from harmonygw.dicom.audit.message import SOPClass
-from harmonygw.dicom.dataset.character_sets import LONGEST_TERM, MAX_TERMS, character_set
+from harmonygw.dicom.dataset.leading import text_of
 from harmonygw.operations import Find, FindWorklist
 from harmonygw.streams import Instance
 
@@ -96,16 +96,7 @@ class Tally:
         return AuditedStudy(self.study_instance_uid, classes, self._decoded("AccessionNumber", "SH"), details)
 
     def _decoded(self, keyword: str, vr: str) -> str:
-        value = self.leading.get(keyword, "")
-        if value.isascii() and "\x1b" not in value:
-            return value
-        try:
-            encoded = value.encode("latin-1")
-        except UnicodeEncodeError:
-            return value  # it came as text, in JSON
-        stated = tuple(term[:LONGEST_TERM] for term in self.leading.get("SpecificCharacterSet", "").split("\\"))
-        terms = stated[:MAX_TERMS] if any(stated) else self.default_character_set
-        return character_set(terms).decode(encoded, vr)
+        return text_of(self.leading, keyword, vr, self.default_character_set)
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ def to_rgb(array: NDArray[Any], pixels: PixelDescription, attributes: FrameAttri
     name = pixels.photometric_interpretation
     if pixels.floating:
         raise NotAcceptable(f"floating point samples in {name} cannot be rendered")
-    if name == "PALETTE COLOR":
+    if name == "PALETTE COLOR" and array.ndim == 2:
         return _through_palette(array, pixels, attributes)
     samples = _eight_bits(array, pixels)
     if samples.ndim != 3 or samples.shape[2] != 3:

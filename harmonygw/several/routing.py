@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from harmonygw.config.pipeline_options import CALLED_AE_TITLE, CALLING_AE_TITLE, SourceRoute
 from harmonygw.dicom.dataset.dictionary import tag_of, vr_of
+from harmonygw.dicom.dataset.leading import text_of
 from harmonygw.dicom.dataset.matching import Matcher
 from harmonygw.dicom.web.attributes import MODALITIES_IN_STUDY
 from harmonygw.exchange import AssociationOrigin, Request
@@ -59,13 +60,8 @@ class Routes:
 
     def target(self, instance: Instance, request: Request) -> Source:
         """Return where an instance is stored."""
-        leading = {
-            keyword: str(value).encode("latin-1", "replace").decode("utf-8", "replace")
-            for keyword, value in instance.leading.items()
-        }
-        leading.setdefault("SOPClassUID", instance.sop_class_uid)
         for conditions, source in self._routes:
-            if conditions.hold(leading, request):
+            if conditions.hold(instance, request):
                 return source
         return self._default
 
@@ -84,12 +80,12 @@ class _Conditions:
             tag, vr = f"{number:08X}", vr_of(number)
             self._attributes[key] = (tag, vr, values, _matcher(tag, vr, values))
 
-    def hold(self, leading: Mapping[str, str], request: Request) -> bool:
-        """Tell whether they hold for an instance with these leading attributes."""
+    def hold(self, instance: Instance, request: Request) -> bool:
+        """Tell whether they hold for an instance, by its leading attributes."""
         if not self._by_entities(request):
             return False
         return all(
-            matcher.matches({tag: {"vr": vr, "Value": leading.get(keyword, "").split("\\")}})
+            matcher.matches({tag: {"vr": vr, "Value": _values(instance, keyword, vr)}})
             for keyword, (tag, vr, _, matcher) in self._attributes.items()
         )
 
@@ -127,6 +123,12 @@ class _Conditions:
             matched = (matcher.matches({tag: {"vr": vr, "Value": [value]}}) for value in values)
             found = {Certainty.YES if one else Certainty.NO for one in matched}
         return found.pop() if len(found) == 1 else Certainty.MAYBE
+
+
+def _values(instance: Instance, keyword: str, vr: str) -> list[str]:
+    if keyword == "SOPClassUID":
+        return [instance.sop_class_uid]
+    return text_of(instance.leading, keyword, vr, instance.default_character_set).split("\\")
 
 
 def _matcher(tag: str, vr: str, values: Sequence[str]) -> Matcher:

@@ -4,6 +4,7 @@ from harmonygw.audit import account as account_module
 from harmonygw.audit.account import MAX_LEADING, Account, Tally
 from harmonygw.dicom.audit.events import MAX_CLASSES, AuditedPatient, AuditedStudy
 from harmonygw.dicom.audit.message import SOPClass
+from harmonygw.dicom.dataset.leading import leading_of_text
 from tests.audit.parts import CT, MR, instance
 
 
@@ -90,7 +91,7 @@ def test_the_archive_answers_in_the_order_in_which_it_was_given(monkeypatch: pyt
         ({"PatientName": "Doe^Jane"}, ("ISO_IR 6",), "Doe^Jane"),
         ({"PatientName": "M\xfcller^Ida", "SpecificCharacterSet": "ISO_IR 100"}, ("ISO_IR 6",), "Müller^Ida"),
         ({"PatientName": "M\xc3\xbcller^Ida"}, ("ISO_IR 192",), "Müller^Ida"),
-        ({"PatientName": "山田^太郎"}, ("ISO_IR 6",), "山田^太郎"),
+        (leading_of_text({"PatientName": "山田^太郎"}), ("ISO_IR 6",), "山田^太郎"),
         (
             {
                 "PatientName": b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B".decode("latin-1"),

@@ -28,6 +28,11 @@ SAFETY_RULES: Final = (
         ),
     ),
     Row(
+        "An object says further on that it is of another study, series or patient than at its beginning",
+        "The archive ``storage`` does not file it: A900H.",
+        ("backends/storage/test_backend.py::test_what_says_further_on_that_it_is_somebody_elses_is_not_filed",),
+    ),
+    Row(
         "A cached study has another patient, has been merged, or has lost or got instances",
         "The archive is asked before it is served, at most every ``revalidate_secs`` for each user, and what has "
         "changed is purged. A transfer under way ends when the study has only grown, else it breaks off.",
@@ -49,10 +54,12 @@ SAFETY_RULES: Final = (
     ),
     Row(
         "A rejection note arrives (113001, 113037, 113038, 113039, DCM)",
-        "What it rejects leaves the cache.",
+        "What it rejects leaves the cache, in whichever study the note lies.",
         (
             SAFETY + "what_a_note_rejects_is_asked_for_again_and_not_served_from_the_cache",
             "middleware/cache/test_rejection.py::test_what_a_note_rejects_is_purged",
+            "middleware/cache/test_rejection.py::test_a_note_in_another_study_counts_too",
+            "middleware/cache/test_rejection.py::test_a_series_without_its_instances_is_rejected_whole",
         ),
     ),
     Row(

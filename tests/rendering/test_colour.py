@@ -98,6 +98,11 @@ def test_colours_are_no_floating_point(photometric: str) -> None:
         rgb(np.zeros((1, 1), "<f4"), photometric)
 
 
+def test_a_palette_is_for_one_sample_a_pixel() -> None:
+    with pytest.raises(NotAcceptable, match="PALETTE COLOR"):
+        rgb(np.zeros((1, 1, 3), np.uint8), "PALETTE COLOR")
+
+
 def test_a_colour_image_of_one_sample_is_not_acceptable() -> None:
     with pytest.raises(NotAcceptable, match="1 samples a pixel in RGB"):
         rgb(np.zeros((1, 1), np.uint8), "RGB")

@@ -106,7 +106,10 @@ def test_an_instance_goes_to_one() -> None:
     assert target(OLD, StudyDate="20150101") == "OLD"
     assert target(OLD, StudyDate="20220101") == "REST"
     assert target(routes(("mg", {"SOPClassUID": (CT,)}))) == "MG"
-    assert target(routes(("mg", {"PatientID": ("M\u00fcller*",)})), PatientID="MÃ¼ller-7") == "MG"
+    mueller = routes(("mg", {"PatientID": ("M\u00fcller*",)}))
+    assert target(mueller, PatientID="MÃ¼ller-7", SpecificCharacterSet="ISO_IR 192") == "MG"
+    assert target(mueller, PatientID="M\u00fcller-7", SpecificCharacterSet="ISO_IR 100") == "MG"
+    assert target(mueller, PatientID="M\u00fcller-7") == "REST"
     both = routes(("mg", {"Modality": ("CT",), "calling_ae_title": ("CT1",)}))
     assert target(both, scu("CT1"), Modality="CT") == "MG"
     assert target(both, scu("CT2"), Modality="CT") == "REST"

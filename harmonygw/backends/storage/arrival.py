@@ -11,6 +11,7 @@ from typing import Any, Final
 from harmonygw.backends.storage.attributes import tag_of, text_of
 from harmonygw.dicom.dataset.metadata_scan import MetadataScan
 from harmonygw.dicom.dataset.part10 import encode_uid, file_header
+from harmonygw.dicom.dataset.patient import NOBODY, Patient
 from harmonygw.dicom.dimse.statuses import DATA_SET_DOES_NOT_MATCH, INVALID_SOP_INSTANCE
 from harmonygw.errors import BadRequest, RejectedError
 from harmonygw.streams import Instance, Piece
@@ -96,8 +97,13 @@ class Arrival(StagedFile):
 
     def __init__(self, path: Path, instance: Instance) -> None:
         super().__init__(path)
-        self._sop_class_uid = instance.sop_class_uid
-        self._sop_instance_uid = instance.sop_instance_uid
+        self._announced = {
+            _SOP_CLASS_UID: instance.sop_class_uid,
+            _SOP_INSTANCE_UID: instance.sop_instance_uid,
+            _STUDY_INSTANCE_UID: instance.study_instance_uid,
+            _SERIES_INSTANCE_UID: instance.series_instance_uid,
+        }
+        self._patient = Patient.of_instance(instance.leading, instance.default_character_set)
         self._header = _header(instance)
         self._scan = MetadataScan(instance.transfer_syntax_uid)
         self.transfer_syntax_uid = instance.transfer_syntax_uid
@@ -134,21 +140,30 @@ class Arrival(StagedFile):
             return attributes
 
     def _check(self, attributes: dict[str, Any]) -> None:
-        for name, tag, announced in (
-            ("SOP Class UID", _SOP_CLASS_UID, self._sop_class_uid),
-            ("SOP Instance UID", _SOP_INSTANCE_UID, self._sop_instance_uid),
-        ):
-            carried = text_of(attributes, tag)
+        for name, tag in (("SOP Class UID", _SOP_CLASS_UID), ("SOP Instance UID", _SOP_INSTANCE_UID)):
+            carried, announced = text_of(attributes, tag), self._announced[tag]
             if carried != announced:
                 raise RejectedError(
                     f"the {name} of the data set, {carried[:80]!r}, is not the command's {announced!r}",
                     status=DATA_SET_DOES_NOT_MATCH,
                 )
         for name, tag in (("Study", _STUDY_INSTANCE_UID), ("Series", _SERIES_INSTANCE_UID)):
+            carried, announced = text_of(attributes, tag), self._announced[tag]
             try:
-                encode_uid(text_of(attributes, tag))
+                encode_uid(carried)
             except BadRequest as error:
                 raise RejectedError(f"{name} Instance UID: {error}", status=DATA_SET_DOES_NOT_MATCH) from error
+            if announced and carried != announced:
+                raise _ambiguous(f"{name} Instance UID")
+        if self._patient.difference(Patient.of_row(attributes)) and self._patient != NOBODY:
+            raise _ambiguous("PatientID, or its issuer,")
+
+
+def _ambiguous(name: str) -> RejectedError:
+    """Of an element that occurs twice some read the first and some the last: it is filed as neither (PS3.5 §7.1)."""
+    return RejectedError(
+        f"the {name} of the data set is another one further on, where it must not be", status=DATA_SET_DOES_NOT_MATCH
+    )
 
 
 def _header(instance: Instance) -> bytes:

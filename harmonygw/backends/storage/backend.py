@@ -26,6 +26,7 @@ from harmonygw.backends.storage.prefetch import Prefetch
 from harmonygw.backends.storage.reading import PIECE_LENGTH, StoredData, delivered_syntax
 from harmonygw.backends.storage.search import StoredFile, count_studies, files, find
 from harmonygw.backends.storage.uploads import Uploads
+from harmonygw.dicom.dataset.leading import leading_of_text
 from harmonygw.dicom.dimse.statuses import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, PROCESSING_FAILURE, SUCCESS
 from harmonygw.errors import (
     BadRequest,
@@ -150,7 +151,7 @@ class Storage:
         archive = self._archive
         if archive is None or not self._ready:
             raise Busy("the archive is not open", log_detail=f"storage backend {self._name}")
-        request.record.target = str(self._root)
+        request.record.target = self._name
         if request.operation is None and isinstance(request.origin, HTTPOrigin):
             return await self._uploads.respond(archive, request, request.origin)
         match request.operation:
@@ -336,13 +337,15 @@ def _instance(stored: StoredFile, transfer_syntax_uid: str, data_set: Feed[Piece
         study_instance_uid=stored.study_instance_uid,
         series_instance_uid=stored.series_instance_uid,
         source_ae_title=stored.source_ae_title,
-        leading={
-            "SOPClassUID": stored.sop_class_uid,
-            "SOPInstanceUID": stored.sop_instance_uid,
-            "StudyInstanceUID": stored.study_instance_uid,
-            "SeriesInstanceUID": stored.series_instance_uid,
-            "Modality": stored.modality,
-            "PatientID": stored.patient_id,
-            "IssuerOfPatientID": stored.issuer,
-        },
+        leading=leading_of_text(
+            {
+                "SOPClassUID": stored.sop_class_uid,
+                "SOPInstanceUID": stored.sop_instance_uid,
+                "StudyInstanceUID": stored.study_instance_uid,
+                "SeriesInstanceUID": stored.series_instance_uid,
+                "Modality": stored.modality,
+                "PatientID": stored.patient_id,
+                "IssuerOfPatientID": stored.issuer,
+            }
+        ),
     )

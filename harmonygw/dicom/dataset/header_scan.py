@@ -57,7 +57,7 @@ _DELIMITER_GROUP: Final = 0xFFFE
 _LAST: Final = 0x0020000E
 _END: Final = 0xFFFFFFFF
 
-_KEYWORDS: Final = {
+KEYWORDS: Final = {
     0x00080005: "SpecificCharacterSet",
     0x00080016: "SOPClassUID",
     0x00080018: "SOPInstanceUID",
@@ -70,6 +70,7 @@ _KEYWORDS: Final = {
     0x0020000D: "StudyInstanceUID",
     _LAST: "SeriesInstanceUID",
 }
+"""The leading attributes, by tag."""
 
 _NOBODY_S_IDENTITY: Final = frozenset({0x00080050, 0x00100010})
 """What is told of an object and decides nothing: of two, the first counts."""
@@ -83,7 +84,7 @@ def _passed_over(keywords: Mapping[int, str], last: int) -> frozenset[int]:
     return frozenset(range(last >> 16)) - {tag >> 16 for tag in keywords}
 
 
-_PASSED_OVER: Final = _passed_over(_KEYWORDS, _LAST)
+_PASSED_OVER: Final = _passed_over(KEYWORDS, _LAST)
 
 
 class _Encoding:
@@ -130,13 +131,13 @@ class HeaderScan:
         whole: bool = False,
     ) -> None:
         syntax = describe(transfer_syntax_uid)
-        self._keywords: Mapping[int, str] = _KEYWORDS
+        self._keywords: Mapping[int, str] = KEYWORDS
         self._last = _LAST
         self._passed_over = _PASSED_OVER
         if also:
             if max(also) >> 16 > _LAST_GROUP:
                 raise ValueError("an attribute that stands behind the pixels is not looked for")
-            self._keywords = {**{tag: f"{tag:08X}" for tag in also}, **_KEYWORDS}
+            self._keywords = {**{tag: f"{tag:08X}" for tag in also}, **KEYWORDS}
             self._last = max(_LAST, *also)
             self._passed_over = _passed_over(self._keywords, self._last)
         self._longest_value = limit
@@ -374,7 +375,7 @@ class HeaderScan:
         uid = decode_uid(value)
         if uid is None:
             if value.strip(b"\0 "):
-                self._malformed(tag, position, f"it is not a UID: {value[:80]!r}")
+                self._malformed(tag, position, "it is not a UID")
             uid = ""
         self.values[keyword] = uid
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from math import isfinite
 from struct import Struct, pack
 from struct import error as StructError
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from harmonygw.dicom.dataset import character_sets
 from harmonygw.dicom.dataset.byte_order import WORD_LENGTHS, swapped
@@ -36,8 +36,8 @@ LONGEST_DECIMAL_STRING: Final = 16
 """Characters of a DS (PS3.5 §6.2). A number that takes more is rounded to what fits; a string is not
 touched."""
 
-LONGEST_SHOWN_VALUE: Final = 64
-"""Characters of a value that an error message shows. Default 64: enough to find it, not to fill a log."""
+LONGEST_SHOWN_KEY: Final = 64
+"""Characters of what is no tag that an error message shows. Default 64: enough to find it, not to fill a log."""
 
 _SPECIFIC_CHARACTER_SET: Final = 0x00080005
 _NO_DATA_SET_GROUPS: Final = (0x0000, 0xFFFE, 0xFFFF)
@@ -63,9 +63,9 @@ def from_json(
     Sequences and items have defined length. Group lengths and group 0002 are left out. A deflated transfer
     syntax is encoded, not deflated.
 
-    Raises `BadRequest`, naming tag and value, for whatever cannot be encoded: a key that is no tag, an
-    unknown VR, a type or number that the VR has no place for, a character that the set lacks, a BulkDataURI
-    (to be resolved before), sequences beyond `MAX_NESTING_DEPTH`.
+    Raises `BadRequest`, naming the tag, for whatever cannot be encoded: a key that is no tag, an unknown VR, a type or
+    number that the VR has no place for, a character that the set lacks, a BulkDataURI (to be resolved before),
+    sequences beyond `MAX_NESTING_DEPTH`. It does not show the value, which may be a patient's name.
     """
     writer = DataSetWriter(encoding_of(transfer_syntax_uid), character_sets.character_set(character_set))
     return writer.data_set(data_set)
@@ -116,10 +116,10 @@ class DataSetWriter:
     def vr_of(self, tag: int, attribute: Any) -> str:
         """Return the VR of an attribute; raises `BadRequest` when it is none, or can be in no data set."""
         if not isinstance(attribute, Mapping) or tag >> 16 in _NO_DATA_SET_GROUPS:
-            raise BadRequest(f"{tag_name(tag)}: {_shown(attribute)} is not an attribute of a data set")
+            raise BadRequest(f"{tag_name(tag)} is not an attribute of a data set")
         vr = attribute.get("vr")
         if not isinstance(vr, str) or vr not in _VRS:
-            raise BadRequest(f"{tag_name(tag)}: {_shown(vr)} is not a VR")
+            raise BadRequest(f"{tag_name(tag)} has none of the VRs of PS3.5 §6.2")
         return vr
 
     def element(self, tag: int, attribute: Any, depth: int) -> bytes:
@@ -135,8 +135,8 @@ class DataSetWriter:
         except BadRequest as error:
             raise BadRequest(f"{tag_name(tag)} {vr}: {error.detail}") from None
         except (ValueError, TypeError, OverflowError, StructError) as error:
-            content = attribute.get("Value", attribute.get("InlineBinary"))
-            raise BadRequest(f"{tag_name(tag)} {vr}: {_shown(content)}: {error}") from None
+            # Without the value, and so no text of Python's: what is said here goes to the log.
+            raise BadRequest(f"{tag_name(tag)} {vr}: {error}") from None
 
     def header(self, tag: int, vr: str, length: int) -> bytes:
         """Return the header of an element; raises `ValueError` when its VR has no room for the length."""
@@ -226,15 +226,25 @@ def _number(value: Any) -> int | float:
     return value
 
 
+_Number = TypeVar("_Number", int, float)
+
+
+def _parsed(kind: Callable[[str], _Number], text: str) -> _Number:
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError("this VR takes numbers") from None
+
+
 def _float(value: Any) -> float:
     """Return a number, or what a string says: NaN and the infinities have no other form in JSON."""
-    return float(value if isinstance(value, str) else _number(value))
+    return _parsed(float, value) if isinstance(value, str) else float(_number(value))
 
 
 def _integer(value: Any) -> int:
     """Return a number, or what a string says: SV and UV may have that form (PS3.18 §F.2.3)."""
     if isinstance(value, str):
-        return int(value)
+        return _parsed(int, value)
     number = _number(value)
     if isinstance(number, float) and not number.is_integer():
         raise ValueError("this VR takes integers")
@@ -273,9 +283,9 @@ def _person_name(value: Any) -> str:
     return "=".join(groups).rstrip("=")
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= LONGEST_SHOWN_VALUE else text[: LONGEST_SHOWN_VALUE - 1] + "…"
+def _shown(key: object) -> str:
+    text = repr(key)
+    return text if len(text) <= LONGEST_SHOWN_KEY else text[: LONGEST_SHOWN_KEY - 1] + "…"
 
 
 _NUMBER_CODES: Final = dict(zip("FD FL SL SS SV UL US UV".split(), "dflhqLHQ", strict=True))  # noqa: SIM905

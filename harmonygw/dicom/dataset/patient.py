@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
-from harmonygw.dicom.dataset.character_sets import LONGEST_TERM, MAX_TERMS, character_set
+from harmonygw.dicom.dataset.leading import text_of
 
 NO_PATIENT_ID: Final = "it has no PatientID"
 ANOTHER_PATIENT: Final = "another patient"
@@ -35,16 +35,10 @@ class Patient(NamedTuple):
         These stand there as Latin-1, a character for each byte; here they are decoded by the object's own
         SpecificCharacterSet (0008,0005), or by `default_character_set` when it states none.
         """
-        stated = tuple(term[:LONGEST_TERM] for term in leading.get("SpecificCharacterSet", "").split("\\"))
-        terms = stated[:MAX_TERMS] if any(stated) else default_character_set
-
-        def decoded(keyword: str) -> str:
-            value = leading.get(keyword, "")
-            if value.isascii() and "\x1b" not in value:
-                return _comparable(value)
-            return _comparable(character_set(terms).decode(value.encode("latin-1"), "LO"))
-
-        return cls(decoded("PatientID"), decoded("IssuerOfPatientID"))
+        texts = (
+            text_of(leading, keyword, "LO", default_character_set) for keyword in ("PatientID", "IssuerOfPatientID")
+        )
+        return cls(*map(_comparable, texts))
 
     def difference(self, other: "Patient") -> str:
         """Say why `other` is not this patient; empty when it may be. An issuer counts when both have one."""

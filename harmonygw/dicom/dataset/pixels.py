@@ -36,6 +36,8 @@ DESCRIBING: Final = frozenset(
 _FLOATING_BITS: Final = {FLOAT_PIXEL_DATA: 32, DOUBLE_FLOAT_PIXEL_DATA: 64}
 _ALLOCATIONS: Final = frozenset({1, *range(8, 65, 8)})
 _COLOUR: Final = ("RGB", "YBR")
+_MOST_ROWS: Final = 0xFFFF  # of VR US (PS3.5 §6.2), as Columns is; a data set may give them another VR
+_MOST_FRAMES: Final = 0x7FFFFFFF  # of VR IS
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,11 @@ def described(attributes: Mapping[str, Any], pixel_data: str = PIXEL_DATA) -> Pi
     if not 1 <= bits_stored <= bits_allocated:
         bits_stored = bits_allocated
     for name, value, sensible in (
-        ("Rows", rows, rows > 0),
-        ("Columns", columns, columns > 0),
+        ("Rows", rows, 0 < rows <= _MOST_ROWS),
+        ("Columns", columns, 0 < columns <= _MOST_ROWS),
         ("Bits Allocated", bits_allocated, bits_allocated in _ALLOCATIONS),
         ("Samples per Pixel", samples, 1 <= samples <= MOST_SAMPLES_PER_PIXEL),
-        ("Number of Frames", number_of_frames, number_of_frames > 0),
+        ("Number of Frames", number_of_frames, 0 < number_of_frames <= _MOST_FRAMES),
     ):
         if not sensible:
             raise PeerError(f"the pixels of the instance are not described: {name} is {value or 'missing'}", source=0)

@@ -46,6 +46,9 @@ def from_xml(document: bytes) -> dict[str, Any]:
         parser.Parse(document, True)
     except expat.ExpatError as error:
         raise BadRequest(f"the XML is malformed: {error}") from None
+    except (LookupError, ValueError):
+        # Of the document's own encoding, which expat asks Python's codecs for.
+        raise BadRequest("the XML is in an encoding that is not read here; UTF-8 is (line 1)") from None
     except BadRequest as error:
         where = f"line {parser.CurrentLineNumber}, column {parser.CurrentColumnNumber}"
         raise BadRequest(f"{error.detail} ({where})") from None

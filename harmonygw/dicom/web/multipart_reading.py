@@ -4,6 +4,7 @@ The parser is the library's; what it wants of form data is left out. It keeps no
 what may be the beginning of a delimiter.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -24,6 +25,9 @@ MAX_HEADER_LINES: Final = 32
 
 MAX_BOUNDARY_LENGTH: Final = 200
 """Characters of a boundary. RFC 2046 §5.1.1 allows 70, and not every client has read it."""
+
+
+_LINE_BREAK: Final = re.compile("[\r\n]").search
 
 
 class PartHeader:
@@ -102,5 +106,8 @@ class _Parser(PushMultipartParser):  # type: ignore[misc]
         self._segment_limit = -1  # a part that is not as long as it says is no reason to refuse those behind it
         fields: dict[str, str] = {}
         for name, value in headerlist:
+            if _LINE_BREAK(f"{name}{value}"):
+                # The library refuses it itself where it happens to stand at the beginning of a piece.
+                raise MultipartError("Invalid line break in segment header")
             fields.setdefault(name.lower(), value.strip())
         return PartHeader(fields)

@@ -388,10 +388,10 @@ class Cache:
 
     async def _landed(self, entry: Entry) -> None:
         """Forget what a rejection note rejects."""
-        for series_uid, uids in rejection.rejected(entry).items():
-            series = await self._shelf.series((entry.study_instance_uid, series_uid))
-            for uid in uids & series.entries.keys():
-                await self._shelf.drop(series.entries[uid])
+        for key, uids in rejection.rejected(entry).items():
+            entries = (await self._shelf.series(key)).entries
+            for uid in uids & entries.keys() if uids else tuple(entries):
+                await self._shelf.drop(entries[uid])
 
 
 class _Counted:

@@ -5,6 +5,7 @@ from typing import Any, Final
 import orjson
 
 from harmonygw.middleware.cache.entries import Entry
+from harmonygw.middleware.cache.store import SeriesKey
 
 KEY_OBJECT_SELECTION: Final = "1.2.840.10008.5.1.4.1.1.88.59"
 
@@ -12,8 +13,12 @@ REJECTIONS: Final = frozenset({"113001", "113037", "113038", "113039"})
 """Document titles, codes of DCM (PS3.16 CID 7011): for quality, for patient safety, wrong worklist entry, expired."""
 
 
-def rejected(entry: Entry) -> dict[str, set[str]]:
-    """Return the SOP Instance UIDs that an instance rejects, by their series; nothing unless it is a rejection note."""
+def rejected(entry: Entry) -> dict[SeriesKey, set[str]]:
+    """Return the SOP Instance UIDs that an instance rejects, by their study and series; nothing unless it is a
+    rejection note.
+
+    None of a series is all of it: a note may be at odds with PS3.3 §C.17.2, which demands the instances.
+    """
     layout = entry.file.layout
     if entry.sop_class_uid != KEY_OBJECT_SELECTION or layout is None:
         return {}
@@ -21,12 +26,12 @@ def rejected(entry: Entry) -> dict[str, set[str]]:
     titles = {(_text(item, "00080100"), _text(item, "00080102")) for item in _items(note, "0040A043")}
     if not any((code, "DCM") in titles for code in REJECTIONS):
         return {}
-    found: dict[str, set[str]] = {}
+    found: dict[SeriesKey, set[str]] = {}
     for study in _items(note, "0040A375"):
-        if _text(study, "0020000D") == entry.study_instance_uid:
-            for series in _items(study, "00081115"):
-                uids = (_text(one, "00081155") for one in _items(series, "00081199"))
-                found.setdefault(_text(series, "0020000E"), set()).update(uids)
+        for series in _items(study, "00081115"):
+            key = (_text(study, "0020000D"), _text(series, "0020000E"))
+            uids = {_text(one, "00081155") for one in _items(series, "00081199")}
+            found[key] = found.get(key, uids) | uids if uids and found.get(key, uids) else set()
     return found
 
 

@@ -1,8 +1,9 @@
 """Frames out of a readable instance: as they are stored, decoded, or encoded anew, in a form that the client takes."""
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from twisted.internet.defer import Deferred
@@ -122,18 +123,20 @@ async def stored_pieces(readable: Readable, number: int) -> AsyncGenerator[Piece
 
 
 async def frames(
-    readable: Readable, numbers: Sequence[int], outgoing: str, workers: Workers, client: str
+    readable: Readable, numbers: Iterable[int], outgoing: str, workers: Workers, client: str
 ) -> AsyncGenerator[bytes, None]:
     """Yield frames decoded, or encoded anew, in another transfer syntax; a few are made at a time."""
     pixels = description(readable)
     at_a_time = max(1, min(FRAMES_AHEAD, MAX_BYTES_AHEAD // pixels.frame_length))
     coming: list[Deferred[bytes]] = []
-    left = list(reversed(numbers))
+    left = iter(numbers)  # not a list: what the data set says of its frames may be any number
     try:
-        while left or coming:
-            while left and len(coming) < at_a_time:
-                making = _frame(readable, left.pop(), pixels, outgoing, workers, client)
+        while True:
+            for number in islice(left, at_a_time - len(coming)):
+                making = _frame(readable, number, pixels, outgoing, workers, client)
                 coming.append(Deferred.fromCoroutine(making))
+            if not coming:
+                break
             yield await coming.pop(0)
     finally:
         for one in coming:

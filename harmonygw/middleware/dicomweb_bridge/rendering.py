@@ -238,7 +238,7 @@ class RenderingTransaction:
         instance = readable.instance
         uids = (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid)
         by_frame = media_type in _IMAGES and media_type != GIF
-        for group in [(number,) for number in numbers] if by_frame else [tuple(numbers)]:
+        for group in ((number,) for number in numbers) if by_frame else (tuple(numbers),):
             made = await self._rendering(readable, media_type, group, parameters, client)
             below = ("frames", str(group[0]), "rendered") if by_frame else ("rendered",)
             location = url(base_url, *uids, *below)
@@ -381,15 +381,15 @@ def _attribute(readable: Readable, tag: str) -> dict[str, Any]:
     return found
 
 
-def _frames_shown(readable: Readable, offer: Offer) -> tuple[int, ...]:
+def _frames_shown(readable: Readable, offer: Offer) -> Sequence[int]:
     """Return the frames of an instance that its rendering shows."""
     table = readable.layout.frames
     if table is None or offer.media_type not in _IMAGES:
         return ()
     if offer.media_type == GIF:
-        return tuple(range(1, min(table.count, MAX_ANIMATED_FRAMES) + 1))
+        return range(1, min(table.count, MAX_ANIMATED_FRAMES) + 1)
     if offer.multipart:
-        return tuple(range(1, table.count + 1))
+        return range(1, table.count + 1)
     return (_representative_frame(readable),)
 
 

@@ -15,6 +15,7 @@ import orjson
 
 from harmonygw.dicom.dataset.jpeg_process import BEGINNING_LENGTH, jpeg_transfer_syntax
 from harmonygw.dicom.dataset.json_streaming import PIXEL_DATA, Segment, written
+from harmonygw.dicom.dataset.leading import leading_of_model
 from harmonygw.dicom.dataset.part10 import encode_uid
 from harmonygw.dicom.dataset.transfer_syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, describe
 from harmonygw.dicom.dataset.xml_decoding import from_xml
@@ -154,7 +155,7 @@ class Metadata:
             for keyword, uid in uids.items():
                 if not uid:
                     raise BadRequest(f"{keyword} is missing")
-                encode_uid(uid)
+                _check_uid(keyword, uid)
             syntax, encapsulated = await self._transfer_syntax(data_set)
             pieces = written(data_set, self._find, encapsulated=encapsulated)
         except BadRequest as error:
@@ -166,7 +167,7 @@ class Metadata:
             self._pieces(pieces),
             study_instance_uid=uids["StudyInstanceUID"],
             series_instance_uid=uids["SeriesInstanceUID"],
-            leading={**uids, "PatientID": _text(data_set, "00100020"), "Modality": _text(data_set, "00080060")},
+            leading={**leading_of_model(data_set), **uids},
         )
 
     def _parts_of(self, uri: str) -> Sequence[_BulkPart]:
@@ -236,6 +237,14 @@ _UIDS: Final = {
     "StudyInstanceUID": "0020000D",
     "SeriesInstanceUID": "0020000E",
 }
+
+
+def _check_uid(keyword: str, uid: str) -> None:
+    """Raise `BadRequest` for what is no UID, without showing it: what stands there may be a patient's name."""
+    try:
+        encode_uid(uid)
+    except BadRequest:
+        raise BadRequest(f"{keyword} is not a UID: it takes 1 to 64 characters of visible ASCII") from None
 
 
 def _uid(data_set: Mapping[str, Any], tag: str) -> str:

@@ -11,6 +11,7 @@ from pydicom import dcmread
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.errors import (
     BadRequest,
     Busy,
@@ -30,6 +31,7 @@ from tests.backends.storage.objects import (
     files_below,
     instance,
     pieces_of,
+    request,
     respond,
     retrieve,
     running,
@@ -42,6 +44,7 @@ from tests.backends.storage.objects import (
     until,
     values,
 )
+from tests.dicom.dataset.encoded import element
 
 STORED = 0x0000
 
@@ -110,6 +113,44 @@ async def test_it_is_busy_before_start_and_after_stop_and_says_so_in_its_state(t
 
     assert [state["ready"] for state in states] == [False, True, False]
     assert states[0]["target"] == str(tmp_path)
+
+
+@ensureDeferred
+async def test_whoever_asks_learns_its_name_and_not_where_it_lies(tmp_path: Path) -> None:
+    async with running(tmp_path) as backend:
+        asked = request(Echo())
+        await backend.respond(asked)
+        assert asked.record.target == "archive"
+
+
+@ensureDeferred
+async def test_leading_attributes_are_as_in_an_object_whatever_the_letters(tmp_path: Path) -> None:
+    async with running(tmp_path) as backend:
+        await store(backend, instance(data_set(PatientID="Łódź-1", SpecificCharacterSet="ISO_IR 192")))
+        [(one, _)] = await retrieve(backend, study())
+        assert Patient.of_instance(one.leading, one.default_character_set) == Patient("Łódź-1")
+
+
+@pytest.mark.parametrize(
+    ("again", "status"),
+    [
+        (b"", STORED),
+        (element(0x00100020, "LO", b"P2"), 0xA900),
+        (element(0x0020000D, "UI", b"1.9\0"), 0xA900),
+        (element(0x0020000E, "UI", b"1.9\0"), 0xA900),
+        (element(0x00100020, "LO", b"P1"), STORED),
+    ],
+)
+@ensureDeferred
+async def test_what_says_further_on_that_it_is_somebody_elses_is_not_filed(
+    tmp_path: Path, again: bytes, status: int
+) -> None:
+    told = {"study_instance_uid": "1.2", "series_instance_uid": "1.2.3", "leading": {"PatientID": "P1"}}
+    content = data_set()
+    async with running(tmp_path) as backend:
+        sent = instance(content, data_set=pieces_of((encoded(content), again)), **told)
+        assert await statuses(backend, sent) == [status]
+        assert len(files_below(tmp_path)) == (status == STORED)
 
 
 @ensureDeferred

@@ -123,7 +123,7 @@ def test_only_the_outermost_pixel_data_has_frames() -> None:
         ({"00081140": {"vr": "SQ", "Value": {"a": 1}}}, "an item is an object"),
         ({"00081140": {"vr": "SQ", "Value": [None]}}, "an item is an object"),
         ({"0010": {"vr": "SQ"}}, "not a tag"),
-        ({"00100010": {"vr": "XX"}}, "not a VR"),
+        ({"00100010": {"vr": "XX"}}, "none of the VRs"),
         ({"00280010": {"vr": "LO", "Value": ["3"]}}, r"\(0028,0010\) has VR US, not LO"),
         ({"00280010": {"vr": "US", "Value": [70000]}}, r"^\(0028,0010\) US: its value cannot be encoded$"),
         ({"00100010": {"vr": "PN", "Value": ["Doe\\Jane"]}}, r"^\(0010,0010\) PN: its value cannot be encoded$"),

@@ -55,6 +55,11 @@ def test_no_frames_are_one() -> None:
     assert described(attributes(frames=0)).number_of_frames == 1
 
 
+def test_what_is_as_large_as_its_vr_holds_is_taken() -> None:
+    largest = described(attributes(rows=2**16 - 1, columns=2**16 - 1, frames=2**31 - 1))
+    assert (largest.rows, largest.columns, largest.number_of_frames) == (2**16 - 1, 2**16 - 1, 2**31 - 1)
+
+
 @pytest.mark.parametrize(("stored", "expected"), [(0, 16), (1, 1), (16, 16), (17, 16)])
 def test_bits_stored_that_cannot_be_are_all(stored: int, expected: int) -> None:
     assert described(attributes(stored=stored)).bits_stored == expected
@@ -80,6 +85,9 @@ def test_subsampled_pixels_have_two_samples() -> None:
     [
         ({"rows": ""}, "Rows is missing"),
         ({"rows": 0}, "Rows is missing"),
+        ({"rows": 2**16}, "Rows is 65536"),
+        ({"columns": 2**16}, "Columns is 65536"),
+        ({"frames": 2**31}, "Number of Frames is 2147483648"),
         ({"columns": ""}, "Columns is missing"),
         ({"columns": -3}, "Columns is -3"),
         ({"allocated": ""}, "Bits Allocated is missing"),

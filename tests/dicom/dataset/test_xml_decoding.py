@@ -159,6 +159,8 @@ def test_other_encodings_of_xml_are_read() -> None:
     [
         (b"", "no element found"),
         (b"{}", "malformed"),
+        (document("").replace(b"UTF-8", b"TF-8"), "encoding that is not read"),
+        (document("").replace(b"UTF-8", b"GB18030"), "encoding that is not read"),
         (document("")[:-5], "malformed"),
         (b"<DicomModel/>", "the document's element is NativeDicomModel, not DicomModel"),
         (b"<!DOCTYPE x [<!ENTITY a 'b'>]><NativeDicomModel/>", "document type declaration"),

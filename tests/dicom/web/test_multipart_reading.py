@@ -168,6 +168,14 @@ def test_a_repeated_header_field_counts_once_and_any_byte_can_stand_in_it() -> N
     assert dict(header.fields) == {"a": "1", "b": "\xff"}
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("field", [b"Content-Type: a\rb", b"Content-Type: a\nb", b"A\nB: c", b"Content-Type: a\r\r"])
+def test_a_lone_line_break_in_a_header_is_refused_wherever_the_reads_were_cut(field: bytes, size: int) -> None:
+    body = b"--boundary\r\n" + field + b"\r\n\r\nx\r\n--boundary--"
+    with pytest.raises(BadRequest, match="malformed"):
+        read(MultipartReading(B), (body[start : start + size] for start in range(0, len(body), size)))
+
+
 def test_many_parts_leave_nothing_behind() -> None:
     reading = MultipartReading(B)
     part = b"--boundary\r\nContent-Type: application/dicom\r\n\r\nx\r\n"

@@ -1,5 +1,6 @@
 """Rejection notes: what they reject leaves the cache (IHE RAD IOCM)."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from harmonygw.middleware.cache.rejection import KEY_OBJECT_SELECTION
+from harmonygw.operations import Level, Retrieve
 from tests.middleware.cache.archive import SERIES, STUDY, Archive, House, Item, image, items, series, until
 
 FIRST, SECOND = f"{SERIES}.1", f"{SERIES}.2"
@@ -41,7 +43,7 @@ async def sent_again_after(house: House, one: Item) -> list[str]:
     await house.filled()
     archive.items.append(one)
     archive.counts = True
-    await house.filled(series("1.2.9"))
+    await house.filled(Retrieve(Level.SERIES, one.study, one.series))
     archive.sent.clear()
     assert len(await house.ask(series())) == 3
     await until(lambda: not house.state["under_way"])
@@ -66,19 +68,34 @@ async def test_what_a_note_rejects_is_purged(tmp_path: Path, code: str) -> None:
         assert await sent_again_after(house, note(code, FIRST, SECOND, "1.2.3.99")) == [FIRST, SECOND]
 
 
+@ensureDeferred
+async def test_a_note_in_another_study_counts_too(tmp_path: Path) -> None:
+    async with House(tmp_path, Steady(items(3))) as house:
+        elsewhere = replace(note("113037", FIRST), uid="1.8.9.1", series="1.8.9", study="1.8")
+        assert await sent_again_after(house, elsewhere) == [FIRST]
+
+
+@pytest.mark.parametrize("named", [((),), ((), (FIRST,)), ((FIRST,), ())])
+@ensureDeferred
+async def test_a_series_without_its_instances_is_rejected_whole(tmp_path: Path, named: tuple[tuple[str, ...]]) -> None:
+    evidence = [item for uids in named for item in note("113039", *uids).more["0040A375"]["Value"]]
+    async with House(tmp_path, Steady(items(3))) as house:
+        one = note("113039", **{"0040A375": sequence(*evidence)})
+        assert len(await sent_again_after(house, one)) == 3
+
+
 @pytest.mark.parametrize(
     "other",
     [
         note("113000", FIRST),
         note("113001", FIRST, scheme="99LOCAL"),
         note("113001", FIRST, study="1.9"),
-        note("113001"),
         note("113001", FIRST, **{"0040A375": {"vr": "SQ"}}),
         note("113001", FIRST, **{"0040A043": sequence({})}),
         Item("1.2.9.1", series="1.2.9"),
         Item("1.2.9.1", series="1.2.9", sop_class=KEY_OBJECT_SELECTION, raw=b"\x08\x00\x16\x00UI\xff\x00no"),
     ],
-    ids=["of interest", "another scheme", "another study", "none", "no evidence", "no code", "no note", "malformed"],
+    ids=["of interest", "another scheme", "another study", "no evidence", "no code", "no note", "malformed"],
 )
 @ensureDeferred
 async def test_nothing_is_purged_by_anything_else(tmp_path: Path, other: Item) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import asdict
+from itertools import count
 from typing import Any
 
 import pytest
@@ -157,6 +158,11 @@ def test_frames_come_in_the_order_asked_whatever_is_made_ahead(monkeypatch: pyte
     last, first, again, third = result_of(all_of_them())
     assert first == again
     assert len({last, first, third}) == 3
+
+
+def test_numbers_of_frames_are_not_gathered() -> None:
+    frame = result_of(anext(made(four(), count(2), InProcess(None, None), EXPLICIT)))
+    assert frame == FOUR[4:8]
 
 
 def test_the_worker_is_told_how_a_frame_is_stored_and_what_it_is_to_become() -> None:

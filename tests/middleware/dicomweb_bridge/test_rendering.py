@@ -1,3 +1,4 @@
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,21 @@ def test_an_instance_as_a_multipart_is_all_of_its_frames() -> None:
     received = parts_of(PixelGateway(distinct(3)).reply(RENDERED, 'multipart/related; type="image/png"'))
     assert [opened(content).getpixel((0, 0)) for _, content in received] == [40, 80, 120]
     assert received[2][0]["Content-Location"] == f"{BASE_URL}/{INSTANCE}/frames/3/rendered"
+
+
+def test_an_instance_that_says_it_has_countless_frames_costs_what_is_there() -> None:
+    asking = PixelGateway(Held(EXPLICIT, native(GREY, 8, 8, frames=300_000)))
+    tracemalloc.start()
+    try:
+        reply = asking.reply(RENDERED, 'multipart/related; type="image/png"')
+        content, error = read_until_error(reply)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert content.count(b"\x89PNG") == 1
+    assert isinstance(error, PeerError)
+    assert "frame 2 of 300000 is not whole" in str(error)
+    assert peak < 5_000_000
 
 
 def test_a_gif_is_an_animation_of_all_frames_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

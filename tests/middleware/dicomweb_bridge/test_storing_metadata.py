@@ -1,5 +1,6 @@
 """Metadata and bulk data joined: what refers to what, and in which transfer syntax."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 
 from harmonygw.dicom.dataset.json_encoding import to_json
+from harmonygw.dicom.dataset.patient import Patient
 from harmonygw.operations import StoreResult
 from harmonygw.streams import Instance
 from tests.interop.embedded import EXPLICIT, encoded, image
@@ -25,8 +27,10 @@ class Noting(Archive):
     """Remembers the transfer syntaxes."""
 
     syntaxes: list[str]
+    leading: Mapping[str, str]
 
     async def result(self, instance: Instance) -> StoreResult:
+        self.leading = instance.leading
         self.syntaxes = [*getattr(self, "syntaxes", []), instance.transfer_syntax_uid]
         return await super().result(instance)
 
@@ -50,6 +54,14 @@ async def stored(
 def part(content: bytes, content_type: str | None, location: str = "b", **fields: str) -> tuple[bytes, dict[str, str]]:
     typed = {} if content_type is None else {"Content-Type": content_type}
     return content, {**typed, "Content-Location": location, **{name.replace("_", "-"): v for name, v in fields.items()}}
+
+
+@ensureDeferred
+async def test_its_leading_attributes_are_as_in_the_object_that_is_written(tmp_path: Path) -> None:
+    of_a_patient = model(**{"00100020": {"vr": "LO", "Value": ["Łódź-1"]}, "00100021": {"vr": "LO", "Value": ["Süd"]}})
+    _, _, archive, _ = await stored(tmp_path, [of_a_patient], part(b"\0" * 8, "application/octet-stream"))
+    assert Patient.of_instance(archive.leading, ("ISO_IR 6",)) == Patient("Łódź-1", "Süd")
+    assert archive.leading["SOPInstanceUID"] == "1.2.3.1"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,7 @@ async def test_pixels_have_the_transfer_syntax_of_their_part(
         ([model()], [part(b"x", "image/jls", "b/frames/2")], "of 1 frames one has number 2"),
         ([model()], [part(b"x", "application/octet-stream")] * 2, "2 parts of the request are this value"),
         ([{**model(), "0020000E": {"vr": "UI"}}], [], "SeriesInstanceUID is missing"),
-        ([{**model(), "00080018": {"vr": "UI", "Value": ["../etc"]}}], [], "is not a UID"),
+        ([{**model(), "00080018": {"vr": "UI", "Value": ["../etc"]}}], [], "SOPInstanceUID is not a UID: it takes"),
         ([{**model(), "00080018": {"vr": "UI", "Value": [True]}}], [], "SOPInstanceUID is missing"),
         ([{**model(), "00080018": {"vr": "UI", "Value": [1.5]}}], [], "SOPInstanceUID is missing"),
         ([[]], [], "a data set is an object"),
