@@ -116,6 +116,8 @@ class Account:
     """The first; a search of several levels asks more."""
     asked: dict[str, str] = field(default_factory=dict)
     """Studies that were asked for, by UID, at most `MAX_STUDIES`; with the Patient ID if that was asked for too."""
+    archive: str = ""
+    """Who was said to take part as the archive when the first transfer began: who begins it ends it."""
     is_passed_on: bool = False
     """Whether the request went on as it was, and nobody saw what flowed."""
     is_direct: bool = False

@@ -109,7 +109,7 @@ class Hospital:
 
     async def __aenter__(self) -> "Hospital":
         self.aftermath.begin(one._listening for one in self.pacs.values())
-        self.gateway = Gateway(load(self._main, environ={}, available=available()), reactor)
+        self.gateway = Gateway(load(self._main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit)
         self.gateway.startService()
         await self.gateway.when_ready()
         return self

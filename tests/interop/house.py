@@ -197,7 +197,7 @@ class House:
             + self.more
         )
         main.write_text(text, encoding="utf-8")
-        self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
+        self.gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit)
         self.gateway.startService()
         return self
 

@@ -88,7 +88,7 @@ class Archive:
                 cache=folder / "cache",
             )
         )
-        self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
+        self.gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit)
 
     async def __aenter__(self) -> "Archive":
         self.aftermath.begin()

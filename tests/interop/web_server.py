@@ -203,7 +203,7 @@ class Proxy:
         text += "\n".join(f"{name} = {_toml(value)}" for name, value in self._options.items())
         main = self._folder / "config.toml"
         main.write_text(text, encoding="utf-8")
-        self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
+        self.gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit)
         self.gateway.startService()
         return self
 

@@ -150,7 +150,7 @@ class Storage:
         archive = self._archive
         if archive is None or not self._ready:
             raise Busy("the archive is not open", log_detail=f"storage backend {self._name}")
-        request.record.target = str(self._root)
+        request.record.target = self._name
         if request.operation is None and isinstance(request.origin, HTTPOrigin):
             return await self._uploads.respond(archive, request, request.origin)
         match request.operation:
