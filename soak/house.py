@@ -15,7 +15,10 @@ from bench.processes import Process, free_port
 AE_TITLE: Final = "HARMONYGW"
 
 USER: Final = "doctor"
-PASSWORD: Final = "soaked"  # noqa: S105 - of a gateway on loopback, for minutes
+SPOOL_BYTES: Final = 2 * 1024 * 1024
+"""Of the audit trail's spool: what would not leave it would soon be 503."""
+
+PASSWORD: Final = "soaked"
 
 IDLE_SECS: Final = 2
 """Seconds after which an idle association, or HTTP connection, is let go: none is left at the end."""
@@ -41,14 +44,14 @@ authentication = "operator"
 
 [authentications.operator]
 method = "basic"
-username = "{user}"
-password = "{password}"
+options = {{ username = "{user}", password = "{password}" }}
 
 [audit]
 enabled = true
 transport = "file"
 path = "{folder}/audit.log"
 spool_path = "{folder}/audit"
+max_spool_bytes = {spool}
 fail_closed = true
 
 [storage]
@@ -194,6 +197,7 @@ class House:
             idle=IDLE_SECS,
             ae_title=AE_TITLE,
             user=USER,
+            spool=SPOOL_BYTES,
             password=PASSWORD,
             patients=json.dumps(list(patients)),
         )

@@ -89,6 +89,11 @@ class Tally:
         patient_id, issuer = (self._decoded(keyword, "LO") for keyword in ("PatientID", "IssuerOfPatientID"))
         return AuditedPatient(patient_id, self._decoded("PatientName", "PN"), issuer)
 
+    def none_went(self) -> None:
+        """Count all that was whole as broken: it was read, and nobody got it."""
+        for sop_class_uid in tuple(self.whole):
+            self.not_taken(sop_class_uid, self.whole[sop_class_uid])
+
     def study(self, counts: Mapping[str, int]) -> AuditedStudy:
         """Return what is told of it, with these numbers of instances by SOP class."""
         classes = tuple(SOPClass(uid, number) for uid, number in counts.items() if number)

@@ -55,6 +55,7 @@ class Recorded(Kept):
     def __init__(self, identifiers: Callable[[], Iterable[str]] = tuple) -> None:
         super().__init__()
         self._identifiers = identifiers
+        self._seen = 0
         self._known: set[str] = set()
         """What has identified a patient while something was told."""
         self.told: list[tuple[dict[str, Any], list[Any]]] = []
@@ -73,9 +74,19 @@ class Recorded(Kept):
         self.told.append((exchange, []))
 
     @property
+    def latest(self) -> list[Any]:
+        """What has been told since the last time, without the gateway's own start and stop."""
+        return [one for one in self.messages[self._seen :] if event(one) != "Application"]
+
+    @property
     def words(self) -> list[str]:
-        """What has happened, without the gateway's own start and stop."""
-        return [word(one) for one in self.messages if NAMES[event_of(one)[0]] != "Application"]
+        """The same in words."""
+        return [word(one) for one in self.latest]
+
+    def take(self) -> list[Any]:
+        """Return what has been told since the last time; all of it is checked at the end."""
+        taken, self._seen = self.latest, len(self.written)
+        return taken
 
     def check(self, alerts: Collection[str]) -> None:
         """Assert what holds of every trail that has ended, with these alerts in the log."""

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
-from tests.interop.aftermath import Aftermath, until
+from tests.interop.aftermath import Aftermath, Audited, until
 from tests.interop.pacs import PACS
 from tests.interop.processes import free_port
 
@@ -74,6 +74,11 @@ OPTIONS = {
     "move_grace_secs": 0.2,
     "queue_timeout_secs": 1.0,
 }
+
+CLIENT = ("127.0.0.1", "faults", "pacs")
+"""The participants of a query and of a Store: who asks, the gateway, and the archive."""
+ENDS = ("faults", "127.0.0.1", "pacs")
+"""Those of a Retrieve: who sends, who receives, and whose they are."""
 
 STUDY = "/dicom/studies/1.2"
 ANY_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -172,6 +177,8 @@ class House:
     anything but an idle association, and when all is stopped no socket and no delayed call is left.
     """
 
+    is_recorded = True
+    """Whether its audit trail is kept here, and not sent where the configuration says."""
     more = ""
     """Further tables of the configuration."""
 
@@ -179,7 +186,7 @@ class House:
         self.pacs = pacs
         self.folder = folder
         self._options = {**OPTIONS, **options}
-        self.aftermath = Aftermath(pacs.identifiers)
+        self.aftermath = Aftermath(pacs.identifiers, is_recorded=self.is_recorded)
         self.recovers = True
         """Whether the next good request is expected to work."""
         self.gateway: Gateway
@@ -197,7 +204,9 @@ class House:
             + self.more
         )
         main.write_text(text, encoding="utf-8")
-        self.gateway = Gateway(load(main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit)
+        repository = self.aftermath.audit if self.is_recorded else None
+        configuration = load(main, environ={}, available=available())
+        self.gateway = Gateway(configuration, reactor, audit_repository=repository)
         self.gateway.startService()
         return self
 
@@ -213,6 +222,11 @@ class House:
             self.aftermath.stop()
         if kind is None:
             await self.aftermath.end()
+
+    @property
+    def audited(self) -> Audited:
+        """Assert what the audit trail tells: see `Aftermath.audited`."""
+        return self.aftermath.audited
 
     @property
     def exchanges(self) -> list[dict[str, Any]]:
