@@ -327,6 +327,14 @@ THE_GATEWAY: Final = (
         ),
     ),
     Row(
+        "Somebody asks too often, or what a policy forbids, or without valid credentials, or calls an unknown title",
+        "429, 403, 401, or A-ASSOCIATE-RJ; no archive is asked, and the audit trail has an alert, or the failed login.",
+        (
+            AUDIT + "who_asks_too_often_is_told_of",
+            "interop/test_audit.py::test_who_is_refused",
+        ),
+    ),
+    Row(
         "The audit trail cannot be written: its spool is full",
         "With ``fail_closed`` 503 with Retry-After, or A700H, before an archive is asked; ``/healthz`` is 200. Without "
         "it exchanges go on, and what is lost is counted. The log says so once as it begins, and once as it ends.",

@@ -22,12 +22,13 @@ from harmonygw.audit.spool import FULL
 from harmonygw.dicom.dimse import statuses
 from tests.certificates import identity
 from tests.dicom.audit.schema import validated
+from tests.interop import house as house_module
 from tests.interop.audited import word
 from tests.interop.dimse_house import until
 from tests.interop.embedded import EXPLICIT, image
 from tests.interop.embedded_objects import FIND, identifier
 from tests.interop.held import CT, study_of
-from tests.interop.house import STUDY, House
+from tests.interop.house import CONFIGURATION, STUDY, House
 from tests.interop.pacs import PACS
 from tests.interop.processes import ROOT, free_port, wait_for_port, wait_until_ready
 from tests.interop.test_audit_delivery import Collection, firsts
@@ -175,6 +176,36 @@ async def test_of_a_gateway_that_is_killed_every_record_arrives_in_order_when_th
         words = [word(validated(one)) for one in told]
         assert words == [*["Application 0", *["Query 0"] * 20] * 2, "Application 0", *["Query 0"] * 10]
         assert b"PatientID" not in (tmp_path / "log").read_bytes()
+
+
+LIMITED = """
+[middleware.guard]
+type = "policies"
+options = { policies = ["few"] }
+
+[policies.few]
+rules = ["few"]
+
+[rules.few]
+type = "rate_limit"
+options = { max_requests = 2, window_seconds = 60 }
+"""
+
+
+@ensureDeferred
+async def test_who_asks_too_often_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guarded = CONFIGURATION.replace('middleware = ["bridge"]', 'middleware = ["guard", "bridge"]')
+    monkeypatch.setattr(house_module, "CONFIGURATION", guarded)
+    monkeypatch.setattr(House, "more", LIMITED)
+    pacs = PACS(study_of(1))
+    async with House(tmp_path, pacs) as house:
+        house.recovers = False
+        answers = [(await house.ask("/dicom/studies?PatientID=P1")).status for _ in range(2)]
+        answers += [(await house.ask(STUDY)).status for _ in range(2)]
+        assert answers == [200, 200, 429, 429]
+        refused = "Alert rate_limited 4"
+        await house.audited("Query 0", "Query 0", refused, refused, users=("faults", "127.0.0.1"))
+        assert "C-GET-RQ" not in pacs.seen
 
 
 class Tight(House):
