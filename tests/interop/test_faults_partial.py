@@ -107,7 +107,7 @@ async def test_an_association_that_is_lost_is_502_and_nothing_of_it_gets_out(tmp
         assert (reply.status, reply.whole) == (502, True)
         assert b"DICM" not in reply.raw
         assert (await house.logged())["outcome"] == "failed"
-        assert spooled(reporting) == []
+        await house._until(lambda: not spooled(reporting))
         await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
