@@ -1,8 +1,9 @@
 """`python -m soak [--minutes n]`: mixed load with faults; the status is 1 when something has grown, or surprised.
 
-Descriptors, associations and files that are being written are counted at rest before and after: there may be no more
-than before. Memory is sampled under load: the median of the last quarter may be above that of the second by
-`MEMORY_MIB`, which covers what the allocator keeps, and not a leak of ten minutes.
+Descriptors, associations, files that are being written, and what the audit trail has not delivered, are counted at rest
+before and after: there may be no more than before, but for a segment of the trail's spool, which goes when it is full.
+Memory is sampled under load: the median of the last quarter may be above that of the second by `MEMORY_MIB`, which
+covers what the allocator keeps, and not a leak of ten minutes.
 """
 
 import argparse
@@ -22,8 +23,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from soak.house import IDLE_SECS, Count, House
-from soak.load import Load, held
+from harmonygw.audit.spool import SEGMENTS
+from soak.house import IDLE_SECS, SPOOL_BYTES, Count, House
+from soak.load import HIDDEN, Load, held
 from tests.interop.pacs import PACS
 
 reactor: Any = _reactor
@@ -69,6 +71,9 @@ class Soak:
         after = await self._count()
         self._compare(before, after)
         print("asked:", ", ".join(f"{name} {number}" for name, number in sorted(load.counts.items())))
+        print(f"audit messages that arrived: {self.house.audited()}")
+        if self.house.audited() < load.counts["whole studies"]:
+            self.problems.append("fewer audit messages than studies")
         self.problems += load.surprises[:20]
         if not load.counts["whole studies"]:
             self.problems.append("no study came whole: that was no load")
@@ -89,10 +94,12 @@ class Soak:
             self.problems.append(f"descriptors that were not open before: {dict(more)}")
         if after.threads > before.threads + POOL_THREADS:
             self.problems.append(f"threads: {before.threads} before, {after.threads} after")
-        for name in ("associations", "waiting", "staged"):
+        for name in ("associations", "waiting", "staged", "unsent", "unrecorded"):
             was, now = getattr(before, name), getattr(after, name)
             if now > was:
                 self.problems.append(f"{name}: {was} before, {now} after")
+        if after.spool > before.spool + SPOOL_BYTES // SEGMENTS:
+            self.problems.append(f"the audit trail's spool: {before.spool} bytes before, {after.spool} after")
         quarter = len(self.samples) // 4
         if quarter:
             second = median(one.memory for one in self.samples[quarter : 2 * quarter])
@@ -108,9 +115,9 @@ class Soak:
 
     async def _count(self) -> Count:
         load = Load(self.house, self.pacs, Random(0))
-        reply = await load.ask("/admin/targets")
+        targets, audit = [await load.ask(f"/admin/{one}", credentials=True) for one in ("targets", "audit")]
         self.house.process.check()
-        return self.house.count(json.loads(reply.content))
+        return self.house.count(json.loads(targets.content), json.loads(audit.content))
 
 
 async def _sleep(seconds: float) -> None:
@@ -128,7 +135,7 @@ def main() -> int:
     print(f"a soak of {options.minutes:g} minutes, --seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="harmonygw-soak-") as folder:
         pacs = PACS(held())
-        with House(Path(folder), pacs.port) as house:
+        with House(Path(folder), pacs.port, {one.patient for one in pacs.held} - {HIDDEN}) as house:
             soak = Soak(house, pacs, options.minutes, options.seed)
             failures: list[Failure] = []
             running = Deferred.fromCoroutine(soak.run())

@@ -1,9 +1,10 @@
 """What is soaked: the gateway in a process of its own, and what of it can be counted from outside."""
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,12 @@ from typing import Any, Final
 from bench.processes import Process, free_port
 
 AE_TITLE: Final = "HARMONYGW"
+
+USER: Final = "doctor"
+SPOOL_BYTES: Final = 2 * 1024 * 1024
+"""Of the audit trail's spool: what would not leave it would soon be 503."""
+
+PASSWORD: Final = "soaked"
 
 IDLE_SECS: Final = 2
 """Seconds after which an idle association, or HTTP connection, is let go: none is left at the end."""
@@ -33,6 +40,19 @@ keepalive_timeout_secs = {idle}
 [management]
 enabled = true
 network = "default"
+authentication = "operator"
+
+[authentications.operator]
+method = "basic"
+options = {{ username = "{user}", password = "{password}" }}
+
+[audit]
+enabled = true
+transport = "file"
+path = "{folder}/audit.log"
+spool_path = "{folder}/audit"
+max_spool_bytes = {spool}
+fail_closed = true
 
 [storage]
 options = {{ path = "{folder}/storage" }}
@@ -46,8 +66,28 @@ backends = ["pacs"]
 [pipelines.cached]
 networks = ["default"]
 endpoints = ["cached_dicomweb"]
-middleware = ["bridge", "cache"]
+middleware = ["users", "guard", "bridge", "cache"]
 backends = ["pacs"]
+
+[middleware.users]
+type = "basic_auth"
+options = {{ username = "{user}", password = "{password}" }}
+
+[middleware.guard]
+type = "policies"
+options = {{ policies = ["forbidden"] }}
+
+[policies.forbidden]
+rules = ["forbidden"]
+
+[rules.forbidden]
+type = "query_parameter"
+options = {{ mode = "deny", parameters = [{{ name = "forbidden", value = "1" }}] }}
+
+[authorizations.doctor]
+principals = ["{user}"]
+keys = {{ PatientID = {patients} }}
+pipelines = ["cached"]
 
 [pipelines.archive]
 networks = ["default"]
@@ -126,18 +166,26 @@ class Count:
     """Who waits for a place."""
     staged: int
     """Files that are being written, or were left."""
+    unsent: int
+    """Messages of the audit trail that have not been delivered."""
+    spool: int
+    """Bytes of their spool."""
+    unrecorded: int
+    """Messages of the audit trail that were lost."""
 
     def line(self) -> str:
         return (
             f"{self.memory:7.1f} MiB  {len(self.descriptors):4} descriptors  {self.threads:3} threads  "
-            f"{self.associations:3} associations  {self.waiting:3} waiting  {self.staged:3} staged files"
+            f"{self.associations:3} associations  {self.waiting:3} waiting  {self.staged:3} staged files  "
+            f"{self.unsent:3} audit messages waiting  {self.spool:7} bytes of spool"
         )
 
 
 class House:
     """The gateway. `with` starts it, and ends it."""
 
-    def __init__(self, folder: Path, pacs_port: int) -> None:
+    def __init__(self, folder: Path, pacs_port: int, patients: Iterable[str]) -> None:
+        """`patients` are those whom the user may see in the cached pipeline."""
         self.folder = folder
         self.port, self.dicom_port = free_port(), free_port()
         self._configuration = folder / "config.toml"
@@ -148,6 +196,10 @@ class House:
             folder=folder,
             idle=IDLE_SECS,
             ae_title=AE_TITLE,
+            user=USER,
+            spool=SPOOL_BYTES,
+            password=PASSWORD,
+            patients=json.dumps(list(patients)),
         )
         self._configuration.write_text(self._text)
         self.process: Process
@@ -166,8 +218,8 @@ class House:
         """Tell it to read everything again."""
         os.kill(self.process.pid, signal.SIGHUP)
 
-    def count(self, targets: dict[str, Any]) -> Count:
-        """Count what it has; `targets` is what it says of them itself."""
+    def count(self, targets: dict[str, Any], audit: dict[str, Any]) -> Count:
+        """Count what it has; `targets` and `audit` are what it says of them itself."""
         pid = self.process.pid
         process = Path(f"/proc/{pid}")
         workers = [one for one in Path("/proc").glob("[0-9]*") if _parent(one) == pid]
@@ -178,7 +230,16 @@ class House:
             associations=sum(one.get("associations", 0) for one in targets.values()),
             waiting=sum(one.get("waiting", 0) for one in targets.values()),
             staged=sum(1 for one in self.folder.rglob("*") if one.suffix == ".part"),
+            unsent=audit["waiting"],
+            spool=sum(one.stat().st_size for one in (self.folder / "audit").rglob("*") if one.is_file()),
+            unrecorded=audit["unrecorded"] + audit["lost"],
         )
+
+    def audited(self) -> int:
+        """Return how many messages of the audit trail have arrived."""
+        with suppress(FileNotFoundError), (self.folder / "audit.log").open("rb") as file:
+            return sum(1 for _ in file)
+        return 0
 
     def failures(self) -> list[str]:
         """Return the lines of its log that tell of what nobody foresaw."""

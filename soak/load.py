@@ -5,6 +5,7 @@ nobody can take it for whole; anything else is a surprise, and fails the soak.
 """
 
 import json
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from random import Random
@@ -17,7 +18,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.utils import getProcessValue
 
 from harmonygw.dicom.dataset.part10 import file_header
-from soak.house import AE_TITLE, House
+from soak.house import AE_TITLE, PASSWORD, USER, House
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import Held
 from tests.interop.house import ANY_DICOM, Client, Reply
@@ -36,6 +37,14 @@ HEALTH_SECS: Final = (2.0, 8.0)
 PAUSE_SECS: Final = (0.0, 0.3)
 """How long a client rests before it asks again."""
 
+RELOAD_SECS: Final = (5.0, 10.0)
+"""How long an operator rests before the next reload."""
+
+HIDDEN: Final = "P3"
+"""The patient whom nobody may see in the cached pipeline."""
+
+CREDENTIALS: Final = "Basic " + b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
 REFUSALS: Final = frozenset({404, 408, 502, 503, 504})
 """What may be answered while the PACS misbehaves: 404 when it said that there is no such study."""
 
@@ -47,12 +56,17 @@ def held() -> list[Held]:
             sop=f"1.2.{study}.3.{number}",
             series=f"1.2.{study}.3",
             study=f"1.2.{study}",
-            patient=f"P{study}",
+            patient=held_patient(study),
             size=3_000_000 if study == STUDIES else 100_000,
         )
         for study in range(1, STUDIES + 1)
         for number in range(1, INSTANCES + 1)
     ]
+
+
+def held_patient(study: int) -> str:
+    """Return whose a study is."""
+    return f"P{study}"
 
 
 class Load:
@@ -76,6 +90,8 @@ class Load:
             (self._study, 4),
             (self._cached, 4),
             (self._store, 2),
+            (self._intrude, 1),
+            (self._reload, 1),
             (self._leave, 2),
             (self._modality, 1),
             (self._trickle, 2),
@@ -94,10 +110,13 @@ class Load:
         if self._pacs._listening is None:
             self._pacs.listen()
 
-    async def ask(self, path: str, accept: str = "*/*") -> Reply:
+    async def ask(self, path: str, accept: str = "*/*", *, credentials: bool = False, method: str = "GET") -> Reply:
         """Ask, and wait for the end of the connection, which is not kept."""
         client = await self._connect()
-        client.request(path, accept)
+        lines = [f"{method} {path} HTTP/1.1", "Host: gateway", f"Accept: {accept}", "Connection: close"]
+        lines += [f"Authorization: {CREDENTIALS}"] if credentials else []
+        lines += ["Content-Type: application/json", "Content-Length: 0"] if method == "POST" else []
+        client.transport.write("\r\n".join((*lines, "", "")).encode())
         return await client.reply()
 
     # The clients
@@ -131,21 +150,43 @@ class Load:
         if self._random.random() < 0.5:
             await self._retrieve("cached", study)
             return
-        reply = await self.ask(f"/cached/studies/1.2.{study}/metadata", "application/dicom+json")
-        if reply.status == 200 and reply.whole:
+        reply = await self.ask(f"/cached/studies/1.2.{study}/metadata", "application/dicom+json", credentials=True)
+        if held_patient(study) == HIDDEN:
+            self._expect(reply.status in REFUSALS, f"metadata of whom nobody may see were answered {reply.status}")
+        elif reply.status == 200 and reply.whole:
             uids = {one["00080018"]["Value"][0] for one in json.loads(reply.content)}
             self._expect(uids == _instances(study), f"the metadata of 1.2.{study} are of {sorted(uids)}")
         else:
             self._refused(reply, "metadata")
 
     async def _retrieve(self, prefix: str, study: int) -> None:
-        reply = await self.ask(f"/{prefix}/studies/1.2.{study}", ANY_DICOM)
-        if reply.status == 200 and reply.whole:
+        reply = await self.ask(f"/{prefix}/studies/1.2.{study}", ANY_DICOM, credentials=prefix == "cached")
+        if prefix == "cached" and held_patient(study) == HIDDEN:
+            self._expect(reply.status in REFUSALS, f"a study that nobody may see was answered {reply.status}")
+        elif reply.status == 200 and reply.whole:
             count = reply.content.count(b"DICM")
             self._expect(count == INSTANCES, f"study 1.2.{study} came whole with {count} instances")
             self.counts["whole studies"] += 1
         else:
             self._refused(reply, "a Retrieve")
+
+    async def _intrude(self) -> None:
+        """Ask without credentials, or for what a policy forbids; or the management interface."""
+        path, credentials, status = self._random.choice(
+            (
+                ("/cached/studies/1.2.1", False, 401),
+                ("/cached/studies?forbidden=1", True, 403),
+                ("/admin/targets", False, 401),
+            )
+        )
+        reply = await self.ask(path, credentials=credentials)
+        self._expect(reply.status == status, f"{path} was answered {reply.status}, and not {status}")
+
+    async def _reload(self) -> None:
+        """Have the configuration read again, as an operator does."""
+        reply = await self.ask("/admin/reload", credentials=True, method="POST")
+        self._expect(reply.status == 200, f"a reload was answered {reply.status}")
+        await self._sleep(RELOAD_SECS)
 
     async def _store(self) -> None:
         """Store into the archive, and take it out again."""

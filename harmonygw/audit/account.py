@@ -89,6 +89,11 @@ class Tally:
         patient_id, issuer = (self._decoded(keyword, "LO") for keyword in ("PatientID", "IssuerOfPatientID"))
         return AuditedPatient(patient_id, self._decoded("PatientName", "PN"), issuer)
 
+    def none_went(self) -> None:
+        """Count all that was whole as broken: it was read, and nobody got it."""
+        for sop_class_uid in tuple(self.whole):
+            self.not_taken(sop_class_uid, self.whole[sop_class_uid])
+
     def study(self, counts: Mapping[str, int]) -> AuditedStudy:
         """Return what is told of it, with these numbers of instances by SOP class."""
         classes = tuple(SOPClass(uid, number) for uid, number in counts.items() if number)
@@ -107,6 +112,8 @@ class Account:
     """The first; a search of several levels asks more."""
     asked: dict[str, str] = field(default_factory=dict)
     """Studies that were asked for, by UID, at most `MAX_STUDIES`; with the Patient ID if that was asked for too."""
+    archive: str = ""
+    """Who was said to take part as the archive when the first transfer began: who begins it ends it."""
     is_passed_on: bool = False
     """Whether the request went on as it was, and nobody saw what flowed."""
     is_direct: bool = False

@@ -45,8 +45,10 @@ class Begins(Protocol):
 class Accounting:
     """Keeps the account of every exchange that gets as far as this."""
 
-    def __init__(self, trail: Begins) -> None:
+    def __init__(self, trail: Begins, archive: str = "") -> None:
+        """`archive` names what is asked behind this, where a transfer is told of before anybody has been asked."""
         self._trail = trail
+        self._archive = archive
 
     async def intercept(self, request: Request, proceed: Proceed) -> Reply:
         """Proceed, and note what is asked and what flows; raises `Busy` when the trail admits nothing."""
@@ -127,6 +129,8 @@ class Accounting:
     def _begin(self, request: Request, *, storing: bool) -> Callable[[Tally], None]:
         def begin(tally: Tally) -> None:
             if not tally.begun:
+                account: Account = request.record.audit
+                account.archive = account.archive or request.record.target or self._archive
                 self._trail.begin(request, tally, storing=storing)
                 tally.begun = True
 

@@ -54,8 +54,12 @@ def claimed(request: Request) -> ActiveParticipant:
 
 
 def archive(request: Request) -> tuple[ActiveParticipant, ...]:
-    """Return what was asked behind the gateway, by its name in the configuration; none for what nobody was asked."""
-    target = request.record.target
+    """Return what was asked behind the gateway, by its name in the configuration; none for what nobody was asked.
+
+    A transfer has the one that it began with: each of several archives that gives a part of it is the log's target.
+    """
+    account = request.record.audit
+    target = (account.archive if account is not None else "") or request.record.target
     return (ActiveParticipant(target),) if target else ()
 
 

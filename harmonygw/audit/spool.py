@@ -32,7 +32,8 @@ SEGMENTS: Final = 8
 """Segments that a small spool has."""
 
 PROBE_SECS: Final = 5.0
-"""Seconds between attempts to write to a disk that did not take a message."""
+"""Seconds between attempts to write to a disk that did not take a message. That it takes another one is no sign of
+health: a short one has room at the end of a block of a disk that is full."""
 
 FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 """What is said of a folder that is not for us to write to."""
@@ -173,7 +174,6 @@ class Spool:
         except OSError as error:
             self._fail(error)
             raise Unrecorded("the audit trail takes no record", log_detail=self._trouble) from error
-        self._recover_from_trouble()
         self.waiting += 1
         if self._sync_secs and self._sync is None:
             self._sync = self._reactor.callLater(self._sync_secs, self._begin_sync, self._folder)
@@ -376,10 +376,6 @@ class Spool:
                 self._probe = self._reactor.callLater(PROBE_SECS, self._begin_probe)
         else:
             self._probe = None
-            self._recover_from_trouble()
-
-    def _recover_from_trouble(self) -> None:
-        if self._trouble:
             self._trouble = ""
             log.info("audit: records are written to {path} again", path=str(self._path))
 

@@ -103,6 +103,9 @@ class Telling:
         if tallies and kinds.is_access(request):
             yield from self._accessed(request, circumstances, Action.READ, _by_patient(_all(tallies)))
         elif tallies:
+            if _is_nothing(request, account, ending) and name not in kinds.STORES:
+                for tally in tallies:
+                    tally.none_went()
             yield from self._transferred(request, circumstances, tallies, storing=name in kinds.STORES)
         elif account.asked or name in kinds.TRANSFERS | kinds.STORES | kinds.ACCESSES:
             action = Action.CREATE if name in kinds.STORES else Action.READ
@@ -240,6 +243,12 @@ def _is_whole(request: Request) -> bool:
     """Whether the status of a DIMSE exchange, if it is one, does not warn of sub-operations that failed."""
     status = request.record.dimse_status
     return status is None or category(status) is not Category.WARNING
+
+
+def _is_nothing(request: Request, account: Account, ending: Ending) -> bool:
+    """Whether nothing of what was read for an HTTP client has gone to it: it was gathered first, and then failed."""
+    over_http = isinstance(request.origin, HTTPOrigin) and not account.is_direct
+    return over_http and ending.status not in (200, 206)
 
 
 def _all(tallies: Iterable[Tally]) -> Iterator[tuple[Tally, AuditedStudy]]:

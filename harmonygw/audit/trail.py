@@ -74,6 +74,7 @@ class Trail:
         self._flood = Flood(clock, self._summarise)
         self._logins = Logins(clock)
         self._failing = False
+        self._refusing = False
         self._told = 0
         self._unrecorded = 0
 
@@ -112,7 +113,17 @@ class Trail:
 
     def admit(self) -> None:
         """Raise `Busy` when it has to be recorded what happens, and cannot."""
-        if self._fail_closed and (self._failing or not self._delivery.accepting):
+        if not self._fail_closed:
+            return
+        if self._failing and self._delivery.accepting:
+            self._resume()
+        refusing = self._failing or not self._delivery.accepting
+        if refusing and not self._refusing:
+            log.error("the audit trail takes no more: requests are refused (fail_closed)")
+        elif self._refusing and not refusing:
+            log.info("the audit trail takes messages again: requests are answered")
+        self._refusing = refusing
+        if refusing:
             raise Busy(UNRECORDED, retry_after=RETRY_SECS)
 
     def begin(self, request: Request, tally: Tally, *, storing: bool) -> None:
@@ -169,8 +180,16 @@ class Trail:
             return False
         self._told += 1
         if self._failing:
-            self._failing = False
-            lost = f"the audit trail is written again; {self._unrecorded} messages were lost since the start"
-            self._tell(self._telling.alert(Alert("recording_resumed", lost)))
-            log.info("{lost}", lost=lost)
+            self._resume()
         return True
+
+    def _resume(self) -> None:
+        """Tell that messages can be recorded again, if they can."""
+        lost = f"the audit trail is written again; {self._unrecorded} messages were lost since the start"
+        try:
+            self._delivery.put(write(self._telling.alert(Alert("recording_resumed", lost))))
+        except (HarmonyError, OSError):
+            return
+        self._told += 1
+        self._failing = False
+        log.info("{lost}", lost=lost)

@@ -104,7 +104,6 @@ class House:
         self._configuration = configuration
         self._ground = ground
         self._reactor = ground.reactor
-        self._accounting = [] if ground.trail is None else [Accounting(ground.trail)]
         self._ended = journal.write if ground.trail is None else ground.trail.ended
         self.ports = ports
         """Where its parts listen."""
@@ -286,7 +285,9 @@ class House:
             implicit.append(self.dimse_over_http)
         tables = self._configuration.authorizations
         applying = {name: table for name, table in tables.items() if table.applies_to(pipeline.name)}
-        placing = Placing(applying, self._reactor, implicit, self._accounting)
+        trail = self._ground.trail
+        accounting = [] if trail is None else [Accounting(trail, ", ".join(pipeline.backends))]
+        placing = Placing(applying, self._reactor, implicit, accounting)
         kinds = self._configuration.middleware
         if pipeline.middleware is not None:
             steps = [self.middleware[one] for one in pipeline.middleware]

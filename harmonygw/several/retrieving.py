@@ -136,7 +136,6 @@ class Retrieval:
             return await _asked(request, parts[0])
         stream = _chained(request, parts)
         begun = await Begun.of(stream)
-        request.record.target = titles(dict.fromkeys(part.source for part in parts))
         request.record.note(f"retrieved in parts from {titles(dict.fromkeys(part.source for part in parts))}")
         return Reply(result=begun)
 
@@ -260,6 +259,7 @@ async def _chained(request: Request, parts: Sequence[Part]) -> AsyncGenerator[In
     """Yield the instances of all parts, one part after another: a place is taken when the one before is given back."""
     for part in parts:
         instances: InstanceStream = (await _asked(request, part)).result
+        request.record.target = titles(dict.fromkeys(one.source for one in parts))
         async with aclosing(instances):
             async for instance in instances:
                 yield instance

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
+from harmonygw.audit import participants
 from harmonygw.audit.account import Account, Tally
 from harmonygw.audit.accounting import Accounting
 from harmonygw.errors import Busy, NotFound, RejectedError, TransportError
@@ -104,7 +105,7 @@ class Exchange:
                 raise self._answer
             return await self._answer(request)
 
-        step = Accounting(self.witness)
+        step = Accounting(self.witness, "pacs, other")
         reply: Reply = result_of(step.intercept(self.request, lambda one: Deferred.fromCoroutine(answer(one))))
         return reply
 
@@ -272,6 +273,24 @@ def test_what_the_archive_moves_is_what_it_counts() -> None:
     assert exchange.account.is_direct
     assert exchange.counts(whole=True) == [("1.2", {"": 6}, {})]
     assert exchange.account.asked == {"1.2": "P1"}
+
+
+def test_a_transfer_ends_with_the_archive_that_it_began_with() -> None:
+    request = replace(dimse("C-MOVE"), operation=MOVE)
+    request.record.target = ""
+
+    async def answer(request: Request) -> Reply:
+        request.record.target = "other"
+        return Reply(result=MoveResult(5, 1))
+
+    exchange = Exchange(request, answer)
+    exchange.run()
+    assert participants.archive(exchange.request)[0].user_id == "pacs, other"
+    known = Exchange(asking(RETRIEVE), Reply(result=Instances(instance(), instance(number=2))))
+    stream = known.run().result
+    result_of(read(stream, 1))
+    known.request.record.target = "other"
+    assert participants.archive(known.request)[0].user_id == "pacs"
 
 
 def test_a_move_of_which_a_part_failed() -> None:

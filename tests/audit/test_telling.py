@@ -87,12 +87,23 @@ def test_the_beginning_tells_whose_and_no_numbers() -> None:
 
 @pytest.mark.parametrize(("ending", "outcome"), [(ABORTED, "8"), (FAILED, "8"), (GONE, "4"), (REFUSED, "4")])
 def test_what_went_and_what_did_not_are_told_apart(ending: Ending, outcome: str) -> None:
+    ending = replace(ending, status=200)
     request = http("Retrieve", "studies/1.2", account=account(instance(), broken=[instance()]))
     whole, broken = told(request, ending)
     assert (event_of(whole), counts(whole)) == (("110104", "R", "0"), {"1.2": {CT: "1"}})
     assert whole.find(".//EventOutcomeDescription") is None
     assert (event_of(broken), counts(broken)) == (("110104", "R", outcome), {"1.2": {CT: "1"}})
     assert (broken.findtext(".//EventOutcomeDescription") or "") == ending.reason
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome"), [(FAILED, "8"), (replace(GONE, status=None), "4"), (REFUSED, "4")], ids=lambda one: str(one)
+)
+def test_what_was_read_for_a_client_that_got_none_of_it_did_not_go(ending: Ending, outcome: str) -> None:
+    [broken] = told(http("Retrieve", "studies/1.2", account=account(instance(), broken=[instance()])), ending)
+    assert (event_of(broken), counts(broken)) == (("110104", "R", outcome), {"1.2": {CT: "2"}})
+    [stored] = told(http("Store Instances", account=account(instance())), FAILED)[:1]
+    assert (event_of(stored)[2], counts(stored)) == ("0", {"1.2": {CT: "1"}}), "that is what the archive says"
 
 
 def test_a_retrieval_that_ends_between_two_instances_did_not_succeed() -> None:

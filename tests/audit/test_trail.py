@@ -1,4 +1,5 @@
 from base64 import b64decode
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -195,6 +196,33 @@ def test_with_fail_closed_nothing_goes_on_that_cannot_be_recorded() -> None:
     delivery.error = None
     one.ended(dimse("C-FIND"), replace(COMPLETE, outcome="refused"))
     one.admit()
+
+
+def test_the_first_exchange_is_answered_when_recording_is_possible_again() -> None:
+    delivery = Kept()
+    one = trail(delivery, fail_closed=True)
+    delivery.error = refused()
+    with pytest.raises(Busy):
+        begin(one)
+    for _ in range(3):
+        with pytest.raises(Busy):
+            one.admit()
+    delivery.error = None
+    one.admit()
+    [resumed] = delivery.messages
+    assert resumed.find(".//EventTypeCode").get("csd-code") == "110134"
+    assert (one.state()["messages"], one.state()["unrecorded"]) == (1, 1)
+
+
+def test_that_requests_are_refused_and_answered_again_is_logged_once() -> None:
+    delivery = Kept()
+    one = trail(delivery, fail_closed=True)
+    with capturedLogs() as lines:
+        for accepting in (True, False, False, True, True):
+            delivery.accepting = accepting
+            with suppress(Busy):
+                one.admit()
+    assert [line["log_level"] for line in lines] == [LogLevel.error, LogLevel.info]
 
 
 def test_an_exchange_that_cannot_be_told_of_is_counted_and_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:

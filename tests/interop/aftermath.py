@@ -7,7 +7,7 @@ that each of its tests asserts this without a word of its own.
 import gc
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import LogEvent, globalLogPublisher
 
 from harmonygw.journal import json_line
+from tests.dicom.audit.schema import users_of
+from tests.interop.audited import Recorded, instances_of, word
 
 reactor: Any = _reactor
+
+Audited = Callable[..., Coroutine[Any, Any, list[Any]]]
+"""See `Aftermath.audited`."""
 
 OUTCOMES = frozenset({"complete", "not_modified", "refused", "failed", "aborted", "client_gone"})
 WITH_A_REASON = frozenset({"refused", "failed", "aborted"})
@@ -30,15 +35,19 @@ MOST_SECS = 3.0
 class Aftermath:
     """The log while a gateway runs, and what this process has open before and after.
 
-    `identifiers` are of patients, none of which may stand in the log.
+    `identifiers` are of patients, none of which may stand in the log. Unless `is_recorded`, the audit trail goes where
+    the configuration says, and is not looked at here.
     """
 
-    def __init__(self, identifiers: Callable[[], Iterable[str]] = tuple) -> None:
+    def __init__(self, identifiers: Callable[[], Iterable[str]] = tuple, *, is_recorded: bool = True) -> None:
         self._identifiers = identifiers
+        self._is_recorded = is_recorded
         self.exchanges: list[dict[str, Any]] = []
         """What the line of each exchange says, in the order of their ends."""
         self.alerts: list[LogEvent] = []
         """What is due in the audit trail besides the exchanges."""
+        self.audit = Recorded(identifiers)
+        """The audit trail's repository, for the gateway that is watched."""
         self.errors: list[LogEvent] = []
         self._lines: list[str] = []
         self._waiting: list[tuple[int, Deferred[None]]] = []
@@ -48,11 +57,13 @@ class Aftermath:
         self._readers = set(reactor.getReaders()) - set(apart_from)
         self._calls = set(reactor.getDelayedCalls())
         self._descriptors = _descriptors()
+        Recorded.watching.append(self.audit)
         globalLogPublisher.addObserver(self._observe)
 
     def stop(self) -> None:
         """Watch no longer."""
         globalLogPublisher.removeObserver(self._observe)
+        Recorded.watching.remove(self.audit)
 
     async def end(self) -> None:
         """Assert what holds once all is stopped: nothing is left, and what was said of it is fit to be."""
@@ -67,6 +78,8 @@ class Aftermath:
             assert exchange["outcome"] in OUTCOMES, exchange
             by_itself = exchange["outcome"] in WITH_A_REASON and exchange["operation"] != PASSED_ON
             assert exchange["reason"] or exchange["notes"] or not by_itself, exchange
+        if self._is_recorded:
+            self.audit.check([one["alert"].kind for one in self.alerts])
         told = [line for line in self._lines for pattern in self._patterns() if pattern.search(line)]
         assert not told, told[0]
 
@@ -77,6 +90,20 @@ class Aftermath:
             self._waiting.append((count, waiter))
             await waiter.addTimeout(5, reactor)
         return self.exchanges[-1]
+
+    async def audited(self, *words: str, users: Sequence[str] = (), instances: int | None = None) -> list[Any]:
+        """Assert that the audit trail has told this, and no more, since the last time; return the messages.
+
+        `users` are the participants of the last one, `instances` how many arrived whole by all of them.
+        """
+        await until(lambda: len(self.audit.words) >= len(words), lambda: self.audit.words)
+        assert self.audit.words == [*words], (self.audit.words, words)
+        told = self.audit.take()
+        if users:
+            assert users_of(told[-1]) == [*users]
+        if instances is not None:
+            assert sum(instances_of(one) for one in told if word(one) == "Transferred 0") == instances
+        return told
 
     def left_over(self) -> list[Any]:
         """Sockets and delayed calls that were not there before."""
@@ -93,6 +120,7 @@ class Aftermath:
         self._lines.append(json_line(event).decode())
         if "exchange" in event:
             self.exchanges.append(event["exchange"])
+            self.audit.exchange_ended(event["exchange"])
             for one in [one for one in self._waiting if len(self.exchanges) >= one[0]]:
                 self._waiting.remove(one)
                 one[1].callback(None)

@@ -101,7 +101,9 @@ async def dimse_house(
     text = GATEWAY.replace("HTTP_PORT", str(free_port())).replace("SCP_PORT", str(house.port))
     main = folder / "config.toml"
     main.write_text(text.replace("MIDDLEWARE", middleware) + options + backend + more, encoding="utf-8")
-    house.gateway = Gateway(load(main, environ={}, available=available()), reactor)
+    house.gateway = Gateway(
+        load(main, environ={}, available=available()), reactor, audit_repository=house.aftermath.audit
+    )
     house.gateway.startService()
     try:
         await until(lambda: house.gateway.ready)

@@ -12,8 +12,6 @@ class Row:
     """What the gateway does, in RST."""
     tests: tuple[str, ...]
     """Each a file below `tests`, and a test in it."""
-    pending: str = ""
-    """What is not there yet of it."""
 
 
 LINK, RETRIEVE, MOVE = (f"interop/test_faults_{one}.py::test_" for one in ("link", "retrieve", "move"))
@@ -24,4 +22,5 @@ SAFETY, SEVERAL = (f"interop/test_{one}.py::test_" for one in ("patient_safety",
 CHANNEL, PROTOCOL = "net/http/test_channel.py::test_", "net/association/test_protocol.py::test_"
 VALIDATION, GROWING, SHELF = (f"middleware/cache/test_{one}.py::test_" for one in ("validation", "growing", "shelf"))
 MATCHES, PARTS = "several/test_searching.py::test_", "several/test_retrieving.py::test_"
+AUDIT, COLLECTOR, RELOAD = (f"interop/test_{one}.py::test_" for one in ("faults_audit", "audit_delivery", "reload"))
 KEYS = "middleware/authentication/test_key_set.py::test_"

@@ -12,7 +12,7 @@ from twisted.logger import LogEvent
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
-from tests.interop.aftermath import Aftermath
+from tests.interop.aftermath import Aftermath, Audited
 from tests.interop.house import Client, Reply
 from tests.interop.pacs import PACS
 from tests.interop.processes import free_port
@@ -109,7 +109,9 @@ class Hospital:
 
     async def __aenter__(self) -> "Hospital":
         self.aftermath.begin(one._listening for one in self.pacs.values())
-        self.gateway = Gateway(load(self._main, environ={}, available=available()), reactor)
+        self.gateway = Gateway(
+            load(self._main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit
+        )
         self.gateway.startService()
         await self.gateway.when_ready()
         return self
@@ -123,6 +125,11 @@ class Hospital:
         self.aftermath.stop()
         if kind is None:
             await self.aftermath.end()
+
+    @property
+    def audited(self) -> Audited:
+        """Assert what the audit trail tells: see `Aftermath.audited`."""
+        return self.aftermath.audited
 
     @property
     def exchanges(self) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
-from tests.interop.aftermath import Aftermath, until
+from tests.interop.aftermath import Aftermath, Audited, until
 from tests.interop.pacs import PACS
 from tests.interop.processes import free_port
 
@@ -77,6 +77,11 @@ OPTIONS = {
 
 PATIENT = dict.fromkeys(("timeout_secs", *OPTIONS), 5.0)
 """Time enough for a busy machine, where no time-out is what a test is about."""
+
+CLIENT = ("127.0.0.1", "faults", "pacs")
+"""The participants of a query and of a Store: who asks, the gateway, and the archive."""
+ENDS = ("faults", "127.0.0.1", "pacs")
+"""Those of a Retrieve: who sends, who receives, and whose they are."""
 
 STUDY = "/dicom/studies/1.2"
 ANY_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -175,6 +180,8 @@ class House:
     anything but an idle association, and when all is stopped no socket and no delayed call is left.
     """
 
+    is_recorded = True
+    """Whether its audit trail is kept here, and not sent where the configuration says."""
     more = ""
     """Further tables of the configuration."""
 
@@ -183,7 +190,7 @@ class House:
         self.folder = folder
         self._first_answer_secs = options.pop("timeout_secs", 1)
         self._options = {**OPTIONS, **options}
-        self.aftermath = Aftermath(pacs.identifiers)
+        self.aftermath = Aftermath(pacs.identifiers, is_recorded=self.is_recorded)
         self.recovers = True
         """Whether the next good request is expected to work."""
         self.gateway: Gateway
@@ -203,7 +210,9 @@ class House:
             + self.more
         )
         main.write_text(text, encoding="utf-8")
-        self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
+        repository = self.aftermath.audit if self.is_recorded else None
+        configuration = load(main, environ={}, available=available())
+        self.gateway = Gateway(configuration, reactor, audit_repository=repository)
         self.gateway.startService()
         return self
 
@@ -219,6 +228,11 @@ class House:
             self.aftermath.stop()
         if kind is None:
             await self.aftermath.end()
+
+    @property
+    def audited(self) -> Audited:
+        """Assert what the audit trail tells: see `Aftermath.audited`."""
+        return self.aftermath.audited
 
     @property
     def exchanges(self) -> list[dict[str, Any]]:

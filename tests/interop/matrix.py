@@ -1,6 +1,6 @@
 """What may go wrong around a gateway, what it does then, and the tests that hold it to that.
 
-`docs/reference/faults.rst` is made of this: `python -m tests.interop.matrix` writes it. What is `pending` is not in it.
+`docs/reference/faults.rst` is made of this: `python -m tests.interop.matrix` writes it.
 """
 
 from pathlib import Path
@@ -8,9 +8,11 @@ from textwrap import fill
 from typing import Final
 
 from tests.interop.fault_rows import (
+    AUDIT,
     CACHE,
     CHANNEL,
     CLIENT,
+    COLLECTOR,
     KEYS,
     LINK,
     MACHINE,
@@ -19,6 +21,7 @@ from tests.interop.fault_rows import (
     PARTIAL,
     PROTOCOL,
     PROXY,
+    RELOAD,
     RETRIEVE,
     SHELF,
     STOP,
@@ -300,19 +303,46 @@ THE_GATEWAY: Final = (
     Row(
         "SIGHUP with a new certificate",
         "New handshakes use it; what is open goes on.",
-        ("interop/test_dicom_tls.py::test_sighup_brings_new_certificates_and_cuts_nothing",),
+        (
+            "interop/test_dicom_tls.py::test_sighup_brings_new_certificates_and_cuts_nothing",
+            "service/test_gateway.py::test_certificates_are_read_again_each_by_itself",
+        ),
     ),
     Row(
         "SIGHUP with an invalid configuration",
         "The old one stays, and the log names every error.",
-        ("service/test_gateway.py::test_certificates_are_read_again_each_by_itself",),
-        pending="of the configuration only certificates are read again",
+        (
+            RELOAD + "a_configuration_that_is_wrong_changes_nothing_and_the_log_says_where",
+            RELOAD + "a_port_that_is_taken_changes_nothing",
+        ),
     ),
     Row(
         "The collector of the audit trail cannot be reached",
-        "Messages wait on the disk in their order, and are delivered later.",
-        (),
-        pending="the audit trail",
+        "Messages wait on the disk in their order, and are delivered later; a gateway that is killed meanwhile loses "
+        "none of them.",
+        (
+            COLLECTOR + "a_collector_that_comes_and_goes_gets_everything_in_order",
+            COLLECTOR + "a_gateway_that_is_killed_again_and_again_loses_nothing",
+            AUDIT + "of_a_gateway_that_is_killed_every_record_arrives_in_order_when_the_collector_is_back",
+        ),
+    ),
+    Row(
+        "Somebody asks too often, or what a policy forbids, or without valid credentials, or calls an unknown title",
+        "429, 403, 401, or A-ASSOCIATE-RJ; no archive is asked, and the audit trail has an alert, or the failed login.",
+        (
+            AUDIT + "who_asks_too_often_is_told_of",
+            "interop/test_audit.py::test_who_is_refused",
+        ),
+    ),
+    Row(
+        "The audit trail cannot be written: its spool is full",
+        "With ``fail_closed`` 503 with Retry-After, or A700H, before an archive is asked; ``/healthz`` is 200. Without "
+        "it exchanges go on, and what is lost is counted. The log says so once as it begins, and once as it ends.",
+        (
+            AUDIT + "with_a_full_spool_nothing_is_asked_or_given_out_until_there_is_room",
+            "interop/test_audit.py::test_nothing_is_given_out_that_cannot_be_recorded",
+            "audit/test_trail.py::test_what_is_lost_is_logged_once_and_counted",
+        ),
     ),
     Row(
         "The server of the keys for JSON Web Tokens is down, or a token names an unknown key",
@@ -365,6 +395,7 @@ Faults
 
 What may go wrong, and what the gateway does then. Each line is held by tests with a faulty peer on a real socket, or on
 a wound clock; after each fault no association, file, timer or descriptor is left, and the next good request works.
+The audit trail has told of each exchange as it ended: see :doc:`/audit-messages`.
 
 An HTTP error has a problem document with a ``correlation_id``, which is in the log line of the exchange too. That line
 says how it ended (``refused``, ``failed``, ``aborted`` after the first byte, ``client_gone``) and why, and nothing that
@@ -379,8 +410,7 @@ def page() -> str:
         lines += [title, "-" * len(title), "", ".. list-table::", "   :header-rows: 1", "   :widths: 35 65", ""]
         lines += ["   * - What happens", "     - What the gateway does"]
         for row in rows:
-            if not row.pending:
-                lines += [_wrapped("   * - ", row.fault), _wrapped("     - ", row.does)]
+            lines += [_wrapped("   * - ", row.fault), _wrapped("     - ", row.does)]
         lines.append("")
     return "\n".join(lines)
 

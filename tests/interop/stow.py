@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from harmonygw.config.loading import load
 from harmonygw.dicom.dataset.part10 import file_header
 from harmonygw.service import Gateway, available
-from tests.interop.aftermath import Aftermath
+from tests.interop.aftermath import Aftermath, Audited
 from tests.interop.embedded import EXPLICIT, encoded
 from tests.interop.house import Client
 from tests.interop.processes import free_port
@@ -88,7 +88,9 @@ class Archive:
                 cache=folder / "cache",
             )
         )
-        self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
+        self.gateway = Gateway(
+            load(main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit
+        )
 
     async def __aenter__(self) -> "Archive":
         self.aftermath.begin()
@@ -105,6 +107,11 @@ class Archive:
             await self.aftermath.end()
             assert list(self.spool.iterdir()) == []
             assert self.unfinished() == []
+
+    @property
+    def audited(self) -> Audited:
+        """Assert what the audit trail tells: see `Aftermath.audited`."""
+        return self.aftermath.audited
 
     @property
     def exchanges(self) -> list[dict[str, Any]]:

@@ -28,26 +28,16 @@ def asserts(test: ast.AST) -> bool:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.fault)
 def test_each_fault_has_tests_that_are_there_and_assert_something(row: Row) -> None:
-    assert row.tests or row.pending
+    assert row.tests
     for name in row.tests:
         path, _, test = name.partition("::")
         assert test in functions_of(path), name
         assert asserts(functions_of(path)[test]), name
 
 
-def test_no_fault_is_named_twice_and_what_is_pending_is_known() -> None:
+def test_no_fault_is_named_twice() -> None:
     assert len({row.fault for row in ROWS}) == len(ROWS)
-    assert {row.pending for row in ROWS} - {""} == {
-        "of the configuration only certificates are read again",
-        "the audit trail",
-    }
 
 
 def test_the_page_for_operators_is_what_is_tested() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
-
-
-def test_the_page_says_nothing_of_what_is_pending() -> None:
-    text = " ".join(page().split())
-    for row in ROWS:
-        assert (row.fault in text) is not bool(row.pending)

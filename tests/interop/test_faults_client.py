@@ -7,7 +7,7 @@ from pytest_twisted import ensureDeferred
 from harmonygw.dicom.dimse import statuses
 from tests.interop.connection import Connection
 from tests.interop.held import Held, study_of
-from tests.interop.house import ANY_DICOM, STUDY, Client, House
+from tests.interop.house import ANY_DICOM, CLIENT, ENDS, STUDY, Client, House
 from tests.interop.pacs import PACS, silence
 
 BY_USER = "A-ABORT 0 0"
@@ -39,6 +39,7 @@ async def test_a_client_that_goes_away_amid_a_study_cancels_the_c_get_within_a_s
         logged = await house.logged()
         assert logged["outcome"] == "client_gone"
         pacs.held = study_of(1)
+        await house.audited("Begin 0", "Transferred 4", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -53,6 +54,7 @@ async def test_a_pacs_that_ignores_the_cancel_is_aborted_after_the_grace_time(tm
         await house.freed()
         assert house.places == (1, 1), "the association for queries alone is left"
         pacs.held = study_of(1)
+        await house.audited("Begin 0", "Transferred 4", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -68,6 +70,7 @@ async def test_a_client_that_goes_away_before_the_first_object_cancels_too(tmp_p
         client.transport.abortConnection()
         await pacs.saw("C-CANCEL-RQ")
         assert (await house.logged())["outcome"] == "client_gone"
+        await house.audited("Accessed 4", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -80,6 +83,7 @@ async def test_a_client_that_goes_away_while_the_pacs_does_not_answer_frees_its_
         client.transport.abortConnection()
         await pacs.saw("closed")
         assert (await house.logged())["outcome"] == "client_gone"
+        await house.audited("Accessed 4", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -95,6 +99,7 @@ async def test_a_client_that_goes_away_amid_a_search_cancels_the_c_find(tmp_path
         client.transport.abortConnection()
         await pacs.saw("C-CANCEL-RQ")
         assert (await house.logged())["outcome"] == "client_gone"
+        await house.audited("Query 4", users=CLIENT)
 
 
 @ensureDeferred
@@ -117,6 +122,7 @@ async def test_a_client_that_never_reads_costs_little_and_ends_at_the_write_dead
         reply = await client.reply()
         assert reply.is_broken_off
         pacs.held = study_of(1)
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -149,3 +155,4 @@ async def test_a_retrieval_that_finds_no_place_in_time_is_503_with_retry_after(t
         assert "queue_timeout_secs" in reply.problem["detail"]
         first.transport.abortConnection()
         await pacs.saw("C-CANCEL-RQ")
+        await house.audited("Accessed 8", "Accessed 4", users=CLIENT[:2])

@@ -13,7 +13,7 @@ from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRSP
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, EXPLICIT, Held, study_of
-from tests.interop.house import Client, House, Reply
+from tests.interop.house import CLIENT, ENDS, Client, House, Reply
 from tests.interop.pacs import PACS, drop, silence
 from tests.interop.processes import free_port
 
@@ -126,6 +126,7 @@ async def test_an_association_that_is_lost_amid_a_get_is_502_and_leaves_no_file(
         reply = await house.post("/get", STUDY)
         assert (reply.status, reply.whole, told(reply)["operation"]) == (502, True, "C-GET")
         assert (await house.logged())["outcome"] == "failed"
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -138,6 +139,7 @@ async def test_a_partial_get_is_502_with_the_status_and_leaves_no_file(tmp_path:
     async with DIMSEHouse(tmp_path, PACS(study_of(3), get=all_but_one)) as house:
         reply = await house.post("/get", STUDY)
         assert (reply.status, told(reply)["dimse_status"]) == (502, "B000H")
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -188,6 +190,7 @@ async def test_a_client_that_goes_away_amid_a_get_has_it_cancelled_and_leaves_no
         client.transport.abortConnection()
         await pacs.saw("C-CANCEL-RQ")
         assert (await house.logged())["outcome"] == "client_gone"
+        await house.audited("Begin 0", "Transferred 4", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -249,6 +252,7 @@ async def test_a_refused_store_is_502_with_its_status(tmp_path: Path) -> None:
         reply = await house.store()
         assert (reply.status, told(reply)["dimse_status"]) == (502, "A700H")
         assert "disk full" in told(reply)["detail"]
+        await house.audited("Begin 0", "Transferred 8", users=CLIENT, instances=0)
 
 
 @ensureDeferred
@@ -258,6 +262,7 @@ async def test_a_store_whose_response_is_lost_was_not_stored(tmp_path: Path) -> 
 
     async with DIMSEHouse(tmp_path, PACS(study_of(1), stored=lost)) as house:
         assert (await house.store()).status == 502
+        await house.audited("Begin 0", "Transferred 8", users=CLIENT, instances=0)
 
 
 @ensureDeferred

@@ -11,7 +11,7 @@ from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.upperlayer.negotiation import SupportedContext
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, EXPLICIT, IMPLICIT, STUDY_FIND, STUDY_GET, study_of
-from tests.interop.house import STUDY, House
+from tests.interop.house import CLIENT, STUDY, House
 from tests.interop.pacs import PACS, abort, drop, silence
 
 SEARCH = "/dicom/studies?StudyInstanceUID=1.2"
@@ -34,6 +34,7 @@ async def test_tcp_refused_is_502_naming_the_target_and_counts_for_the_circuit(t
         assert (logged["outcome"], logged["status"]) == ("failed", 502)
         assert logged["reason"].startswith("TransportError: archive: the connection was refused")
         assert house.target["last_failure"] == "the connection was refused"
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -46,6 +47,7 @@ async def test_after_three_failures_the_circuit_refuses_at_once_with_retry_after
         reply = await house.ask(SEARCH)
         assert statuses_ == [502, 502, 502]
         assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        await house.audited(*["Query 8"] * 4, users=CLIENT)
 
 
 @ensureDeferred
@@ -63,6 +65,7 @@ async def test_swallowed_syns_are_504_at_the_connect_timeout(tmp_path: Path) -> 
             reply = await house.ask(SEARCH)
         assert reply.status == 504
         assert "connect_timeout_secs" in reply.problem["detail"]
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -74,6 +77,7 @@ async def test_an_association_that_is_never_answered_is_504_and_aborted(tmp_path
         assert "association_timeout_secs" in reply.problem["detail"] or "A-ASSOCIATE-RQ" in reply.problem["detail"]
         await pacs.saw("closed")
         assert pacs.seen == ["connected", "A-ASSOCIATE-RQ", BY_USER, "closed"]
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -88,6 +92,7 @@ async def test_a_permanent_rejection_is_502_naming_the_ae_title_and_not_retried(
         assert "called AE title not recognized" in reply.problem["detail"]
         assert "PACS" in reply.problem["detail"]
         assert pacs.seen.count("A-ASSOCIATE-RQ") == 1
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -102,6 +107,7 @@ async def test_a_transient_rejection_is_retried_until_there_is_a_place(tmp_path:
         reply = await house.ask(SEARCH)
         assert reply.status == 200
         assert pacs.seen.count("A-ASSOCIATE-RQ") == 3
+        await house.audited("Query 0", users=CLIENT)
 
 
 @ensureDeferred
@@ -114,6 +120,7 @@ async def test_a_transient_rejection_beyond_the_deadline_is_503_with_retry_after
         assert reply.status == 503
         assert int(reply.headers["retry-after"]) >= 1
         assert "local limit exceeded" in reply.problem["detail"]
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -126,6 +133,7 @@ async def test_no_context_for_the_query_is_502_naming_sop_class_and_syntax(tmp_p
         assert reply.status == 502
         assert STUDY_FIND in reply.problem["detail"]
         assert EXPLICIT in reply.problem["detail"]
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -138,6 +146,7 @@ async def test_no_storage_context_is_502_naming_sop_class_and_syntax(tmp_path: P
         assert reply.status == 502
         assert CT in reply.problem["detail"]
         assert EXPLICIT in reply.problem["detail"]
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -149,6 +158,7 @@ async def test_no_storage_context_for_the_requests_own_syntax_is_406(tmp_path: P
         assert reply.status == 406
         assert "1.2.840.10008.1.2.4.70" in reply.problem["detail"]
         assert CT in reply.problem["detail"]
+        await house.audited("Accessed 4", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -163,6 +173,7 @@ async def test_an_association_lost_before_the_first_match_is_tried_once_more(tmp
         assert (await house.ask(SEARCH)).status == 200
         assert [asked.level for asked in pacs.asked[:2]] == ["STUDY", "STUDY"]
         assert (await house.logged())["notes"] == ["the association was lost before the first answer; tried once more"]
+        await house.audited("Query 0", users=CLIENT)
 
 
 @ensureDeferred
@@ -172,6 +183,7 @@ async def test_an_association_lost_before_the_first_match_twice_is_502(tmp_path:
         reply = await house.ask(SEARCH)
         assert reply.status == 502
         assert pacs.seen.count("C-FIND-RQ") == 2
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -184,6 +196,7 @@ async def test_an_association_lost_between_matches_is_502(tmp_path: Path) -> Non
     async with House(tmp_path, pacs) as house:
         assert (await house.ask(SEARCH)).status == 502
         assert pacs.seen.count("C-FIND-RQ") == 1
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -194,6 +207,7 @@ async def test_a_query_without_an_answer_is_504_and_the_association_aborted(tmp_
         assert reply.status == 504
         assert "silence_timeout_secs" in reply.problem["detail"]
         await pacs.saw(BY_USER)
+        await house.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -206,6 +220,7 @@ async def test_a_failed_query_is_502_with_its_status(tmp_path: Path) -> None:
         assert reply.status == 502
         assert reply.problem["dimse_status"] == "A700H"
         assert (await house.logged())["dimse_status"] == "A700H"
+        await house.audited("Query 8", users=CLIENT)
 
 
 GARBAGE = {
@@ -237,6 +252,7 @@ async def test_what_breaks_the_protocol_is_502_and_aborted_with_source_and_reaso
         await pacs.saw("closed")
         assert answer in pacs.seen
         assert (await house.logged())["reason"].startswith("PeerError: archive: ")
+        await house.audited("Alert hostile_bytes 8", "Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -259,6 +275,7 @@ async def test_an_endless_answer_is_cancelled_at_the_bound_and_warned_of(tmp_pat
         assert reply.status == 200
         assert reply.headers["warning"].startswith('299 harmonygw "The number of results exceeded')
         assert reply.content.count(b"00081190") == 50
+        await house.audited("Query 0", users=CLIENT)
 
 
 @ensureDeferred
@@ -276,6 +293,7 @@ async def test_a_cancel_that_is_ignored_is_followed_by_an_abort(tmp_path: Path) 
         await pacs.saw(BY_USER)
         assert 0.2 < pacs.times[BY_USER] - pacs.times["C-CANCEL-RQ"] < 1
         assert (await client.reply()).status == 200
+        await house.audited("Query 0", users=CLIENT)
 
 
 @ensureDeferred
@@ -305,3 +323,4 @@ async def test_what_the_archive_does_not_have_is_404(tmp_path: Path) -> None:
         reply = await house.ask(STUDY.replace("1.2", "9.9"))
         assert reply.status == 404
         assert (await house.logged())["outcome"] == "refused"
+        await house.audited("Accessed 4", users=CLIENT[:2])

@@ -20,7 +20,7 @@ from harmonygw.net.connecting import target_endpoint
 from tests.interop import house as house_module
 from tests.interop.held import IMPLICIT, VERIFICATION, Held, study_of
 from tests.interop.hospital import Hospital
-from tests.interop.house import ANY_DICOM, CONFIGURATION, STUDY, Client, House, reactor
+from tests.interop.house import ANY_DICOM, CLIENT, CONFIGURATION, STUDY, Client, House, reactor
 from tests.interop.pacs import PACS
 
 MIB = 1024 * 1024
@@ -82,6 +82,7 @@ async def test_without_a_descriptor_for_the_pacs_it_is_503_and_no_fault_of_the_p
             assert "Too many open files" in (await house.logged(4))["reason"]
         assert pacs.seen == []
         assert house.target["last_failure"] == "", "the circuit counts what the target does, and not what we lack"
+        await house.audited(*["Query 8"] * 4, users=CLIENT)
 
 
 @ensureDeferred
@@ -216,3 +217,4 @@ async def test_a_decoder_that_hangs_or_crashes_costs_its_request_and_no_other(
         reply = await house.ask(RENDERED, "image/png")
         assert (reply.status, reply.content[:8]) == (200, b"\x89PNG\r\n\x1a\n")
         assert workers() != [worker]
+        await house.audited("Accessed 0", "Query 0", "Accessed 8", "Accessed 0", users=CLIENT[:2])

@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from harmonygw.dicom.dimse import statuses
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import STUDY_FIND, STUDY_MOVE, Held, study_of
-from tests.interop.house import STUDY, House
+from tests.interop.house import CLIENT, ENDS, STUDY, House
 from tests.interop.pacs import PACS, deliver
 from tests.interop.processes import free_port
 
@@ -70,6 +70,7 @@ async def test_success_without_any_instance_is_502_after_the_grace_time(tmp_path
         assert reply.status == 502
         assert "sent nothing of what it lists" in reply.problem["detail"]
         assert pacs.seen.count("C-MOVE-RQ") == 2
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -93,15 +94,22 @@ async def test_an_association_lost_amid_a_move_breaks_the_reply_off(tmp_path: Pa
         reply = await house.retrieve()
         assert reply.is_broken_off
         assert (await house.logged())["reason"].startswith("TransportError: ")
+        await house.audited("Begin 0", "Transferred 0", "Transferred 8", users=ENDS, instances=1)
 
 
 @pytest.mark.parametrize(
-    ("held", "message_id"),
-    [(Held(), 9999), (Held(study="9.9"), None), (Held(patient="P2"), None)],
+    ("held", "message_id", "kind"),
+    [
+        (Held(), 9999, "unsolicited_object"),
+        (Held(study="9.9"), None, "unsolicited_object"),
+        (Held(patient="P2"), None, "patients_differ"),
+    ],
     ids=["of another move", "of another study", "of another patient"],
 )
 @ensureDeferred
-async def test_what_the_move_did_not_ask_for_is_refused(tmp_path: Path, held: Held, message_id: int | None) -> None:
+async def test_what_the_move_did_not_ask_for_is_refused(
+    tmp_path: Path, held: Held, message_id: int | None, kind: str
+) -> None:
     answered: list[int] = []
 
     async def smuggle(connection: Connection, asked: Asked) -> None:
@@ -118,6 +126,8 @@ async def test_what_the_move_did_not_ask_for_is_refused(tmp_path: Path, held: He
         assert reply.status == 502
         assert b"DICM" not in reply.raw
         assert set(answered) == {statuses.NOT_AUTHORIZED}
+        alerts = [f"Alert {kind} 8"] * pacs.seen.count("C-MOVE-RQ")
+        await house.audited(*alerts, "Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -142,6 +152,7 @@ async def test_what_comes_after_a_cancelled_move_is_refused(tmp_path: Path) -> N
         await pacs.saw("late")
         assert answered == [statuses.NOT_AUTHORIZED]
         assert (await house.logged())["outcome"] == "client_gone"
+        await house.audited("Begin 0", "Transferred 0", "Transferred 4", "Alert unsolicited_object 8", instances=1)
 
 
 @ensureDeferred
@@ -157,6 +168,7 @@ async def test_what_nobody_asked_for_is_refused_at_any_time(tmp_path: Path) -> N
     async with moving(tmp_path, pacs) as house:
         await house.ask("/dicom/studies?StudyInstanceUID=1.2")
         assert answered == [statuses.NOT_AUTHORIZED]
+        await house.audited("Alert unsolicited_object 8", "Query 0", users=CLIENT)
 
 
 class _Destination:

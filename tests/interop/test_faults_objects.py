@@ -13,7 +13,7 @@ from harmonygw.dicom.dataset.json_decoding import from_json
 from harmonygw.dicom.dimse.commands import CFindRSP, CStoreRQ
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, EXPLICIT, Held, study_of
-from tests.interop.house import PATIENT, STUDY, House
+from tests.interop.house import CLIENT, ENDS, PATIENT, STUDY, House
 from tests.interop.pacs import PACS
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -44,6 +44,7 @@ async def test_a_match_nested_without_end_is_502_naming_the_limit(tmp_path: Path
         assert reply.status == 502
         assert "MAX_NESTING_DEPTH" in reply.problem["detail"]
         await pacs.saw("A-ABORT 0 0")
+        await house.audited("Alert hostile_bytes 8", "Query 8", users=CLIENT)
 
 
 @pytest.mark.parametrize(("path", "group"), [("", 0x0008), ("/metadata", 0x0008), ("/metadata", 0x7FFF)])
@@ -83,6 +84,7 @@ async def test_an_object_that_inflates_a_thousandfold_fails_naming_the_limit(tmp
         assert not reply.whole or reply.status == 502
         assert len(reply.raw) < len(bomb) * 500
         assert "MAX_INFLATION_RATIO" in (await house.logged())["reason"]
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -95,6 +97,7 @@ async def test_a_uid_in_a_match_cannot_climb_out_of_a_url(tmp_path: Path) -> Non
         reply = await house.ask("/dicom/studies?PatientID=P1")
         [match] = json.loads(reply.content)
         assert match["00081190"]["Value"] == ["http://gateway/dicom/studies/..%2Fx"]
+        await house.audited("Query 0", users=CLIENT)
 
 
 @ensureDeferred
@@ -108,6 +111,7 @@ async def test_a_peer_that_vanished_without_a_word_frees_its_place(tmp_path: Pat
         await house.freed()
         for connection in pacs.connections:
             connection.transport.resumeProducing()
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 US = {"vr": "US"}

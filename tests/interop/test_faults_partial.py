@@ -13,7 +13,7 @@ from tests.interop import house as house_module
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import Held, study_of
 from tests.interop.hospital import Hospital
-from tests.interop.house import ANY_DICOM, CONFIGURATION, STUDY, House, Reply
+from tests.interop.house import ANY_DICOM, CLIENT, CONFIGURATION, ENDS, STUDY, House, Reply
 from tests.interop.pacs import PACS, drop
 
 BIG = 300_000
@@ -71,6 +71,7 @@ async def test_what_came_is_206_and_what_did_not_is_named(tmp_path: Path, report
         assert (logged["outcome"], logged["status"], logged["dimse_status"]) == ("complete", 206, "B000H")
         assert any("1 of 3 instances did not come" in note for note in logged["notes"])
         assert spooled(reporting) == []
+        await house.audited("Begin 0", "Transferred 0", "Transferred 8", users=ENDS, instances=2)
 
 
 @ensureDeferred
@@ -81,6 +82,7 @@ async def test_a_whole_study_is_200_and_announced(tmp_path: Path, reporting: Pat
         assert reply.content.count(b"DICM") == 3
         assert len(reply.content) == int(reply.headers["content-length"])
         assert spooled(reporting) == []
+        await house.audited("Begin 0", "Transferred 0", users=ENDS, instances=3)
 
 
 @ensureDeferred
@@ -91,6 +93,7 @@ async def test_nothing_is_502_as_ever(tmp_path: Path) -> None:
     async with House(tmp_path, PACS(study_of(3), get=fails)) as house:
         reply = await house.retrieve()
         assert (reply.status, reply.problem["dimse_status"]) == (502, "A702H")
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -104,7 +107,8 @@ async def test_an_association_that_is_lost_is_502_and_nothing_of_it_gets_out(tmp
         assert (reply.status, reply.whole) == (502, True)
         assert b"DICM" not in reply.raw
         assert (await house.logged())["outcome"] == "failed"
-        assert spooled(reporting) == []
+        await house._until(lambda: not spooled(reporting))
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 @pytest.mark.parametrize(("more", "accept"), [(", partial_bytes = 400_000", ANY_DICOM), ("", "application/zip")])
@@ -120,6 +124,7 @@ async def test_what_is_too_much_and_what_ends_as_a_file_is_broken_off(
         assert logged["outcome"] == "aborted"
         assert any("partial_bytes" in note for note in logged["notes"]) is bool(more)
         assert spooled(spool) == []
+        await house.audited("Begin 0", "Transferred 0", "Transferred 8", users=ENDS, instances=2)
 
 
 @ensureDeferred
@@ -139,7 +144,8 @@ async def test_who_goes_away_while_it_is_gathered_has_it_cancelled(tmp_path: Pat
         client.transport.abortConnection()
         await pacs.saw("C-CANCEL-RQ")
         assert (await house.logged())["outcome"] == "client_gone"
-        assert spooled(reporting) == []
+        await house._until(lambda: not spooled(reporting))
+        await house.audited("Begin 0", "Transferred 4", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -158,6 +164,7 @@ async def test_a_disk_that_is_full_is_502(tmp_path: Path, monkeypatch: pytest.Mo
         assert reply.status == 502
         assert "no room" in reply.problem["detail"]
         assert str(reporting) not in reply.raw.decode()
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 @pytest.mark.parametrize("middleware", [("bridge",), ("bridge", "cache")], ids=["", "cached"])

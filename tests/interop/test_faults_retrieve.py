@@ -13,7 +13,7 @@ from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CGetRQ
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import CT, Held, study_of
-from tests.interop.house import ANY_DICOM, STUDY, House, Reply
+from tests.interop.house import ANY_DICOM, CLIENT, ENDS, STUDY, House, Reply
 from tests.interop.pacs import PACS, abort, drop, silence
 
 BY_USER = "A-ABORT 0 0"
@@ -71,6 +71,7 @@ async def test_a_good_study_is_whole(tmp_path: Path) -> None:
         logged = await house.logged()
         assert (logged["outcome"], logged["instances"], logged["dimse_status"]) == ("complete", 3, "0000H")
         assert logged["bytes"] == len(reply.content)
+        await house.audited("Begin 0", "Transferred 0", users=ENDS, instances=3)
 
 
 @pytest.mark.parametrize("fault", [drop, abort], ids=["reset", "A-ABORT"])
@@ -86,6 +87,7 @@ async def test_an_association_lost_before_the_first_object_is_tried_once_more(tm
         assert (reply.status, reply.whole) == (200, True)
         assert pacs.seen.count("C-GET-RQ") == 2
         assert "tried once more" in (await house.logged())["notes"][0]
+        await house.audited("Begin 0", "Transferred 0", users=ENDS, instances=2)
 
 
 @pytest.mark.parametrize("fault", [drop, abort], ids=["reset", "A-ABORT"])
@@ -97,6 +99,7 @@ async def test_an_association_lost_before_the_first_object_twice_is_502(tmp_path
         assert reply.status == 502
         assert reply.problem["detail"].startswith("archive: ")
         assert pacs.seen.count("C-GET-RQ") == 2
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 LOSSES = {
@@ -121,6 +124,8 @@ async def test_an_association_lost_after_the_first_byte_breaks_the_reply_off(tmp
         logged = await house.logged()
         assert (logged["outcome"], logged["status"]) == ("aborted", 200)
         assert logged["reason"].startswith("TransportError: ")
+        whole = ["Transferred 0"] * ("between" in loss)
+        await house.audited("Begin 0", *whole, "Transferred 8", users=ENDS, instances=len(whole))
 
 
 @ensureDeferred
@@ -128,6 +133,7 @@ async def test_an_instance_by_itself_is_broken_off_too(tmp_path: Path) -> None:
     async with House(tmp_path, PACS(study_of(1, size=BIG), get=amid_one(Connection.reset))) as house:
         reply = await break_off(house, INSTANCE, "application/dicom; transfer-syntax=*")
         assert (reply.status, reply.whole, reply.reset) == (200, False, True)
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 @ensureDeferred
@@ -135,6 +141,7 @@ async def test_metadata_is_broken_off_too(tmp_path: Path) -> None:
     async with House(tmp_path, PACS(study_of(2), get=after_one(Connection.reset))) as house:
         reply = await break_off(house, f"{STUDY}/metadata", "application/dicom+json")
         assert (reply.whole, reply.content.endswith(b"]")) == (False, False)
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -146,6 +153,7 @@ async def test_silence_before_the_first_object_is_504_and_aborted(tmp_path: Path
         assert "silence_timeout_secs" in reply.problem["detail"]
         await pacs.saw(BY_USER)
         assert pacs.seen.count("C-GET-RQ") == 1
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -156,6 +164,7 @@ async def test_silence_amid_an_object_breaks_the_reply_off_and_aborts_the_associ
         assert reply.is_broken_off
         await pacs.saw(BY_USER)
         assert "silence_timeout_secs" in (await house.logged())["reason"]
+        await house.audited("Begin 0", "Transferred 8", users=ENDS, instances=0)
 
 
 GARBAGE = {
@@ -176,6 +185,7 @@ async def test_what_breaks_the_protocol_breaks_the_reply_off_and_aborts(tmp_path
         assert reply.is_broken_off
         await pacs.saw(answer)
         assert (await house.logged())["reason"].startswith("PeerError: ")
+        await house.audited("Begin 0", "Alert hostile_bytes 8", "Transferred 8", users=ENDS, instances=0)
 
 
 # Objects that were not asked for
@@ -210,6 +220,8 @@ async def test_an_object_that_was_not_asked_for_is_refused_and_the_exchange_fail
         assert "C-CANCEL-RQ" in pacs.seen
         assert "A-ABORT 0 0" not in pacs.seen
         assert held.sop in (await house.logged())["reason"]
+        kind = "patients_differ" if "patient" in wrong else "unsolicited_object"
+        await house.audited(f"Alert {kind} 8", "Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -227,6 +239,9 @@ async def test_an_object_of_another_patient_after_the_first_breaks_the_reply_off
         assert reply.content.count(b"DICM") == 1
         assert b"P2" not in reply.content
         assert "another patient" in (await house.logged())["reason"]
+        await house.audited(
+            "Begin 0", "Alert patients_differ 8", "Transferred 0", "Transferred 8", users=ENDS, instances=1
+        )
 
 
 @ensureDeferred
@@ -245,6 +260,7 @@ async def test_a_study_uid_of_several_patients_is_409(tmp_path: Path) -> None:
         assert reply.status == 409
         assert "several patients" in reply.problem["detail"]
         assert "C-GET-RQ" not in pacs.seen
+        await house.audited("Alert patients_differ 8", "Accessed 4", users=CLIENT[:2])
 
 
 def element(tag: int, value: bytes) -> bytes:
@@ -273,6 +289,7 @@ async def test_a_uid_that_cannot_be_one_is_502_and_aborted(tmp_path: Path, uid: 
         reply = await house.retrieve()
         assert reply.status == 502
         await pacs.saw(INVALID_PARAMETER_VALUE)
+        await house.audited("Alert hostile_bytes 8", "Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -289,6 +306,7 @@ async def test_a_data_set_that_is_none_fails_the_exchange(tmp_path: Path) -> Non
         reply = await house.retrieve()
         assert reply.status == 502
         assert b"DICM" not in reply.raw
+        await house.audited("Alert unsolicited_object 8", "Accessed 8", users=CLIENT[:2])
 
 
 # Final statuses that do not mean what they say
@@ -314,6 +332,7 @@ async def test_failed_sub_operations_are_asked_for_again_and_break_the_reply_off
         logged = await house.logged()
         assert "Incomplete: archive: 1 of 2 instances did not come" in logged["reason"]
         assert logged["dimse_status"] == "B000H"
+        await house.audited("Begin 0", "Transferred 0", "Transferred 8", users=ENDS, instances=1)
 
 
 @ensureDeferred
@@ -325,6 +344,7 @@ async def test_sub_operations_that_all_failed_are_502(tmp_path: Path) -> None:
         reply = await house.retrieve()
         assert reply.status == 502
         assert reply.problem["dimse_status"] == "A702H"
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -351,6 +371,7 @@ async def test_success_with_too_few_instances_for_ever_breaks_the_reply_off(tmp_
         reply = await house.retrieve()
         assert reply.is_broken_off
         assert reply.content.count(b"DICM") == 1
+        await house.audited("Begin 0", "Transferred 0", "Transferred 8", users=ENDS, instances=1)
 
 
 @ensureDeferred
@@ -362,6 +383,7 @@ async def test_success_without_any_instance_is_502(tmp_path: Path) -> None:
         reply = await house.retrieve()
         assert reply.status == 502
         assert "sent nothing of what it lists" in reply.problem["detail"]
+        await house.audited("Accessed 8", users=CLIENT[:2])
 
 
 @ensureDeferred
@@ -374,3 +396,4 @@ async def test_a_refusal_is_502_with_its_status(tmp_path: Path) -> None:
         reply = await house.retrieve()
         assert (reply.status, reply.problem["dimse_status"]) == (502, "A700H")
         assert pacs.seen.count("C-GET-RQ") == 1
+        await house.audited("Accessed 8", users=CLIENT[:2])

@@ -14,7 +14,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
 
+from tests.dicom.audit.schema import validated
 from tests.interop.aftermath import Aftermath, until
+from tests.interop.audited import instances_of, word
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import study_of
 from tests.interop.house import ANY_DICOM, CONFIGURATION, STUDY, TARGET, Client, Reply, reactor
@@ -28,6 +30,22 @@ CLEAN = -signal.SIGTERM
 """How a process ends that is asked to and has done everything: systemd.service(5) calls that clean."""
 
 
+AUDIT = """
+[audit]
+enabled = true
+transport = "file"
+path = "{folder}/audit.log"
+spool_path = "{folder}/audit"
+"""
+
+
+def told(folder: Path) -> list[tuple[str, int]]:
+    """What the audit trail has told, and of how many instances."""
+    lines = (folder / "audit.log").read_bytes().splitlines()
+    messages = [validated(line.partition(b"\xef\xbb\xbf")[2]) for line in lines]
+    return [(word(one), instances_of(one)) for one in messages]
+
+
 @contextmanager
 def gateway(folder: Path, pacs: PACS, drain_secs: float) -> Iterator[tuple[int, "subprocess.Popen[bytes]"]]:
     """The gateway as a process of its own."""
@@ -35,7 +53,8 @@ def gateway(folder: Path, pacs: PACS, drain_secs: float) -> Iterator[tuple[int, 
     draining = f"drain_delay_secs = {DRAIN_DELAY_SECS}\ndrain_timeout_secs = {drain_secs}"
     text = CONFIGURATION.replace("HTTP_PORT", str(port)).replace("drain_timeout_secs = 0", draining)
     path = folder / "config.toml"
-    path.write_text(text + "silence_timeout_secs = 20\n" + TARGET.format(port=pacs.port), encoding="utf-8")
+    audit = AUDIT.format(folder=folder)
+    path.write_text(text + "silence_timeout_secs = 20\n" + TARGET.format(port=pacs.port) + audit, encoding="utf-8")
     twistd = str(Path(sys.executable).with_name("twistd"))
     arguments = [twistd, "-n", "--pidfile=", "harmonygw", "-c", str(path)]
     with running(arguments, port, log=folder / "log", cwd=Path(__file__).resolve().parents[2]) as process:
@@ -92,6 +111,7 @@ async def test_what_is_under_way_ends_and_nothing_new_is_taken(tmp_path: Path) -
         assert time.monotonic() - started < DRAIN_DELAY_SECS + DRAIN_SECS
         await pacs.quiet()
     await pacs.stop()
+    assert told(tmp_path) == [("Application 0", 0), ("Begin 0", 0), ("Transferred 0", 3), ("Application 0", 0)]
     aftermath.stop()
     await aftermath.end()
 
@@ -111,6 +131,9 @@ async def test_what_does_not_end_in_time_is_broken_off(tmp_path: Path) -> None:
         assert any(one in pacs.seen for one in ("C-CANCEL-RQ", "A-ABORT 0 0"))
         assert "drain_timeout_secs" in (tmp_path / "log").read_text()
     await pacs.stop()
+    start, begin, *transferred, end = told(tmp_path)
+    assert (start, begin, end) == (("Application 0", 0), ("Begin 0", 0), ("Application 0", 0))
+    assert transferred == [("Transferred 0", 1), ("Transferred 8", 0)]
 
 
 def listens(port: int) -> bool:

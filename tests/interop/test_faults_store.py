@@ -12,7 +12,7 @@ from harmonygw.dicom.dimse import statuses
 from harmonygw.dicom.dimse.commands import CStoreRSP
 from tests.interop.connection import Asked, Connection
 from tests.interop.held import EXPLICIT, Held, study_of
-from tests.interop.house import House, Reply
+from tests.interop.house import CLIENT, House, Reply
 from tests.interop.pacs import PACS, silence
 from tests.interop.stow import MULTIPART, Module, multipart
 
@@ -58,6 +58,7 @@ async def test_what_the_pacs_refuses_is_202_with_its_reason_and_the_rest_is_stor
         logged = await house.logged()
         assert (logged["outcome"], logged["instances"]) == ("complete", 1)
         assert any("A700" in note for note in logged["notes"]), logged["notes"]
+        await house.audited("Begin 0", "Transferred 0", "Transferred 8", users=CLIENT, instances=1)
 
 
 @pytest.mark.parametrize("fault", [Connection.reset, Connection.abort], ids=["reset", "A-ABORT"])
@@ -74,6 +75,7 @@ async def test_what_was_sent_and_never_answered_was_not_stored(tmp_path: Path, f
         reply = await store(house, *study_of(2))
         module = Module(reply.content)
         assert (reply.status, module.stored, list(module.failed)) == (202, UIDS[:1], UIDS[1:])
+        await house.audited("Begin 0", "Transferred 0", "Transferred 8", users=CLIENT, instances=1)
 
 
 @ensureDeferred
@@ -85,6 +87,7 @@ async def test_a_pacs_that_never_answers_has_stored_nothing(tmp_path: Path) -> N
         assert (reply.status, module.stored, list(module.failed)) == (409, [], UIDS[:1])
         await pacs.saw("A-ABORT 0 0")
         assert "silence_timeout_secs" in json.dumps((await house.logged())["notes"])
+        await house.audited("Begin 0", "Transferred 4", users=CLIENT, instances=0)
 
 
 @ensureDeferred
@@ -95,3 +98,4 @@ async def test_a_pacs_that_is_down_is_an_error_and_no_report(tmp_path: Path) -> 
         reply = await store(house, *study_of(1))
         assert (reply.status, reply.problem["target"]) == (502, "pacs")
         assert pacs.received == []
+        await house.audited("Begin 0", "Transferred 8", users=CLIENT, instances=0)

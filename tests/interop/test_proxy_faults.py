@@ -9,6 +9,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 
 from harmonygw.net.http.client.limits import MAX_HEADER_BYTES
+from tests.dicom.audit.schema import objects_of
 from tests.interop.web_server import Peer, Proxy, WebServer, reactor
 
 pytestmark = pytest.mark.interop
@@ -28,6 +29,10 @@ def answering(*data: bytes, then: str = "") -> Any:
     return answer
 
 
+CLIENT = ("127.0.0.1", "behind", "server")
+"""The participants of a query."""
+
+
 @ensureDeferred
 async def test_a_server_that_refuses_is_502_and_comes_back(tmp_path: Path) -> None:
     server = WebServer()
@@ -42,6 +47,7 @@ async def test_a_server_that_refuses_is_502_and_comes_back(tmp_path: Path) -> No
         assert f"http://127.0.0.1:{server.port}/base" in line["reason"]
         assert line["notes"] == ["the connection was refused; tried again"]
         assert proxy.target["last_failure"] == "the connection was refused"
+        await proxy.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -123,6 +129,7 @@ async def test_a_connection_that_breaks_before_an_answer_is_tried_again_and_then
         reply = await proxy.ask()
         assert reply.status == 502
         assert len(server.peers) == 2
+        await proxy.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -160,6 +167,7 @@ async def test_a_body_that_breaks_off_resets_the_client(data: bytes, then: str, 
         line = await proxy.logged()
         assert line["outcome"] == "aborted"
         assert "Incomplete" in line["reason"]
+        await proxy.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -171,6 +179,17 @@ async def test_a_body_that_breaks_off_before_its_first_byte_is_502(tmp_path: Pat
 
 
 @ensureDeferred
+async def test_a_study_that_is_passed_on_and_breaks_off_is_told_as_broken(tmp_path: Path) -> None:
+    server = WebServer(answering(OK + b"Content-Length: 100\r\n\r\nonly this", then="close"))
+    async with Proxy(tmp_path, server) as proxy:
+        reply = await proxy.ask("/dicom/studies/1.2")
+        assert (reply.whole, reply.reset) == (False, True)
+        begin, end = await proxy.audited("Begin 0", "Transferred 8", users=("behind", "127.0.0.1", "server"))
+        for one in (begin, end):
+            assert (objects_of(one, "110180"), objects_of(one, "2")) == (["1.2"], ["<none>"])
+
+
+@ensureDeferred
 async def test_a_server_that_falls_silent_amid_a_body_resets_the_client(tmp_path: Path) -> None:
     server = WebServer(answering(OK + b"Content-Length: 100\r\n\r\nonly this"))
     async with Proxy(tmp_path, server) as proxy:
@@ -178,6 +197,7 @@ async def test_a_server_that_falls_silent_amid_a_body_resets_the_client(tmp_path
         assert (reply.status, reply.whole, reply.reset) == (200, False, True)
         assert "silence_timeout_secs" in (await proxy.logged())["reason"]
         assert await server.peers[0].gone
+        await proxy.audited("Query 8", users=CLIENT)
 
 
 @ensureDeferred
@@ -226,6 +246,7 @@ async def test_a_client_that_goes_away_ends_the_request(tmp_path: Path) -> None:
         client.transport.abortConnection()
         assert await server.peers[0].gone
         assert (await proxy.logged())["outcome"] == "client_gone"
+        await proxy.audited("Query 4", users=CLIENT)
 
 
 @ensureDeferred
@@ -237,6 +258,7 @@ async def test_a_client_that_goes_away_amid_a_body_ends_it(tmp_path: Path) -> No
         client.transport.abortConnection()
         assert await server.peers[0].gone
         assert (await proxy.logged())["outcome"] == "client_gone"
+        await proxy.audited("Query 4", users=CLIENT)
 
 
 @ensureDeferred

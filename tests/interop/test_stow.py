@@ -203,6 +203,9 @@ async def test_a_client_that_goes_away_leaves_nothing_unfinished(tmp_path: Path)
         assert archive.exchanges[0]["outcome"] == "client_gone"
         await archive.until(lambda: not archive.unfinished())
         assert list(on_disk(archive)) == ["1.2.3.1"]
+        await archive.audited(
+            "Begin 0", "Transferred 0", "Transferred 4", users=("127.0.0.1", "storing", "archive"), instances=1
+        )
 
 
 @pytest.mark.parametrize("json", [False, True])
@@ -224,6 +227,7 @@ async def test_a_body_that_stalls_is_408_and_nothing_is_left(tmp_path: Path, jso
         assert "body_timeout_secs" in detail
         assert ("1 instance had been stored by then" in detail) is not json
         assert len(on_disk(archive)) == (0 if json else 1)
+        await archive.audited(*(["Accessed 4"] if json else ["Begin 0", "Transferred 0", "Transferred 4"]))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -242,6 +246,7 @@ async def test_a_body_over_the_limit_is_413_and_the_client_gets_to_see_it(tmp_pa
         assert "800000 bytes" in reply.problem["detail"]
         assert ("1 instance had been stored by then" in reply.problem["detail"]) is chunked
         assert list(on_disk(archive)) == (["1.2.3.1"] if chunked else [])
+        await archive.audited(*(["Begin 0", "Transferred 0", "Transferred 4"] if chunked else ["Accessed 4"]))
 
 
 @ensureDeferred

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from harmonygw.config.loading import load
 from harmonygw.service import Gateway, available
-from tests.interop.aftermath import Aftermath, until
+from tests.interop.aftermath import Aftermath, Audited, until
 from tests.interop.house import Client, Reply
 from tests.interop.processes import free_port
 
@@ -203,7 +203,9 @@ class Proxy:
         text += "\n".join(f"{name} = {_toml(value)}" for name, value in self._options.items())
         main = self._folder / "config.toml"
         main.write_text(text, encoding="utf-8")
-        self.gateway = Gateway(load(main, environ={}, available=available()), reactor)
+        self.gateway = Gateway(
+            load(main, environ={}, available=available()), reactor, audit_repository=self.aftermath.audit
+        )
         self.gateway.startService()
         return self
 
@@ -217,6 +219,11 @@ class Proxy:
             self.aftermath.stop()
         if kind is None:
             await self.aftermath.end()
+
+    @property
+    def audited(self) -> Audited:
+        """Assert what the audit trail tells: see `Aftermath.audited`."""
+        return self.aftermath.audited
 
     @property
     def exchanges(self) -> list[dict[str, Any]]:

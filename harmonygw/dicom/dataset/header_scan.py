@@ -144,7 +144,7 @@ class HeaderScan:
         if whole:
             self._last = _END
             limit = MAX_INFLATED if syntax.deflated else WHOLE_LIMIT
-        self._unique = also | (_KEYWORDS.keys() - _NOBODY_S_IDENTITY)
+        self._unique = also | (KEYWORDS.keys() - _NOBODY_S_IDENTITY)
         self.values: dict[str, str] = {}
         """Keyword to value without padding, of the attributes found: SpecificCharacterSet, SOPClassUID,
         SOPInstanceUID, StudyDate, AccessionNumber, Modality, PatientName, PatientID, IssuerOfPatientID,

@@ -20,6 +20,7 @@ from harmonygw.errors import (
     PeerError,
     TransportError,
 )
+from harmonygw.exchange import AssociationOrigin, Request
 from harmonygw.operations import Echo, Level, Retrieve, Store
 from harmonygw.streams import Feed, Pieces
 from tests.backends.storage.objects import (
@@ -89,6 +90,15 @@ async def test_a_file_is_a_part_10_file_that_says_who_sent_it(tmp_path: Path) ->
 async def test_an_echo_is_answered_with_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as backend:
         assert (await respond(backend, Echo())).result is None
+
+
+@ensureDeferred
+async def test_its_name_is_what_a_client_and_the_log_hear_and_not_its_folder(tmp_path: Path) -> None:
+    async with running(tmp_path) as backend:
+        request = Request(AssociationOrigin("MODALITY", "GATEWAY"), "192.0.2.1", "c1", operation=Echo())
+        await backend.respond(request)
+        assert request.record.target == backend._name
+        assert str(tmp_path) not in request.record.target
 
 
 @ensureDeferred
