@@ -141,7 +141,7 @@ async def until(condition: Callable[[], bool], told: Callable[[], object]) -> No
 
 
 def _descriptors() -> dict[str, str]:
-    """What this process has open, by number."""
+    """What this process has open, by number; but for what Twisted keeps so that a lack of descriptors can be told."""
     folder = Path("/proc/self/fd")
     found: dict[str, str] = {}
     for number in os.listdir(folder):
@@ -149,5 +149,6 @@ def _descriptors() -> dict[str, str]:
             target = os.readlink(folder / number)
         except FileNotFoundError:  # the listing's own
             continue
-        found[number] = target
+        if target != os.devnull:
+            found[number] = target
     return found

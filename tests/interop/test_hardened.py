@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import bcrypt
-import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.threads import deferToThread
 
@@ -73,56 +73,62 @@ class Site:
         return await self.curl(*arguments, f"http://127.0.0.1:{self.operators}/admin/{path}")
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
+@asynccontextmanager
+async def shipped(folder: Path) -> AsyncGenerator[Site, None]:
+    """The gateway, ready; and the issuer of its tokens."""
     need("curl")
-    one = Site(tmp_path, Issuer())
-    command = twistd.command("-n", "--pidfile=", "harmonygw", "-c", str(tmp_path / "config.toml"))
-    with running(command, one.viewers, log=tmp_path / "log", cwd=tmp_path, **one.environment):
-        yield one
+    issuer = Issuer()
+    site = Site(folder, issuer)
+    command = twistd.command("-n", "--pidfile=", "harmonygw", "-c", str(folder / "config.toml"))
+    try:
+        with running(command, site.viewers, log=folder / "log", cwd=folder, **site.environment):
+            await site.ready()
+            yield site
+    finally:
+        await issuer.stop()
 
 
 @ensureDeferred
-async def test_who_gets_in_and_who_does_not(site: Site) -> None:
-    status, _ = await site.curl(f"http://127.0.0.1:{site.viewers}/dicomweb/studies")
-    assert status == 0, "in clear there is nobody"
-    await site.ready()
-    status, problem = await site.curl(f"https://127.0.0.1:{site.viewers}/dicomweb/studies")
-    assert (status, problem["detail"]) == (401, "A bearer token is needed.")
-    patients, searches = (site.issuer.token(one, aud="radiology-gateway") for one in ("patient/*.rs", "user/*.s"))
-    assert (await site.ask(patients, "/studies"))[0] == 403, "no patient is named"
-    assert (await site.ask(site.issuer.token("user/*.rs"), "/studies"))[0] == 401, "made for another service"
-    assert (await site.ask(searches, "/studies/1.2"))[0] == 403
-    assert (await site.ask(searches, "/studies", "-X", "DELETE"))[0] == 405
-    stores = site.issuer.token("user/*.c", aud="radiology-gateway")
-    assert (await site.ask(stores, "/studies", "--data-binary", "@/dev/null"))[0] == 403, "reading only"
-    status, problem = await site.ask(searches, "/studies")
-    assert (status, problem["target"]) == (502, "archive"), "past everything, to an archive that is not there"
+async def test_who_gets_in_and_who_does_not(tmp_path: Path) -> None:
+    async with shipped(tmp_path) as site:
+        status, _ = await site.curl(f"http://127.0.0.1:{site.viewers}/dicomweb/studies")
+        assert status == 0, "in clear there is nobody"
+        status, problem = await site.curl(f"https://127.0.0.1:{site.viewers}/dicomweb/studies")
+        assert (status, problem["detail"]) == (401, "A bearer token is needed.")
+        patients, searches = (site.issuer.token(one, aud="radiology-gateway") for one in ("patient/*.rs", "user/*.s"))
+        assert (await site.ask(patients, "/studies"))[0] == 403, "no patient is named"
+        assert (await site.ask(site.issuer.token("user/*.rs"), "/studies"))[0] == 401, "made for another service"
+        assert (await site.ask(searches, "/studies/1.2"))[0] == 403
+        assert (await site.ask(searches, "/studies", "-X", "DELETE"))[0] == 405
+        stores = site.issuer.token("user/*.c", aud="radiology-gateway")
+        assert (await site.ask(stores, "/studies", "--data-binary", "@/dev/null"))[0] == 403, "reading only"
+        status, problem = await site.ask(searches, "/studies")
+        assert (status, problem["target"]) == (502, "archive"), "past everything, to an archive that is not there"
 
 
 @ensureDeferred
-async def test_what_the_operator_sees_and_does(site: Site) -> None:
-    await site.ready()
-    assert (await site.operate("audit"))[0] == 401
-    status, audit = await site.operate("audit", *OPERATOR)
-    assert (status, audit["accepting"], audit["fail_closed"]) == (200, True, True)
-    assert audit["connected"] is False
-    assert audit["waiting"] >= 2, "that it started, and that somebody did not get in"
-    reload = ("-X", "POST", "-H", "Content-Type: application/json")
-    assert (await site.operate("reload", *reload))[0] == 401
-    status, done = await site.operate("reload", *reload, *OPERATOR)
-    assert (status, done["changed"], done["needs_restart"]) == (200, {}, [])
+async def test_what_the_operator_sees_and_does(tmp_path: Path) -> None:
+    async with shipped(tmp_path) as site:
+        assert (await site.operate("audit"))[0] == 401
+        status, audit = await site.operate("audit", *OPERATOR)
+        assert (status, audit["accepting"], audit["fail_closed"]) == (200, True, True)
+        assert audit["connected"] is False
+        assert audit["waiting"] >= 2, "that it started, and that somebody did not get in"
+        reload = ("-X", "POST", "-H", "Content-Type: application/json")
+        assert (await site.operate("reload", *reload))[0] == 401
+        status, done = await site.operate("reload", *reload, *OPERATOR)
+        assert (status, done["changed"], done["needs_restart"]) == (200, {}, [])
 
 
 @ensureDeferred
-async def test_a_modality_is_known_by_certificate_and_title(site: Site, dcmtk: Tool) -> None:
-    await site.ready()
-    chain, key = site.modality
-    shows = ("+tls", key, chain, "+cf", site.folder / "hospital-ca.pem")
-    for arguments, succeeds in (
-        ((*shows, "-aet", "CT1"), True),
-        ((*shows, "-aet", "SOMEBODY"), False),
-        (("-aet", "CT1"), False),
-    ):
-        code, said = await dcmtk("echoscu", "-to", 5, *arguments, "-aec", "GATEWAY", "127.0.0.1", site.scp)
-        assert (code == 0) == succeeds, said
+async def test_a_modality_is_known_by_certificate_and_title(tmp_path: Path, dcmtk: Tool) -> None:
+    async with shipped(tmp_path) as site:
+        chain, key = site.modality
+        shows = ("+tls", key, chain, "+cf", site.folder / "hospital-ca.pem")
+        for arguments, succeeds in (
+            ((*shows, "-aet", "CT1"), True),
+            ((*shows, "-aet", "SOMEBODY"), False),
+            (("-aet", "CT1"), False),
+        ):
+            code, said = await dcmtk("echoscu", "-to", 5, *arguments, "-aec", "GATEWAY", "127.0.0.1", site.scp)
+            assert (code == 0) == succeeds, said

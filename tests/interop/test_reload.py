@@ -206,7 +206,7 @@ def test_a_port_that_is_taken_changes_nothing(gateway: Process) -> None:
         address = f"network.second: cannot listen on 127.0.0.1:{taken.getsockname()[1]}".encode()
         assert address in gateway.log.read_bytes()
         assert gateway.ask("/other/")[0] == 404
-        wait_for(lambda: gateway.descriptors == before)
+        wait_for(lambda: gateway.descriptors <= before)
     gateway.hang_up()
     assert gateway.ask("/other/")[0] == 200
 

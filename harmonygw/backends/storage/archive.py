@@ -237,10 +237,10 @@ class Archive:
                 continue
             try:
                 descriptor = _lock(folder)
-            except BlockingIOError:
+            except (BlockingIOError, FileNotFoundError):  # another's, who lives or has just left
                 continue
             try:
-                for file in list(folder.iterdir()):
+                for file in _files(folder):
                     staged = f"{folder.name}/{file.name}"
                     path = self.index.path_of(staged)
                     if path is None:
@@ -253,6 +253,14 @@ class Archive:
                 os.close(descriptor)
         for place in self.index.replaced():
             self._remove(place)
+
+
+def _files(folder: Path) -> list[Path]:
+    """List a staging folder; empty when who left it has removed it meanwhile."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _lock(folder: Path) -> int:

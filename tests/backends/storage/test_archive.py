@@ -1,8 +1,10 @@
+import fcntl
 import multiprocessing
 import os
 import signal
 import sqlite3
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -197,3 +199,26 @@ def test_discarding_what_was_kept_keeps_it(tmp_path: Path) -> None:
 
     assert contents(archive) == {"1.2.3.4": encoded(data_set())}
     archive.close()
+
+
+@pytest.mark.parametrize("module, name", [(os, "open"), (fcntl, "flock")])
+def test_an_archive_that_is_left_while_another_starts_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
+    leaving = opened(tmp_path)
+    keep(leaving)
+    kept = contents(leaving)
+    (staging,) = (tmp_path / OWN_FOLDER / "incoming").iterdir()
+    call, inode = getattr(module, name), staging.stat().st_ino
+
+    def after_it_has_left(place: Path | int, *arguments: int) -> object:
+        if os.stat(place).st_ino == inode:
+            leaving.close()
+        return call(place, *arguments)
+
+    monkeypatch.setattr(module, name, after_it_has_left)
+    started = opened(tmp_path)
+    monkeypatch.undo()
+    assert not staging.exists()
+    assert contents(started) == kept
+    started.close()
