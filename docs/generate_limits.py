@@ -84,8 +84,8 @@ KEYS: Final = (
             "cancel_grace_secs": "net/association/test_operations.py::"
             "test_a_cancel_that_is_ignored_is_aborted_after_the_"
             "grace_time",
-            "move_grace_secs": "net/association/test_destination.py::test_success_with_nothing_arriving_ends_after_the_"
-            "grace_time",
+            "move_grace_secs": "net/association/test_destination_end.py::"
+            "test_success_with_nothing_arriving_ends_after_the_grace_time",
             "store_stall_secs": "backends/dicom_scu/test_storing.py::test_who_keeps_the_pacs_waiting_amid_an_instance_"
             "loses_it",
             "max_pdu": "dicom/upperlayer/test_reader.py::test_a_pdu_longer_than_announced_is_refused_at_its_header",
