@@ -237,7 +237,7 @@ CONSTANTS: Final = (
             "dicom.dataset.elements.MAX_INFLATION": f"{_DATA}elements.py::test_inflating_stops_at_the_limit",
             "dicom.dataset.header_scan.HEADER_SCAN_LIMIT": f"{_DATA}header_scan.py::"
             "test_no_more_is_held_than_the_limit_and_the_rest_of_the_last_piece",
-            "dicom.dataset.header_scan.MAX_INFLATED": f"{_DATA}header_scan.py::"
+            "dicom.dataset.header_scan.MAX_INFLATED": f"{_DATA}header_scan_whole.py::"
             "test_a_whole_deflated_data_set_is_inflated_up_to_a_limit",
             "dicom.dataset.header_scan.MAX_NESTING_DEPTH": f"{_DATA}header_scan.py::"
             "test_sequences_nest_as_deep_as_the_limit_and_no_deeper",
