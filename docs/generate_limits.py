@@ -84,8 +84,8 @@ KEYS: Final = (
             "cancel_grace_secs": "net/association/test_operations.py::"
             "test_a_cancel_that_is_ignored_is_aborted_after_the_"
             "grace_time",
-            "move_grace_secs": "net/association/test_destination.py::test_success_with_nothing_arriving_ends_after_the_"
-            "grace_time",
+            "move_grace_secs": "net/association/test_destination_end.py::"
+            "test_success_with_nothing_arriving_ends_after_the_grace_time",
             "store_stall_secs": "backends/dicom_scu/test_storing.py::test_who_keeps_the_pacs_waiting_amid_an_instance_"
             "loses_it",
             "max_pdu": "dicom/upperlayer/test_reader.py::test_a_pdu_longer_than_announced_is_refused_at_its_header",
@@ -237,7 +237,7 @@ CONSTANTS: Final = (
             "dicom.dataset.elements.MAX_INFLATION": f"{_DATA}elements.py::test_inflating_stops_at_the_limit",
             "dicom.dataset.header_scan.HEADER_SCAN_LIMIT": f"{_DATA}header_scan.py::"
             "test_no_more_is_held_than_the_limit_and_the_rest_of_the_last_piece",
-            "dicom.dataset.header_scan.MAX_INFLATED": f"{_DATA}header_scan.py::"
+            "dicom.dataset.header_scan.MAX_INFLATED": f"{_DATA}header_scan_whole.py::"
             "test_a_whole_deflated_data_set_is_inflated_up_to_a_limit",
             "dicom.dataset.header_scan.MAX_NESTING_DEPTH": f"{_DATA}header_scan.py::"
             "test_sequences_nest_as_deep_as_the_limit_and_no_deeper",

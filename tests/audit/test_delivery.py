@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
-from twisted.logger import LogEvent, globalLogPublisher
 
 from harmonygw.audit import delivery as module
 from harmonygw.audit.collector import Lost
@@ -149,19 +148,6 @@ def done(deferred: Deferred[Any]) -> None:
     (result,) = results
     if result is not None:
         result.raiseException()
-
-
-@pytest.fixture
-def logged() -> Any:
-    events: list[LogEvent] = []
-
-    def observe(event: LogEvent) -> None:
-        if event.get("log_namespace") == "harmonygw.audit":
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield lambda: [event["log_format"].format(**event) for event in events]
-    globalLogPublisher.removeObserver(observe)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from harmonygw.exchange import HTTPOrigin, Reply, Request, Restriction
 from harmonygw.operations import (
     Commitment,
     DataSet,
+    Find,
     FindWorklist,
     Level,
     Move,
@@ -42,15 +43,20 @@ from tests.middleware.dicomweb_bridge.archive import (
 )
 
 __all__ = [
+    "STUDIES",
     "Entity",
     "Gateway",
     "Keeper",
+    "Lax",
     "Sent",
     "confined",
     "element",
     "elements",
     "encoded",
+    "hospital",
     "image",
+    "keys",
+    "mixed",
     "object_of",
     "result_of",
     "rows_of",
@@ -62,6 +68,7 @@ __all__ = [
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
+STUDIES = Find(Level.STUDY, {}, elements(StudyInstanceUID=None, PatientName=None))
 
 
 def encoded(attributes: Match) -> bytes:
@@ -164,6 +171,40 @@ class Keeper(Archive):
             assert b"".join([bytes(piece) async for pieces in instance.data_set for piece in pieces])
             yield StoreResult(instance.sop_class_uid, instance.sop_instance_uid, 0)
         self.storing -= 1
+
+
+class Lax(Keeper):
+    """An archive that gives everything of an instance, and little of a series."""
+
+    def _judge(self, find: Find) -> None:
+        pass
+
+    def _matches(self, find: Find) -> list[Match]:
+        self.leaves_out = {tag("InstitutionName")} if find.level is not Level.IMAGE else set()
+        return super()._matches(find)
+
+
+def hospital(**others: Any) -> Keeper:
+    return Keeper(
+        study("1", series("1.1", image("1.1.1")), PatientID="A", IssuerOfPatientID="east"),
+        study("2", series("2.1", image("2.1.1")), PatientID="B", IssuerOfPatientID="west"),
+        study("3", series("3.1", image("3.1.1")), PatientID="C"),
+        **others,
+    )
+
+
+def mixed(**others: Any) -> Keeper:
+    """One study with ultrasound and CT, one of each alone."""
+    return Keeper(
+        study(
+            "1",
+            series("1.1", image("1.1.1"), Modality="CT", InstitutionName="Main"),
+            series("1.2", image("1.2.1"), image("1.2.2"), Modality="US", InstitutionName="St Elsewhere"),
+        ),
+        study("2", series("2.1", image("2.1.1"), Modality="CT", InstitutionName="St Elsewhere")),
+        study("3", series("3.1", image("3.1.1"), Modality="US", InstitutionName="Main")),
+        **others,
+    )
 
 
 class confined:

@@ -11,8 +11,7 @@ from harmonygw.confining.confinement import Confinement
 from harmonygw.errors import Denied, HarmonyError, NotFound
 from harmonygw.exchange import HTTPOrigin, Reply, Request
 from harmonygw.operations import CheckCommitment, Echo, Find, Level, Operation, RequestCommitment, Retrieve
-from tests.confining.archive import Keeper, confined, image, result_of, series, study, tag
-from tests.confining.test_searching import STUDIES, hospital, mixed
+from tests.confining.archive import STUDIES, Keeper, confined, hospital, image, mixed, result_of, series, study, tag
 from tests.middleware.dicomweb_bridge.archive import body_of, headers_of
 
 TABLES = {"one": Authorization(("anna",), keys={"PatientID": ("B",)}), "all": Authorization(("root",))}

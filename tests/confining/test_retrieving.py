@@ -15,12 +15,15 @@ from harmonygw.operations import Find, Level, Move, MoveResult, Retrieve
 from harmonygw.streams import Instance
 from tests.confining.archive import (
     Keeper,
+    Lax,
     Sent,
     confined,
     elements,
     encoded,
+    hospital,
     image,
     keys,
+    mixed,
     object_of,
     result_of,
     sent,
@@ -28,7 +31,6 @@ from tests.confining.archive import (
     study,
     tag,
 )
-from tests.confining.test_searching import Lax, hospital, mixed
 from tests.middleware.exchanges import logged
 
 

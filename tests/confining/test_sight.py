@@ -5,8 +5,19 @@ import pytest
 from harmonygw.confining import sight
 from harmonygw.errors import RejectedError, TooLarge
 from harmonygw.operations import Find, Level
-from tests.confining.archive import Keeper, confined, elements, image, keys, series, study
-from tests.confining.test_searching import STUDIES, Lax, hospital, mixed
+from tests.confining.archive import (
+    STUDIES,
+    Keeper,
+    Lax,
+    confined,
+    elements,
+    hospital,
+    image,
+    keys,
+    mixed,
+    series,
+    study,
+)
 
 
 def test_what_was_remembered_is_asked_again_in_time() -> None:

@@ -12,8 +12,7 @@ from harmonygw.errors import PeerError, TransportError
 from harmonygw.exchange import Reply, Request
 from harmonygw.operations import Store, StoreResult
 from harmonygw.streams import Instance
-from tests.confining.archive import Keeper, Sent, confined, elements, encoded, object_of, result_of
-from tests.confining.test_searching import hospital
+from tests.confining.archive import Keeper, Sent, confined, elements, encoded, hospital, object_of, result_of
 
 REFUSED = 0x0124
 

@@ -176,7 +176,7 @@ THE_PACS: Final = (
         "502 after ``move_grace_secs``.",
         (
             MOVE + "success_without_any_instance_is_502_after_the_grace_time",
-            "net/association/test_destination.py::test_success_with_nothing_arriving_ends_after_the_grace_time",
+            "net/association/test_destination_end.py::test_success_with_nothing_arriving_ends_after_the_grace_time",
         ),
     ),
     Row(
@@ -184,7 +184,7 @@ THE_PACS: Final = (
         "C-STORE-RSP 0124H.",
         (
             MOVE + "what_comes_after_a_cancelled_move_is_refused",
-            "net/association/test_destination.py::test_giving_a_move_up_cancels_it_and_refuses_what_comes_late",
+            "net/association/test_destination_end.py::test_giving_a_move_up_cancels_it_and_refuses_what_comes_late",
         ),
     ),
     Row(

@@ -1,153 +1,38 @@
-"""C-MOVEs to ourselves: which object belongs to which move, and when a move has ended."""
+"""C-MOVEs to ourselves: which object belongs to which move, and what their associations are held to."""
 
 from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address
 
-from harmonygw.dicom.dimse.commands import (
-    CCancelRQ,
-    CEchoRQ,
-    CEchoRSP,
-    CFindRQ,
-    CMoveRSP,
-    CStoreRSP,
-    encode_command,
-)
-from harmonygw.dicom.dimse.commitment import Report
-from harmonygw.dicom.upperlayer.negotiation import ProposedContext, SupportedContext
-from harmonygw.errors import Busy, PeerError, TimedOut, TransportError
+from harmonygw.dicom.dimse.commands import CEchoRQ, CEchoRSP, CFindRQ
+from harmonygw.errors import Busy, PeerError, TimedOut
 from harmonygw.net.association.destination import (
     INSTANCE_WINDOW,
     MAX_MESSAGE_ID,
     MESSAGE_IDS,
     MessageIDs,
-    Move,
     MoveDestination,
-    MoveStorageSCP,
     Unclaimed,
     claimed,
 )
-from harmonygw.net.association.listener import Acceptance, AssociationFactory
-from harmonygw.net.association.receiving import DATA_SET_WINDOW, Admission, Refusal
+from harmonygw.net.association.receiving import DATA_SET_WINDOW, Refusal
 from harmonygw.net.association.requestor import VERIFICATION
-from harmonygw.streams import Cancelled, Instance
+from harmonygw.streams import Cancelled
+from tests.net.association.moves import Destination, Sender, of, uids
 from tests.net.association.peers import (
     CT,
-    EXPLICIT,
-    IMPLICIT,
-    MOVE,
     SILENCE,
-    TIMING,
     Network,
     a_abort,
     content,
     ct,
     failure,
-    header,
-    pending,
     read,
     result,
     spawn,
     store_rq,
 )
-from tests.net.association.scripted_peer import ScriptedPeer
-
-GRACE = 5.0
-SUPPORTED = {CT: SupportedContext((EXPLICIT,)), VERIFICATION: SupportedContext((IMPLICIT,))}
-
-
-class Sender(ScriptedPeer):
-    """The PACS as requestor: it delivers objects."""
-
-    def store(self, sop: str, data: bytes | None = None, **more: Any) -> int:
-        """Send an object; return the status of the response."""
-        [response] = self.send(store_rq(sop, **more), ct(sop) if data is None else data, context_id=1)
-        assert isinstance(response.command, CStoreRSP)
-        assert response.command.affected_sop_instance_uid == sop
-        return response.command.status
-
-    def begin(self, sop: str, data: bytes, **more: Any) -> None:
-        """Begin to send an object."""
-        self.put(1, encode_command(store_rq(sop, **more)), is_command=True)
-        self.put(1, data, is_last=False)
-        self.pump()
-
-    def go_on(self, data: bytes, *, is_last: bool = True) -> None:
-        self.put(1, data, is_last=is_last)
-        self.pump()
-
-
-class Destination:
-    """Our store SCP, and C-MOVEs that have been asked of a PACS."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.unclaimed: list[Unclaimed] = []
-        self.destination = MoveDestination(
-            "GATEWAY", network.clock, on_unclaimed=self.unclaimed.append, message_ids=MessageIDs()
-        )
-        self.factory = AssociationFactory(
-            Acceptance("GATEWAY", SUPPORTED, silence_timeout=SILENCE, idle_timeout=10_000.0),
-            lambda factory, peer: MoveStorageSCP(
-                factory, peer, self.destination, self.take_report, lambda: self.others
-            ),
-            network.clock,
-        )
-        self.others: list[MoveDestination] = []
-        self.senders: list[Sender] = []
-        self.reports: list[tuple[str, Report]] = []
-        self.controls: dict[Move, Any] = {}
-
-    def take_report(self, calling_ae_title: str, report: Report) -> int:
-        self.reports.append((calling_ae_title, report))
-        return 0x0000
-
-    def sender(self) -> Sender:
-        """Open an association that delivers."""
-        protocol = self.factory.buildProtocol(IPv4Address("TCP", "10.0.0.9", 11112))
-        assert protocol is not None
-        sender = Sender(protocol, self.network.clock)
-        assert sender.associate(
-            ProposedContext(1, CT, (EXPLICIT,)), ProposedContext(3, VERIFICATION, (IMPLICIT,)), calling="ARCHIVE"
-        )
-        self.senders.append(sender)
-        return sender
-
-    def move(self, study: str = "1.2", decide: Any = None) -> Move:
-        """Ask for a study."""
-        move = self.destination.expect(
-            study, decide or (lambda command, instance: Admission(move.instances)), grace=GRACE
-        )
-        association, peer = self.network.associate()
-        move.begun(association.move(MOVE, {}, destination="GATEWAY", message_id=move.message_id, on_final=move.final))
-        self.controls[move] = association, peer
-        peer.take()
-        return move
-
-    def final(self, move: Move, status: int = 0x0000, **counts: Any) -> None:
-        """Let the PACS say that a move is over."""
-        self.controls[move][1].send(CMoveRSP(move.message_id, MOVE, status, **counts), context_id=7)
-
-    def close(self) -> None:
-        for sender in self.senders:
-            sender.disconnect()
-
-
-@pytest.fixture
-def ours(network: Network) -> Any:
-    destination = Destination(network)
-    yield destination
-    destination.close()
-
-
-def uids(instances: list[Instance]) -> list[str]:
-    return [one.sop_instance_uid for one in instances]
-
-
-def of(move: Move, **more: Any) -> dict[str, Any]:
-    return {"move_originator_ae_title": "GATEWAY", "move_originator_message_id": move.message_id, **more}
-
 
 # Who asked
 
@@ -276,159 +161,6 @@ def test_message_ids_go_round_past_those_in_use_until_none_is_left() -> None:
         ids.take()
     ids.give_back(7)
     assert ids.take() == 7
-
-
-# The end of a move
-
-
-def test_success_with_nothing_arriving_ends_after_the_grace_time(ours: Destination) -> None:
-    move = ours.move()
-    instances = read(move.instances)
-    ours.final(move, completed=2)
-    ours.network.clock.advance(GRACE - 0.1)
-    assert pending(instances)
-    assert ours.destination.under_way == 1
-    ours.network.clock.advance(0.1)
-    assert result(instances) == []
-    assert ours.destination.under_way == 0
-    outcome = move.outcome()
-    assert outcome is not None
-    assert outcome.completed == 2
-
-
-def test_a_straggler_ends_it_when_it_is_the_last_and_extends_the_grace_when_not(ours: Destination) -> None:
-    move, sender = ours.move(), ours.sender()
-    instances = read(move.instances)
-    ours.final(move, completed=2)
-    ours.network.clock.advance(GRACE - 0.1)
-    assert sender.store("1.2.1", **of(move)) == 0
-    ours.network.clock.advance(GRACE - 0.1)
-    assert pending(instances)
-    assert sender.store("1.2.2", **of(move)) == 0
-    assert uids(result(instances)) == ["1.2.1", "1.2.2"]
-    assert sender.store("1.2.3", **of(move)) == 0x0124
-
-
-def test_without_a_count_stragglers_have_the_grace_time(ours: Destination) -> None:
-    move, sender = ours.move(), ours.sender()
-    instances = read(move.instances)
-    sender.store("1.2.1", **of(move))
-    ours.final(move)
-    sender.store("1.2.2", **of(move))
-    ours.network.clock.advance(GRACE)
-    assert uids(result(instances)) == ["1.2.1", "1.2.2"]
-
-
-@pytest.mark.parametrize("status", [0xA801, 0xFE00])
-def test_a_move_that_failed_without_a_count_ends_at_once(ours: Destination, status: int) -> None:
-    move = ours.move()
-    ours.final(move, status)
-    assert result(read(move.instances)) == []
-
-
-def test_an_object_under_way_is_waited_for(ours: Destination) -> None:
-    move, sender = ours.move(), ours.sender()
-    instances = read(move.instances)
-    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
-    ours.final(move, completed=1)
-    ours.network.clock.advance(3 * GRACE)
-    assert pending(instances)
-    sender.go_on(ct("1.2.1")[300:])
-    assert uids(result(instances)) == ["1.2.1"]
-
-
-def test_several_associations_deliver_one_move_at_the_same_time(ours: Destination) -> None:
-    move, one, other = ours.move(), ours.sender(), ours.sender()
-    one.begin("1.2.1", ct("1.2.1")[:300], **of(move))
-    assert other.store("1.2.2", **of(move)) == 0
-    one.go_on(ct("1.2.1")[300:])
-    ours.final(move, completed=2)
-    instances = result(read(move.instances))
-    assert uids(instances) == ["1.2.1", "1.2.2"]
-    assert [content(result(read(one.data_set))) for one in instances] == [ct("1.2.1"), ct("1.2.2")]
-
-
-@pytest.mark.parametrize(
-    ("end", "kind"),
-    [(Sender.abort, TransportError), (Sender.release, TransportError), (Sender.disconnect, TransportError)],
-)
-def test_an_association_that_is_lost_fails_the_object_on_it(ours: Destination, end: Any, kind: type) -> None:
-    move, sender = ours.move(), ours.sender()
-    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
-    instance = result(spawn(move.instances.__anext__()))
-    end(sender)
-    assert isinstance(failure(read(instance.data_set)), kind)
-    ours.final(move, 0xB000, completed=0, failed=1)
-    assert result(read(move.instances)) == []
-
-
-def test_a_control_association_that_is_lost_fails_the_move(ours: Destination) -> None:
-    move, sender = ours.move(), ours.sender()
-    sender.begin("1.2.1", ct("1.2.1")[:300], **of(move))
-    instance = result(spawn(move.instances.__anext__()))
-    ours.controls[move][1].disconnect()
-    assert isinstance(failure(read(move.instances)), TransportError)
-    assert isinstance(failure(read(instance.data_set)), TransportError)
-    sender.go_on(ct("1.2.1")[300:])
-    sender.take()
-    assert ours.destination.under_way == 0
-    assert sender.store("1.2.2", **of(move)) == 0x0124
-
-
-def test_a_malformed_object_fails_the_move_that_it_names(ours: Destination) -> None:
-    move, sender = ours.move(), ours.sender()
-    assert sender.store("1.2.1", header()[:-5], **of(move)) == 0xC000
-    assert isinstance(failure(read(move.instances)), PeerError)
-    assert ours.controls[move][1].command() == CCancelRQ(move.message_id)
-    other = ours.move()
-    assert sender.store("1.2.1", header()[:-5]) == 0xC000
-    assert not other.instances.done
-
-
-# Giving up
-
-
-def test_giving_a_move_up_cancels_it_and_refuses_what_comes_late(ours: Destination) -> None:
-    move, sender = ours.move(), ours.sender()
-    sender.store("1.2.1", **of(move))
-    ours.final(ours.move("1.7"), completed=0)
-    result(spawn(move.instances.aclose()))
-    association, peer = ours.controls[move]
-    assert peer.command() == CCancelRQ(move.message_id)
-    assert sender.store("1.2.2", **of(move)) == 0x0124
-    ours.final(move, 0xFE00, remaining=3)
-    assert not association.is_closed
-    assert ours.destination.under_way == 0
-
-
-def test_giving_a_move_up_after_its_final_response_leaves_no_timer(ours: Destination) -> None:
-    move = ours.move()
-    ours.final(move, completed=3)
-    move.cancel(Cancelled("enough"))
-    assert isinstance(failure(read(move.instances)), Cancelled)
-    move.cancel(Cancelled("again"))
-    assert ours.destination.under_way == 0
-
-
-def test_giving_a_move_up_frees_the_associations_that_its_objects_had_paused(ours: Destination) -> None:
-    move, sender, other = ours.move(), ours.sender(), ours.sender()
-    big = ct("1.2.1", size=2 * DATA_SET_WINDOW)
-    sender.store("1.2.1", big, **of(move))
-    other.begin("1.2.2", ct("1.2.2")[:300], **of(move))
-    assert sender.transport.paused
-    result(spawn(move.instances.aclose()))
-    assert not sender.transport.paused
-    other.go_on(ct("1.2.2")[300:])
-    assert sender.store("1.2.3", **of(move)) == 0x0124
-
-
-def test_a_cancel_that_is_ignored_costs_the_control_association_only(ours: Destination) -> None:
-    move, sender = ours.move(), ours.sender()
-    move.cancel(Cancelled("enough"))
-    ours.network.clock.advance(TIMING.cancel_grace)
-    association, _ = ours.controls[move]
-    assert isinstance(association.closed_because, TimedOut)
-    assert sender.store("1.2.1", **of(move)) == 0x0124
 
 
 # Backpressure and silence

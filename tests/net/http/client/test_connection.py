@@ -1,4 +1,4 @@
-"""One connection with a server: what goes out, what comes in, and what is never taken for whole."""
+"""One connection with a server: what comes in and in what time, and when it is used again."""
 
 from itertools import pairwise
 from typing import Any
@@ -9,22 +9,9 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.iweb import UNKNOWN_LENGTH
 
-from harmonygw.errors import HarmonyError, Incomplete, PeerError, TimedOut, TransportError
-from harmonygw.net.http.client.connection import Unanswered
-from harmonygw.net.http.client.limits import (
-    MAX_EVENTS,
-    MAX_HEADER_BYTES,
-    MAX_HEADER_FIELDS,
-    MAX_INFORMATIONAL,
-    WINDOW_BYTES,
-)
-from harmonygw.streams import Body
-from tests.net.http.client.wire import GET_BYTES, Source, Wire
-
-OK = b"HTTP/1.1 200 OK\r\n"
-WHOLE = OK + b"Content-Length: 5\r\n\r\nwhole"
-CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
-
+from harmonygw.errors import HarmonyError, Incomplete, TimedOut
+from harmonygw.net.http.client.limits import MAX_EVENTS, WINDOW_BYTES
+from tests.net.http.client.wire import CHUNKED, GET_BYTES, OK, WHOLE, Wire
 
 # A response that is whole
 
@@ -149,6 +136,9 @@ def test_a_server_that_does_not_close_is_not_waited_for() -> None:
     assert wire.homecomings == ["closed"]
 
 
+# Chunks, and who reads them
+
+
 def test_chunks_of_a_byte_hold_nobody_up() -> None:
     wire = Wire()
     asked = wire.get()
@@ -203,148 +193,6 @@ def test_a_reader_who_waits_is_not_read_on_for() -> None:
     assert not wire.transport.paused
 
 
-# A response that is not whole
-
-
-@pytest.mark.parametrize(
-    ("response", "read"),
-    [
-        (OK + b"Content-Length: 6\r\n\r\nwhole", b"whole"),
-        (CHUNKED + b"5\r\nwhole\r\n", b"whole"),
-        (CHUNKED + b"5\r\nwhole\r\n0\r\n", b"whole"),
-        (CHUNKED + b"6\r\nwhole", b"whole"),
-    ],
-)
-@pytest.mark.parametrize("how", ["end", "reset"])
-def test_a_body_that_breaks_off_is_incomplete(response: bytes, read: bytes, how: str) -> None:
-    wire = Wire()
-    asked = wire.get()
-    wire.receive(response)
-    body = asked.body()
-    assert (body.data, body.outcome) == (read, None)
-    getattr(wire, how)()
-    assert isinstance(body.outcome, Incomplete)
-    assert wire.homecomings == ["closed"]
-    assert wire.clock.getDelayedCalls() == []
-
-
-def test_a_body_that_breaks_off_before_it_is_read_is_incomplete() -> None:
-    wire = Wire()
-    asked = wire.get()
-    wire.receive(OK + b"Content-Length: 6\r\n\r\nwhole")
-    wire.reset()
-    assert isinstance(asked.body().outcome, Incomplete)
-
-
-def test_a_body_without_length_ends_with_a_clean_close_alone() -> None:
-    for how, whole in (("end", True), ("reset", False)):
-        wire = Wire()
-        asked = wire.get()
-        wire.receive(OK + b"\r\nwhole")
-        body = asked.body()
-        getattr(wire, how)()
-        assert body.data == b"whole"
-        assert (body.outcome == "whole") is whole
-        assert asked.response is not None
-        assert asked.response.ended_by_close is whole
-        assert isinstance(body.outcome, str | Incomplete)
-
-
-@pytest.mark.parametrize(
-    "response",
-    [
-        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
-        b"HTTP/1.1 abc OK\r\n\r\n",
-        b"HTTP/1.1 +20 OK\r\n\r\n",
-        b"HTTP/1.1 600 Hm\r\n\r\n",
-        b"HTTP/2.0 200 OK\r\n\r\n",
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
-        OK + b"No-Colon\r\n\r\n",
-        OK + b"Space : 1\r\n\r\n",
-        OK + b"A: b\x01c\r\n\r\n",
-        OK + b"A: b\x7f\r\n\r\n",
-        OK + b"A: b\0c\r\n\r\n",
-        OK + b"A: b\rX: c\r\n\r\n",
-        OK + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nwhole",
-        OK + b"Content-Length: -5\r\n\r\n",
-        OK + b"Content-Length: +5\r\n\r\n",
-        OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n",
-        OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    ],
-)
-def test_what_is_not_http_is_the_servers_mistake(response: bytes) -> None:
-    wire = Wire()
-    asked = wire.get()
-    wire.receive(response)
-    assert isinstance(asked.failure, PeerError)
-    assert wire.transport.aborted
-    assert wire.clock.getDelayedCalls() == [] or not wire.connection._deadline.running
-
-
-@pytest.mark.parametrize("chunk", [b"xyz\r\n", b"-1\r\n", b"5\r\nwholeX\r\n"])
-def test_chunks_that_are_none_break_the_body_off(chunk: bytes) -> None:
-    wire = Wire()
-    asked = wire.get()
-    wire.receive(CHUNKED)
-    body = asked.body()
-    wire.receive(chunk)
-    assert isinstance(body.outcome, PeerError)
-    assert wire.transport.aborted
-
-
-def test_a_connection_that_ends_before_the_answer_is_unanswered_and_after_its_first_byte_not() -> None:
-    for first, kind in ((b"", Unanswered), (b"H", TransportError)):
-        for how in ("end", "reset"):
-            wire = Wire()
-            asked = wire.get()
-            if first:
-                wire.receive(first)
-            getattr(wire, how)()
-            assert type(asked.failure) is kind
-
-
-# Limits
-
-
-def header(size: int) -> bytes:
-    return OK + b"A: " + b"x" * (size - 5 - len(b"Content-Length: 0\r\n")) + b"\r\nContent-Length: 0\r\n\r\n"
-
-
-def test_a_header_at_its_limit_is_taken_and_one_beyond_is_not() -> None:
-    for more, taken in ((0, True), (1, False)):
-        wire = Wire()
-        asked = wire.get()
-        wire.receive(header(MAX_HEADER_BYTES + more))
-        assert (asked.response is not None) is taken
-        assert taken or isinstance(asked.failure, PeerError)
-
-
-def test_a_header_without_end_is_refused() -> None:
-    wire = Wire()
-    asked = wire.get()
-    wire.receive(OK)
-    for _ in range(MAX_HEADER_BYTES // 1000 + 1):
-        if asked.failure is None:
-            wire.receive(b"A: " + b"x" * 995 + b"\r\n")
-    assert isinstance(asked.failure, PeerError)
-
-
-def test_header_fields_are_counted() -> None:
-    for more, taken in ((0, True), (1, False)):
-        wire = Wire()
-        asked = wire.get()
-        wire.receive(OK + b"A: b\r\n" * (MAX_HEADER_FIELDS - 1 + more) + b"Content-Length: 0\r\n\r\n")
-        assert (asked.response is not None) is taken
-
-
-def test_informational_responses_are_counted() -> None:
-    for more, taken in ((0, True), (1, False)):
-        wire = Wire()
-        asked = wire.get()
-        wire.receive(b"HTTP/1.1 102 Processing\r\n\r\n" * (MAX_INFORMATIONAL + more), WHOLE)
-        assert (asked.response is not None) is taken
-
-
 # Time
 
 
@@ -393,147 +241,6 @@ def test_silence_counts_while_we_are_ready_to_read_and_not_while_we_are_not() ->
     assert isinstance(failures[0], TimedOut)
 
 
-# The body of a request
-
-
-@pytest.mark.parametrize(
-    ("length", "expected"),
-    [
-        (10, b"Content-Length: 10\r\n\r\n0123456789"),
-        (None, b"Transfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n"),
-    ],
-)
-def test_a_body_goes_out_as_it_comes(length: int | None, expected: bytes) -> None:
-    wire = Wire(answer_secs=30)
-    source = Source(length)
-    asked = wire.post(source.body)
-    source.put(b"01234")
-    wire.clock.advance(1000)  # the client's slowness is not the server's
-    source.put(b"56789")
-    assert asked.failure is None
-    source.feed.end()
-    assert wire.sent == b"POST /a HTTP/1.1\r\nHost: server\r\n" + expected
-    wire.clock.advance(29)
-    wire.receive(WHOLE)
-    assert asked.body().data == b"whole"
-    assert wire.homecomings == ["idle"]
-
-
-def test_an_empty_body_has_no_bytes() -> None:
-    wire = Wire()
-    wire.post(Body.of())
-    assert wire.sent.endswith(b"Content-Length: 0\r\n\r\n")
-
-
-def test_a_server_that_takes_nothing_holds_the_body_back_and_then_ends_it() -> None:
-    wire = Wire(silence_secs=60)
-    source = Source(limit=10)
-    asked = wire.post(source.body)
-    wire.transport.fill()
-    source.put(b"a" * 10)
-    before = wire.sent
-    source.put(b"b" * 10)
-    assert wire.sent == before
-    wire.transport.empty()
-    assert wire.sent.endswith(b"b" * 10 + b"\r\n")
-    wire.transport.fill()
-    wire.clock.advance(59.9)
-    assert asked.failure is None
-    wire.clock.advance(0.1)
-    assert isinstance(asked.failure, TimedOut)
-    assert wire.transport.aborted
-    assert source.given_up
-
-
-@pytest.mark.parametrize("length", [10, None])
-def test_a_body_that_fails_breaks_the_request_off_without_its_end(length: int | None) -> None:
-    wire = Wire()
-    source = Source(length)
-    asked = wire.post(source.body)
-    source.put(b"01234")
-    error = TransportError("the client has gone away")
-    source.feed.fail(error)
-    assert asked.failure is error
-    assert wire.transport.aborted
-    assert not wire.sent.endswith(b"0\r\n\r\n")
-
-
-@pytest.mark.parametrize("data", [b"0123", b"012345"])
-def test_a_body_that_is_not_as_long_as_announced_breaks_the_request_off(data: bytes) -> None:
-    wire = Wire()
-    source = Source(5)
-    asked = wire.post(source.body)
-    source.put(data)
-    source.feed.end()
-    assert isinstance(asked.failure, Incomplete)
-    assert wire.transport.aborted
-    assert len(wire.sent.partition(b"\r\n\r\n")[2]) < 5
-
-
-def test_a_server_that_refuses_before_the_body_is_over_gets_no_more_of_it() -> None:
-    wire = Wire()
-    source = Source()
-    asked = wire.post(source.body)
-    source.put(b"01234")
-    sent = wire.sent
-    wire.receive(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nwh")
-    assert asked.status == 413
-    assert source.given_up
-    source.put(b"56789")
-    assert wire.sent == sent
-    body = asked.body()
-    wire.receive(b"ole")
-    assert (body.data, body.outcome) == (b"whole", "whole")
-    assert wire.homecomings == []
-    assert wire.transport.disconnecting
-
-
-def test_a_server_that_accepts_before_the_body_is_over_gets_the_rest() -> None:
-    wire = Wire()
-    source = Source()
-    asked = wire.post(source.body)
-    wire.receive(CHUNKED + b"2\r\nwh\r\n")
-    body = asked.body()
-    source.put(b"56789")
-    source.feed.end()
-    assert wire.sent.endswith(b"5\r\n56789\r\n0\r\n\r\n")
-    wire.receive(b"3\r\nole\r\n0\r\n\r\n")
-    assert (body.data, body.outcome, wire.homecomings) == (b"whole", "whole", ["idle"])
-
-
-def test_a_response_that_is_whole_before_the_body_is_over_ends_both() -> None:
-    wire = Wire()
-    source = Source()
-    asked = wire.post(source.body)
-    wire.receive(WHOLE)
-    assert asked.body().outcome == "whole"
-    assert source.given_up
-    assert wire.homecomings == []
-    assert not wire.sent.endswith(b"0\r\n\r\n")
-
-
-def test_a_body_that_fails_after_the_answer_began_breaks_that_off() -> None:
-    wire = Wire()
-    source = Source()
-    asked = wire.post(source.body)
-    wire.receive(CHUNKED + b"2\r\nwh\r\n")
-    body = asked.body()
-    error = TransportError("the client has gone away")
-    source.feed.fail(error)
-    assert body.outcome is error
-    assert wire.transport.aborted
-
-
-def test_a_server_that_dies_while_the_body_is_sent_is_a_lost_connection() -> None:
-    wire = Wire()
-    source = Source()
-    asked = wire.post(source.body)
-    source.put(b"01234")
-    wire.reset()
-    assert isinstance(asked.failure, Unanswered)
-    assert source.given_up
-
-
 # Giving up
 
 
@@ -543,17 +250,6 @@ def test_a_request_that_is_given_up_is_broken_off() -> None:
     asked.answer.cancel()
     assert isinstance(asked.failure, CancelledError)
     assert wire.transport.aborted
-
-
-def test_a_request_that_is_given_up_while_its_body_is_sent_gives_the_body_up() -> None:
-    wire = Wire()
-    source = Source()
-    asked = wire.post(source.body)
-    asked.answer.cancel()
-    assert isinstance(asked.failure, CancelledError)
-    assert source.given_up
-    assert wire.transport.aborted
-    assert not wire.sent.endswith(b"0\r\n\r\n")
 
 
 def test_a_body_that_is_given_up_breaks_the_connection_off() -> None:

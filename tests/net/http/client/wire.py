@@ -18,6 +18,9 @@ from harmonygw.streams import Body, Feed, Pieces
 
 GET = h11.Request(method="GET", target="/a", headers=[("Host", "server")])
 GET_BYTES = b"GET /a HTTP/1.1\r\nHost: server\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+WHOLE = OK + b"Content-Length: 5\r\n\r\nwhole"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 def post(length: int | None) -> h11.Request:
