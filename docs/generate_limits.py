@@ -187,7 +187,7 @@ CONSTANTS: Final = (
             "test_a_list_of_failed_instances_fits_its_vr_however_many_there_are",
             "endpoints.dicom_scp.patients.MAX_PATIENTS": f"{_SCP}finding.py::"
             "test_more_patients_than_can_be_told_apart_fail_the_query",
-            "endpoints.dicom_scp.retrieving.MAX_ROWS": f"{_SCP}retrieving.py::"
+            "endpoints.dicom_scp.retrieving.MAX_ROWS": f"{_SCP}retrieving_patients.py::"
             "test_a_patient_with_too_many_studies_is_refused_and_not_cut_short",
             "endpoints.dicom_scp.retrieving.MAX_NUMBER": f"{_SCP}retrieving.py::"
             "test_a_number_is_never_more_than_a_response_can_say",
