@@ -86,8 +86,8 @@ KEYS: Final = (
             "grace_time",
             "move_grace_secs": "net/association/test_destination_end.py::"
             "test_success_with_nothing_arriving_ends_after_the_grace_time",
-            "store_stall_secs": "backends/dicom_scu/test_storing.py::test_who_keeps_the_pacs_waiting_amid_an_instance_"
-            "loses_it",
+            "store_stall_secs": "backends/dicom_scu/test_storing_failures.py::"
+            "test_who_keeps_the_pacs_waiting_amid_an_instance_loses_it",
             "max_pdu": "dicom/upperlayer/test_reader.py::test_a_pdu_longer_than_announced_is_refused_at_its_header",
             "max_object_bytes": "net/association/test_receiving.py::test_an_object_at_its_limit_is_taken_and_one_byte_"
             "more_is_not",
@@ -187,7 +187,7 @@ CONSTANTS: Final = (
             "test_a_list_of_failed_instances_fits_its_vr_however_many_there_are",
             "endpoints.dicom_scp.patients.MAX_PATIENTS": f"{_SCP}finding.py::"
             "test_more_patients_than_can_be_told_apart_fail_the_query",
-            "endpoints.dicom_scp.retrieving.MAX_ROWS": f"{_SCP}retrieving.py::"
+            "endpoints.dicom_scp.retrieving.MAX_ROWS": f"{_SCP}retrieving_patients.py::"
             "test_a_patient_with_too_many_studies_is_refused_and_not_cut_short",
             "endpoints.dicom_scp.retrieving.MAX_NUMBER": f"{_SCP}retrieving.py::"
             "test_a_number_is_never_more_than_a_response_can_say",
@@ -216,7 +216,7 @@ CONSTANTS: Final = (
             "test_beyond_the_limit_the_oldest_that_is_done_makes_room",
             "backends.dicom_scu.commitment.TRANSACTION_SECS": f"{_SCU}commitment.py::"
             "test_a_transaction_is_forgotten_in_time",
-            "backends.dicom_scu.storing.STALL_BYTES": f"{_SCU}storing.py::"
+            "backends.dicom_scu.storing.STALL_BYTES": f"{_SCU}storing_failures.py::"
             "test_a_trickle_of_bytes_is_no_progress_and_enough_of_them_is",
             "backends.dicom_scu.storing.HOLD_SECS": f"{_SCU}storing.py::"
             "test_a_place_is_not_held_for_who_brings_no_instance",

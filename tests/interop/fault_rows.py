@@ -17,7 +17,7 @@ class Row:
 LINK, RETRIEVE, MOVE = (f"interop/test_faults_{one}.py::test_" for one in ("link", "retrieve", "move"))
 OBJECTS, CLIENT, PARTIAL = (f"interop/test_faults_{one}.py::test_" for one in ("objects", "client", "partial"))
 STORE, STOP, MACHINE = (f"interop/test_faults_{one}.py::test_" for one in ("store", "stop", "machine"))
-CACHE, PROXY, STOW = (f"interop/test_{one}.py::test_" for one in ("cache_faults", "proxy_faults", "stow"))
+CACHE, PROXY, STOW = (f"interop/test_{one}.py::test_" for one in ("cache_faults", "proxy_faults", "stow_connection"))
 SAFETY, SEVERAL = (f"interop/test_{one}.py::test_" for one in ("patient_safety", "several"))
 CHANNEL, PROTOCOL = "net/http/test_channel.py::test_", "net/association/test_protocol.py::test_"
 VALIDATION, GROWING, SHELF = (f"middleware/cache/test_{one}.py::test_" for one in ("validation", "growing", "shelf"))

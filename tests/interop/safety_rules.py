@@ -30,7 +30,7 @@ SAFETY_RULES: Final = (
     Row(
         "An object says further on that it is of another study, series or patient than at its beginning",
         "The archive ``storage`` does not file it: A900H.",
-        ("backends/storage/test_backend.py::test_what_says_further_on_that_it_is_somebody_elses_is_not_filed",),
+        ("backends/storage/test_backend_store.py::test_what_says_further_on_that_it_is_somebody_elses_is_not_filed",),
     ),
     Row(
         "A cached study has another patient, has been merged, or has lost or got instances",

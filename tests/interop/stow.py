@@ -14,7 +14,8 @@ from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 
 from harmonygw.config.loading import load
-from harmonygw.dicom.dataset.part10 import file_header
+from harmonygw.dicom.dataset.json_encoding import to_json
+from harmonygw.dicom.dataset.part10 import file_header, read_file_meta
 from harmonygw.service import Gateway, available
 from tests.interop.aftermath import Aftermath, Audited
 from tests.interop.embedded import EXPLICIT, encoded
@@ -228,3 +229,25 @@ def _value(item: dict[str, Any], tag: str) -> Any:
 async def wait(seconds: float) -> None:
     waited: Deferred[None] = deferLater(reactor, seconds)
     await waited
+
+
+def on_disk(archive: Archive) -> dict[str, tuple[str, bytes]]:
+    """SOP Instance UID to transfer syntax and data set of everything that the archive keeps."""
+    found = {}
+    for path in archive.root.rglob("*"):
+        data = path.read_bytes() if path.is_file() and path.suffix == ".dcm" else b""
+        meta = read_file_meta(data) if data else None
+        if meta is not None:
+            found[meta.sop_instance_uid] = (meta.transfer_syntax_uid, data[meta.data_set_offset :])
+    return found
+
+
+def head(body_bytes: int, *fields: str, content_type: str = MULTIPART) -> bytes:
+    """The header of a Store, with a body of so many bytes."""
+    lines = ("POST /dicom/studies HTTP/1.1", "Host: gateway", f"Content-Type: {content_type}")
+    return "\r\n".join((*lines, f"Content-Length: {body_bytes}", *fields, "", "")).encode()
+
+
+def model(data_set: Dataset) -> dict[str, Any]:
+    """A data set in the DICOM JSON model, its bulk data inline."""
+    return to_json(encoded(data_set), EXPLICIT, bulk_threshold=10**9)

@@ -7,8 +7,7 @@ from orjson import dumps
 from pytest_twisted import ensureDeferred
 
 from tests.interop.embedded import AE_TITLE, embedded_pacs, encoded, image
-from tests.interop.stow import JSON, MULTIPART, Archive, Module, file_of, multipart, related
-from tests.interop.test_stow import head, model, on_disk
+from tests.interop.stow import JSON, MULTIPART, Archive, Module, file_of, head, model, multipart, on_disk, related
 
 pytestmark = pytest.mark.interop
 

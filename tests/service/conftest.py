@@ -9,6 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
 
 from harmonygw.config.model import Configuration
+from harmonygw.errors import ConfigurationError
 from harmonygw.service import Gateway
 from tests.service import parts
 
@@ -53,6 +54,18 @@ def memory() -> MemoryReactorClock:
 def build(configure: Configure, memory: MemoryReactorClock) -> Build:
     """Build a gateway whose reactor is in memory."""
     return lambda *texts, **more: Gateway(configure(*texts, **more), memory)
+
+
+@pytest.fixture
+def problems(configure: Configure, memory: MemoryReactorClock) -> Callable[..., tuple[str, ...]]:
+    """Build a gateway that cannot be built, and return why."""
+
+    def found(*texts: str, **more: Any) -> tuple[str, ...]:
+        with pytest.raises(ConfigurationError) as caught:
+            Gateway(configure(*texts, **more), memory)
+        return caught.value.problems
+
+    return found
 
 
 @pytest.fixture

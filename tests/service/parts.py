@@ -1,4 +1,4 @@
-"""Third parties' backends, middleware and endpoints, and configurations that name them."""
+"""Third parties' backends, middleware and endpoints, configurations that name them, and what is asked of them."""
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
@@ -264,3 +264,35 @@ options = {{ path_prefix = "{prefix}" }}
 [backends.{backend}]
 service = "{service}"
 """
+
+
+BRIDGED = """
+[pipelines.web]
+networks = ["default"]
+endpoints = ["web"]
+middleware = {middleware}
+backends = ["archive"]
+
+[endpoints.web]
+service = "dicomweb"
+
+[backends.archive]
+service = "storage"
+options = {{ root = "archive" }}
+
+[middleware.bridge]
+type = "dicomweb_bridge"
+
+[middleware.mine]
+type = "signing"
+"""
+"""A pipeline to a backend of operations, with what may be its `middleware`."""
+
+REQUEST = Request(HTTPOrigin("GET", ("studies",)), "192.0.2.1", "c")
+
+
+def result(deferred: "Deferred[Any]") -> Any:
+    """Return what a Deferred has by now, a result or a failure."""
+    found: list[Any] = []
+    deferred.addBoth(found.append)
+    return found[0]

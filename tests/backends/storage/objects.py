@@ -21,6 +21,7 @@ from harmonygw.streams import Feed, Instance, Match, Piece, Pieces
 CT = str(CTImageStorage)
 EXPLICIT = str(ExplicitVRLittleEndian)
 IMPLICIT = str(ImplicitVRLittleEndian)
+STORED = 0x0000
 
 
 def data_set(**attributes: Any) -> Dataset:
@@ -194,3 +195,13 @@ def files_below(root: Path) -> list[str]:
     """The files of the archive, without its index and locks."""
     found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
     return sorted(str(path) for path in found if path.suffix in (".dcm", ".part") or path.parts[0] != ".harmonygw")
+
+
+LARGE = data_set(PixelData=bytes(1_000_000))
+
+
+def arriving_slowly(**options: Any) -> Feed[Pieces]:
+    """A large data set of which 300,000 bytes have arrived."""
+    feed: Feed[Pieces] = Feed(limit=1 << 30, **options)
+    feed.put((encoded(LARGE)[:300_000],))
+    return feed

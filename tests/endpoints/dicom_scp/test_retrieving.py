@@ -1,81 +1,35 @@
-from collections.abc import Callable
+"""C-GET: what is sent, what is counted, and what is said at the end."""
+
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ConnectionRefusedError
 from twisted.logger import capturedLogs
-from twisted.python.failure import Failure
 
-from harmonygw.config.endpoint_options import AETableEntry
 from harmonygw.dicom.dataset.json_encoding import to_json
-from harmonygw.dicom.dimse.commands import CCancelRQ, CGetRQ, CGetRSP, CMoveRQ, CMoveRSP, CStoreRQ, CStoreRSP
+from harmonygw.dicom.dimse.commands import CCancelRQ, CGetRSP, CStoreRQ, CStoreRSP
 from harmonygw.dicom.dimse.statuses import Category
 from harmonygw.dicom.upperlayer.events import Aborted
-from harmonygw.endpoints.dicom_scp import retrieving
-from harmonygw.endpoints.dicom_scp.destinations import CONNECT_TIMEOUT
 from harmonygw.endpoints.dicom_scp.identifiers import MAX_FAILED_UIDS, failed_list
 from harmonygw.endpoints.dicom_scp.retrieving import MAX_NUMBER, Tally
-from harmonygw.errors import Busy, Conflict, Incomplete, NotAcceptable, NotFound, RejectedError, TransportError
-from harmonygw.operations import Find, Level, Move, MoveResult, Operation, Retrieve
+from harmonygw.errors import Busy, Conflict, Incomplete, NotAcceptable, NotFound, TransportError
+from harmonygw.operations import Find, Level, Operation, Retrieve
 from harmonygw.streams import Feed, Instance
+from tests.endpoints.dicom_scp.retrieving import COUNT, RQ, STUDY, answering, get, response, stored
 from tests.endpoints.dicom_scp.scripted import (
     CT,
     EXPLICIT,
-    GET,
     IMPLICIT,
     JPEG_2000,
-    MOVE,
     MR,
-    PATIENT_GET,
-    PATIENT_MOVE,
     Script,
     identifier,
     instance,
     key,
     stream,
 )
-from tests.net.association.scripted_peer import Message, ScriptedPeer
-
-COUNT = "00201208"
-STUDY = identifier("STUDY", _0020000D=key("UI", "1.2"))
-RQ = CGetRQ(7, GET)
-
-
-def answering(*instances: Instance, count: Any = None) -> Callable[[Operation], Any]:
-    """Answer the question for the number of instances, and then the retrieval."""
-
-    def answer(operation: Operation) -> Any:
-        if isinstance(operation, Find):
-            return count if isinstance(count, Exception) else stream({COUNT: key("IS", count or len(instances))})
-        return stream(*instances)
-
-    return answer
-
-
-def response(status: int, *, remaining: int | None = None, failed: int = 0, **more: Any) -> CGetRSP:
-    return CGetRSP(7, GET, status, remaining=remaining, failed=failed, **{"completed": 0, "warning": 0, **more})
-
-
-def stored(peer: ScriptedPeer, came: list[Message], *statuses: int) -> list[Message]:
-    """Answer each sub-operation that comes, with success when `statuses` has no more."""
-    later: list[Message] = []
-    given = list(statuses)
-    last = came[-1].command
-    while isinstance(last, CStoreRQ):
-        status = given.pop(0) if given else 0x0000
-        later += peer.send(
-            CStoreRSP(last.message_id, last.affected_sop_class_uid, last.affected_sop_instance_uid, status),
-            context_id=3,
-        )
-        last = later[-1].command
-    return later
-
-
-def get(peer: ScriptedPeer, *statuses: int, query: bytes = STUDY) -> list[Message]:
-    came = peer.send(RQ, query)
-    return came + stored(peer, came, *statuses)
+from tests.net.association.scripted_peer import Message
 
 
 def test_a_get_sends_each_instance_and_counts() -> None:
@@ -337,72 +291,6 @@ def test_a_series_is_counted_by_its_own_number_and_images_need_no_question() -> 
     assert images == Retrieve(Level.IMAGE, "1.2", "1.2.3", ("1", "2"), transfer_syntaxes=(EXPLICIT,))
 
 
-def test_a_patient_is_retrieved_study_by_study_and_nobody_elses() -> None:
-    script = Script()
-    rows = [
-        {"00100020": key("LO", patient), "0020000D": key("UI", uid), COUNT: key("IS", 1)}
-        for patient, uid in (("P1", "1.2"), ("P10", "1.9"), ("P1", "1.3"))
-    ]
-    script.pipeline.answer = lambda operation: stream(*rows) if isinstance(operation, Find) else stream(instance(1))
-    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
-    came = peer.send(CGetRQ(7, PATIENT_GET), identifier("PATIENT", _00100020=key("LO", "P1")))
-    came += stored(peer, came)
-    assert [one.command.remaining for one in came if isinstance(one.command, CGetRSP)] == [1, 0, None]
-    assert script.pipeline.operations[1:] == [
-        Retrieve(Level.STUDY, uid, transfer_syntaxes=(EXPLICIT,), patient_id="P1") for uid in ("1.2", "1.3")
-    ]
-
-
-def of_patient(level: str, patient_id: str, **more: Any) -> bytes:
-    return identifier(level, _00100020=key("LO", patient_id), _0020000D=key("UI", "1.2"), **more)
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        of_patient("STUDY", "P1"),
-        of_patient("SERIES", "P1", _0020000E=key("UI", "1.2.3")),
-        of_patient("IMAGE", "P1", _0020000E=key("UI", "1.2.3"), _00080018=key("UI", "1.2.3.1")),
-    ],
-)
-def test_what_is_asked_for_with_its_patient_is_retrieved_when_it_is_that_patients(query: bytes) -> None:
-    script = Script()
-    row = {"00100020": key("LO", "P1"), "0020000D": key("UI", "1.2"), COUNT: key("IS", 1), "00201209": key("IS", 1)}
-    script.pipeline.answer = lambda operation: stream(row) if isinstance(operation, Find) else stream(instance(1))
-    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
-    came = peer.send(CGetRQ(7, PATIENT_GET), query)
-    came += stored(peer, came)
-    assert [one.command.remaining for one in came if isinstance(one.command, CGetRSP)] == [0, None]
-    studies, *_, retrieve = script.pipeline.operations
-    assert studies == Find(Level.STUDY, {"00100020": key("LO", "P1"), "0020000D": key("UI", "1.2")}, {COUNT: key("IS")})
-    assert retrieve.patient_id == "P1"
-
-
-@pytest.mark.parametrize(
-    ("query", "status", "failed"),
-    [
-        (of_patient("STUDY", "P2"), 0x0000, 0),
-        (of_patient("SERIES", "P2", _0020000E=key("UI", "1.2.3")), 0x0000, 0),
-        (of_patient("IMAGE", "P2", _0020000E=key("UI", "1.2.3"), _00080018=key("UI", "1.2.3.1")), 0xA702, 1),
-    ],
-)
-@pytest.mark.parametrize("matches", [True, False])
-def test_a_study_of_another_patient_than_was_asked_for_is_not_retrieved(
-    query: bytes, status: int, failed: int, matches: bool
-) -> None:
-    script = Script()
-    # Some archives take no notice of a Patient ID beside a Study Instance UID.
-    row = {"00100020": key("LO", "P1"), "0020000D": key("UI", "1.2"), COUNT: key("IS", 1)}
-    script.pipeline.answer = lambda operation: stream(row) if matches else stream()
-    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
-    with capturedLogs() as events:
-        [last] = peer.send(CGetRQ(7, PATIENT_GET), query)
-    assert (last.command.status, last.command.failed) == (status, failed)  # type: ignore[union-attr]
-    assert [type(one) for one in script.pipeline.operations] == [Find]
-    [line] = [event["exchange"] for event in events if "exchange" in event]
-    assert "the archive has some of the studies under no such patient" in line["notes"]
-
-
 def test_a_get_without_a_storage_class_as_scp_is_refused() -> None:
     script = Script()
     [last] = get(script.getting())
@@ -480,116 +368,6 @@ def test_a_peer_that_goes_amid_an_instance_cancels_the_pipeline() -> None:
     assert (len(told), script.endpoint.under_way) == (1, 0)
 
 
-UNKNOWN = CMoveRSP(
-    7, MOVE, 0xA801, completed=0, failed=0, warning=0, error_comment="the move destination is not known here"
-)
-
-
-def test_a_move_to_an_unknown_destination_is_refused() -> None:
-    script = Script(aet_table={"VIEWER": AETableEntry("10.0.0.9", 104)})
-    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "NOBODY"), STUDY)
-    assert last.command == UNKNOWN
-    assert script.pipeline.requests == []
-
-
-def test_a_move_connects_to_the_destination_that_the_table_has() -> None:
-    script = Script(aet_table={"alias": AETableEntry("10.0.0.9", 104, ae_title="VIEWER")})
-    script.pipeline.answer = answering(instance())
-    peer = script.asking(MOVE)
-    assert peer.send(CMoveRQ(7, MOVE, "VIEWER"), STUDY) == []
-    ((host, port, factory, timeout, _),) = script.clock.tcpClients
-    assert (host, port, timeout) == ("10.0.0.9", 104, CONNECT_TIMEOUT)
-    factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
-    [last] = peer.take()
-    assert last.command == CMoveRSP(
-        7,
-        MOVE,
-        0xA702,
-        completed=0,
-        failed=1,
-        warning=0,
-        error_comment="the move destination: the connection was refused",
-    )
-
-
-# Without a table of destinations, the archive's own counts
-
-
-def test_without_an_aet_table_a_move_is_passed_on() -> None:
-    script = Script()
-    script.pipeline.answer = lambda operation: MoveResult(3, None)
-    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "VIEWER"), STUDY)
-    assert last.command == CMoveRSP(7, MOVE, 0x0000, completed=3, failed=0, warning=0)
-    assert script.pipeline.operations == [Move(Level.STUDY, "1.2", "VIEWER")]
-    assert script.pipeline.requests[0].record.destination == "VIEWER"
-
-
-def test_a_move_of_several_series_is_passed_on_one_by_one_and_counted_together() -> None:
-    script = Script()
-    script.pipeline.answer = lambda operation: (
-        NotFound("nothing") if operation.series_instance_uid == "1.2.4" else MoveResult(2, 1)
-    )
-    series = identifier("SERIES", _0020000D=key("UI", "1.2"), _0020000E=key("UI", "1.2.3", "1.2.4", "1.2.5"))
-    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "VIEWER"), series)
-    assert last.command == CMoveRSP(7, MOVE, 0xB000, completed=4, failed=0, warning=2)
-    assert [one.series_instance_uid for one in script.pipeline.operations] == ["1.2.3", "1.2.4", "1.2.5"]
-
-
-def test_what_moves_nothing_to_anybody_knows_no_destination() -> None:
-    script = Script()
-    script.pipeline.answer = lambda operation: NotAcceptable("a folder sends nothing")
-    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "VIEWER"), STUDY)
-    assert last.command == UNKNOWN
-
-
-def test_what_an_archive_failed_to_move_is_passed_on_too() -> None:
-    script = Script()
-    error = RejectedError("the archive did not send everything", status=0xB000)
-    error.members.update({"completed": 2, "failed": 1, "warning": 0, "failed_sop_instance_uids": ["1.2.3.1"]})
-    script.pipeline.answer = lambda operation: error
-    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "VIEWER"), STUDY)
-    assert last.command == CMoveRSP(
-        7, MOVE, 0xB000, True, completed=2, failed=1, warning=0, error_comment="the archive did not send everything"
-    )
-    assert bytes(last.data or b"") == failed_list(["1.2.3.1"], EXPLICIT)
-
-
-@pytest.mark.parametrize("status", [0xA801, 0xA702, 0xC000])
-def test_a_failure_of_the_archive_is_the_answer_to_a_move_that_was_passed_on(status: int) -> None:
-    script = Script()
-    script.pipeline.answer = lambda operation: RejectedError("no", status=status)
-    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "VIEWER"), STUDY)
-    assert (last.command.status, last.command.error_comment) == (status, "no")
-
-
-def test_a_success_that_failed_in_part_is_no_success() -> None:
-    script = Script()
-    error = RejectedError("the archive did not send everything", status=0x0000)
-    error.members.update({"completed": 0, "failed": 2})
-    script.pipeline.answer = lambda operation: error
-    [last] = script.asking(MOVE).send(CMoveRQ(7, MOVE, "VIEWER"), STUDY)
-    assert (last.command.status, last.command.failed) == (0xA702, 2)
-
-
-def test_a_study_of_another_patient_is_not_passed_on() -> None:
-    script = Script()
-    script.pipeline.answer = lambda operation: stream({"00100020": key("LO", "P2"), COUNT: key("IS", 1)})
-    query = identifier("STUDY", _0020000D=key("UI", "1.2"), _00100020=key("LO", "P1"))
-    [last] = script.asking(PATIENT_MOVE).send(CMoveRQ(7, PATIENT_MOVE, "VIEWER"), query)
-    assert [type(operation) for operation in script.pipeline.operations] == [Find]
-    assert (last.command.status, last.command.completed) == (0x0000, 0)
-
-
-def test_cancelling_a_move_that_was_passed_on_cancels_the_archives() -> None:
-    script = Script()
-    cancelled: list[object] = []
-    script.pipeline.answer = lambda operation: Deferred(cancelled.append)
-    peer = script.asking(MOVE)
-    peer.send(CMoveRQ(7, MOVE, "VIEWER"), STUDY)
-    [last] = peer.send(CCancelRQ(7))
-    assert (len(cancelled), last.command.status) == (1, 0xFE00)
-
-
 def test_a_number_is_never_more_than_a_response_can_say() -> None:
     script = Script()
     pending: Deferred[Any] = Deferred()
@@ -614,20 +392,6 @@ def test_no_more_failed_instances_are_remembered_than_a_response_lists() -> None
     for number in range(MAX_FAILED_UIDS + 1):
         tally.count(f"1.2.{number}", Category.FAILURE)
     assert (tally.failed, len(tally.failed_uids)) == (MAX_FAILED_UIDS + 1, MAX_FAILED_UIDS)
-
-
-@pytest.mark.parametrize(("studies", "status"), [(2, 0x0000), (3, 0xA702)])
-def test_a_patient_with_too_many_studies_is_refused_and_not_cut_short(
-    monkeypatch: pytest.MonkeyPatch, studies: int, status: int
-) -> None:
-    monkeypatch.setattr(retrieving, "MAX_ROWS", 2)
-    script = Script()
-    rows = [{"00100020": key("LO", "P1"), "0020000D": key("UI", f"1.{number}")} for number in range(studies)]
-    script.pipeline.answer = lambda operation: stream(*rows) if isinstance(operation, Find) else stream()
-    peer = script.getting((CT, EXPLICIT), sop_class_uid=PATIENT_GET)
-    [last] = peer.send(CGetRQ(7, PATIENT_GET), identifier("PATIENT", _00100020=key("LO", "P1")))
-    assert last.command.status == status  # type: ignore[union-attr]
-    assert len(script.pipeline.operations) == (3 if status == 0x0000 else 1)
 
 
 def test_an_instance_of_another_study_is_not_sent() -> None:
