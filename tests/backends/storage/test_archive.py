@@ -201,7 +201,7 @@ def test_discarding_what_was_kept_keeps_it(tmp_path: Path) -> None:
     archive.close()
 
 
-@pytest.mark.parametrize("module, name", [(os, "open"), (fcntl, "flock")])
+@pytest.mark.parametrize(("module", "name"), [(os, "open"), (fcntl, "flock")])
 def test_an_archive_that_is_left_while_another_starts_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
 ) -> None:
